@@ -1,0 +1,12 @@
+"""emolib: a lab for the geometry of emotion in speech.
+
+The modules follow the signal path, and each imports only from those before it:
+
+``paths`` ``emotions`` ``metrics`` ``audio`` ``demo`` ``corpora`` ``splits`` ``encoders`` ``features``
+``probing`` ``attention`` ``results`` ``plots`` ``sweep`` ``cli``
+
+Importing the package imports none of them, so ``import emolib`` costs nothing: write
+``from emolib import corpora``.
+"""
+
+__version__ = "0.1.0"

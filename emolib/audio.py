@@ -1,0 +1,293 @@
+"""The one way to load, resample, level, trim and write sound, and the two mel-spectrograms of the project.
+
+Every wave in the package is mono float32 in [-1, 1], shape (S,), beside its sampling rate in Hz. Decoding is
+libsndfile's (through soundfile), resampling is soxr's.
+
+References
+----------
+HiFi-GAN's mel-spectrogram: J. Kong, J. Kim, J. Bae (2020), "HiFi-GAN: Generative Adversarial Networks for
+Efficient and High Fidelity Speech Synthesis", arXiv:2010.05646, and its repository jik876/hifi-gan.
+EmoGen's: the settings of Y.-J. Kim, S.-P. Lee (2024), Electronics 13(7), 1314.
+Griffin-Lim: N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", WASPAA.
+"""
+
+import os
+import re
+import stat
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile as sf
+import soxr
+from numpy.typing import NDArray
+
+Wave = NDArray[np.float32]
+
+#: Shorter than one frame of a wav2vec 2.0 front end (400 samples at 16 kHz), a clip has no embedding.
+MIN_DURATION_S = 0.025
+#: Below this peak (-80 dBFS) a clip is silence.
+SILENCE_PEAK = 1e-4
+_UNSIZED = 0x7FFFFFFF  # streamed files state a length of this much or more when they mean "unknown"
+
+
+class AudioError(ValueError):
+    """A sound file that can't be used; the message is one line that says why."""
+
+
+def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
+    """Decode a whole sound file and check that it is one.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any format and sample width that libsndfile reads (WAV, FLAC, OGG, MP3 ...), any rate and channels.
+
+    Returns
+    -------
+    samples : float32 array, (S, channels)
+    sample_rate : int, Hz
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, not a regular file, empty, undecodable, truncated, or holds NaN or infinity.
+    """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise AudioError(f"{path.name}: can't be opened ({error.strerror})") from None
+    if not stat.S_ISREG(status.st_mode):  # a FIFO would block for ever
+        raise AudioError(f"{path.name}: not a regular file")
+    if status.st_size == 0:
+        raise AudioError(f"{path.name}: empty file (0 bytes)")
+    try:
+        with sf.SoundFile(path) as file:
+            samples = file.read(dtype="float32", always_2d=True)
+            sample_rate, promised = file.samplerate, _promised_frames(file)
+    except (sf.LibsndfileError, RuntimeError, OSError) as error:
+        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
+        raise AudioError(f"{path.name}: not readable as sound ({reason})") from None
+    if promised is not None and len(samples) < promised:
+        raise AudioError(
+            f"{path.name}: truncated, {len(samples) / sample_rate:.2f} s of the "
+            f"{promised / sample_rate:.2f} s that its header states; copy it again"
+        )
+    if len(samples) == 0:
+        raise AudioError(f"{path.name}: no samples")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path.name}: holds NaN or infinite samples")
+    return samples, sample_rate
+
+
+def _promised_frames(file: sf.SoundFile) -> int | None:
+    """Return the frame count that the file's header states, or None where it states none.
+
+    libsndfile quietly mends the length of a cut-off WAV or AIFF and tells so only in its log.
+    """
+    mended = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info)
+    if mended and int(mended[2]) < int(mended[1]) < _UNSIZED:
+        stated, present = int(mended[1]), int(mended[2])
+        return round(file.frames * stated / max(present, 1)) if file.frames else stated
+    return file.frames if file.frames < _UNSIZED else None
+
+
+def check_speech(wave: Wave, sample_rate: int, name: str = "clip") -> None:
+    """Raise AudioError if a wave is too short or too quiet to hold any speech."""
+    if len(wave) < MIN_DURATION_S * sample_rate:
+        raise AudioError(
+            f"{name}: too short, {1000 * len(wave) / sample_rate:.1f} ms where at least "
+            f"{1000 * MIN_DURATION_S:.0f} ms are needed"
+        )
+    if np.abs(wave).max() < SILENCE_PEAK:
+        raise AudioError(f"{name}: silent (peak below {20 * np.log10(SILENCE_PEAK):.0f} dBFS)")
+
+
+def load(path: str | Path, sample_rate: int | None = None) -> tuple[Wave, int]:
+    """Load a sound file as a mono wave.
+
+    Parameters
+    ----------
+    path : str or Path
+    sample_rate : int, Hz, optional
+        The rate to resample to; the file's own by default.
+
+    Returns
+    -------
+    wave : float32 array, (S,)
+        The mean of the channels.
+    sample_rate : int, Hz
+
+    Raises
+    ------
+    AudioError
+        As `read` does, and if the clip is shorter than 25 ms or silent.
+    """
+    samples, native_rate = read(path)
+    wave = mono(samples)
+    check_speech(wave, native_rate, Path(path).name)
+    if sample_rate is None:
+        return wave, native_rate
+    return resample(wave, native_rate, sample_rate), sample_rate
+
+
+def mono(samples: NDArray[np.float32]) -> Wave:
+    """Average the channels of samples, (S, channels) or (S,), into one wave, (S,)."""
+    if samples.ndim == 1:
+        return samples
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+
+
+def resample(wave: Wave, sample_rate: int, target_rate: int) -> Wave:
+    """Resample a wave with soxr at high quality; the same array comes back where the rates agree."""
+    for rate in (sample_rate, target_rate):
+        if rate <= 0:
+            raise ValueError(f"sampling rate {rate} Hz; expected a positive number")
+    return wave if sample_rate == target_rate else soxr.resample(wave, sample_rate, target_rate)
+
+
+def rms_dbfs(wave: Wave) -> float:
+    """Return a wave's root-mean-square level in dB relative to full scale."""
+    return 10 * float(np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-20))
+
+
+def level(wave: Wave, dbfs: float = -26.0) -> Wave:
+    """Scale a wave to a root-mean-square level, lower where its peak would pass full scale.
+
+    Parameters
+    ----------
+    wave : float32 array, (S,)
+    dbfs : float, dB
+        The ITU-T P.56 customary speech level by default.
+    """
+    gain = 10 ** ((dbfs - rms_dbfs(wave)) / 20)
+    return (wave * min(gain, 1 / max(float(np.abs(wave).max()), 1e-9))).astype(np.float32)
+
+
+def trim(wave: Wave, top_db: float = 40.0) -> Wave:
+    """Cut leading and trailing silence, `top_db` dB below the clip's loudest frame."""
+    return librosa.effects.trim(wave, top_db=top_db)[0]
+
+
+def write(path: str | Path, wave: Wave, sample_rate: int) -> Path:
+    """Write a wave as 16-bit sound, whole or not at all; the ending names the format (.wav, .flac, .ogg).
+
+    Raises
+    ------
+    ValueError
+        If the wave is empty, has more than one dimension, holds NaN, or passes full scale.
+    """
+    path, wave = Path(path), np.asarray(wave)
+    if wave.ndim != 1 or wave.size == 0:
+        raise ValueError(f"a wave of shape {wave.shape}; expected one channel with at least one sample, (S,)")
+    peak = float(np.abs(wave).max())
+    if not peak <= 1.0:  # also true of NaN
+        raise ValueError(f"a wave with peak {peak:.2f}; expected at most 1.0: bring it down with audio.level")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        sf.write(unfinished, wave, sample_rate)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+@dataclass(frozen=True)
+class MelSpec:
+    """Everything that defines a log-mel-spectrogram.
+
+    Attributes
+    ----------
+    sample_rate : int, Hz
+    n_fft, hop_length : int, samples; the window is a Hann window as long as the transform
+    n_mels : int
+    fmin, fmax : float, Hz
+    power : int; 1 for magnitudes, 2 for energies
+    floor : float; the smallest band value before the natural logarithm
+    duration_s : float, s, optional; the length that clips are cropped or padded to
+    """
+
+    sample_rate: int
+    n_fft: int
+    hop_length: int
+    n_mels: int
+    fmin: float
+    fmax: float
+    power: int = 1
+    floor: float = 1e-5
+    duration_s: float | None = None
+
+    def frames(self, n_samples: int) -> int:
+        """Return the number of frames of a wave of `n_samples` samples."""
+        return n_samples // self.hop_length
+
+
+#: The input of HiFi-GAN's generators, and the output of the mapper.
+HIFIGAN_MEL = MelSpec(22_050, 1024, 256, 80, 0.0, 8_000.0)
+#: The input and output of the generators of notebook 07.
+EMOGEN_MEL = MelSpec(22_050, 2048, 512, 128, 20.0, 8_000.0, power=2, floor=1e-10, duration_s=4.0)
+
+
+@lru_cache(maxsize=8)
+def mel_filters(spec: MelSpec) -> NDArray[np.float32]:
+    """Return the Slaney mel filter bank of a definition, (M, n_fft // 2 + 1)."""
+    filters = librosa.filters.mel(
+        sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.fmax
+    )
+    filters.flags.writeable = False
+    return filters
+
+
+def log_mel(wave: Wave, sample_rate: int, spec: MelSpec = HIFIGAN_MEL) -> NDArray[np.float32]:
+    """Return the log-mel-spectrogram of a wave, (T, M).
+
+    Parameters
+    ----------
+    wave : float32 array, (S,)
+    sample_rate : int, Hz; the wave is resampled to the definition's rate
+    spec : MelSpec
+
+    Notes
+    -----
+    As in HiFi-GAN, the wave is padded by reflection with (n_fft - hop) / 2 samples on either side, so that T
+    is S // hop and frame t is centred on sample (t + 1/2) hop.
+    """
+    wave = resample(np.asarray(wave, np.float32), sample_rate, spec.sample_rate)
+    margin = (spec.n_fft - spec.hop_length) // 2
+    if len(wave) <= margin:
+        raise AudioError(
+            f"a wave of {len(wave)} samples; a mel-spectrogram with windows of {spec.n_fft} samples "
+            f"needs more than {margin}"
+        )
+    padded = np.pad(wave, margin, mode="reflect")
+    spectrum = librosa.stft(padded, n_fft=spec.n_fft, hop_length=spec.hop_length, center=False)
+    energy = spectrum.real**2 + spectrum.imag**2
+    bands = mel_filters(spec) @ (np.sqrt(energy + 1e-9) if spec.power == 1 else energy)
+    return np.log(np.maximum(bands, spec.floor)).T.astype(np.float32)
+
+
+def griffin_lim(
+    log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, n_iter: int = 60, seed: int = 0
+) -> Wave:
+    """Turn a log-mel-spectrogram, (T, M), back into a wave, (T * hop,), by the fast Griffin-Lim algorithm."""
+    bands = np.exp(np.asarray(log_mel, np.float64)).T
+    linear = np.maximum(_mel_inverse(spec) @ bands, 0.0) ** (1 / spec.power)
+    margin = (spec.n_fft - spec.hop_length) // 2
+    with warnings.catch_warnings():  # a spectrogram of a few frames is shorter than one window
+        warnings.simplefilter("ignore", UserWarning)
+        wave = librosa.griffinlim(
+            linear, n_iter=n_iter, hop_length=spec.hop_length, n_fft=spec.n_fft, center=False,
+            momentum=0.99, random_state=seed,
+        )  # fmt: skip
+    return wave[margin : margin + bands.shape[1] * spec.hop_length].astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _mel_inverse(spec: MelSpec) -> NDArray[np.float64]:
+    """Return the pseudo-inverse of the mel filter bank, (n_fft // 2 + 1, M)."""
+    return np.linalg.pinv(mel_filters(spec).astype(np.float64))

@@ -1,0 +1,96 @@
+"""Hand-made features behind the interface of an encoder: what every claim about a network is held against.
+
+References
+----------
+F0: the DIO and StoneMask estimators of WORLD, M. Morise, F. Yokomori, K. Ozawa (2016),
+doi:10.1587/transinf.2015EDP7457.
+"""
+
+from collections.abc import Sequence
+
+import librosa
+import numpy as np
+import pyworld
+from numpy.typing import NDArray
+
+from emolib import audio
+
+
+class LogMel:
+    """Log-mel-spectrogram frames behind the interface of an encoder, as its only layer."""
+
+    name = "logmel"
+    fingerprint = "hifigan-mel-1"
+    layers: tuple[int, ...] = (0,)
+    sample_rate = audio.HIFIGAN_MEL.sample_rate
+    width = audio.HIFIGAN_MEL.n_mels
+    hop_s = audio.HIFIGAN_MEL.hop_length / audio.HIFIGAN_MEL.sample_rate
+
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to log-mel frames, each float32 (1, T, 80)."""
+        return [audio.log_mel(wave, sample_rate, audio.HIFIGAN_MEL)[None] for wave in waves]
+
+
+class Prosody:
+    """Eight prosodic measures a frame behind the interface of an encoder, as its only layer.
+
+    The columns: log F0 (Hz, interpolated over unvoiced frames), its slope per second, voicing (0 or 1), level
+    (dB), its slope per second, spectral tilt (dB per octave), spectral centroid (log Hz) and spectral
+    flatness (log).
+    """
+
+    name = "prosody"
+    fingerprint = "prosody-1"
+    layers: tuple[int, ...] = (0,)
+    sample_rate = 16_000
+    width = 8
+    hop_s = 0.01
+
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to prosodic frames, each float32 (1, T, 8)."""
+        return [
+            _prosodic_frames(
+                audio.resample(wave, sample_rate, self.sample_rate), self.sample_rate, self.hop_s
+            )[None]
+            for wave in waves
+        ]
+
+
+def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArray[np.float32]:
+    samples = wave.astype(np.float64)
+    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=60, f0_ceil=700, frame_period=1000 * hop_s)
+    f0_hz = pyworld.stonemask(samples, f0_hz, times, sample_rate)
+    spectrum = np.abs(
+        librosa.stft(wave, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
+    )
+    n_frames = min(len(f0_hz), spectrum.shape[1])
+    f0_hz, power = f0_hz[:n_frames], spectrum.T[:n_frames].astype(np.float64) ** 2 + 1e-10
+    voiced = f0_hz > 0
+    log_f0 = np.full(
+        n_frames, np.log(120.0)
+    )  # a clip without any voicing has no pitch; the constant carries nothing
+    if voiced.any():
+        log_f0 = np.interp(np.arange(n_frames), np.flatnonzero(voiced), np.log(f0_hz[voiced]))
+    level_db = 10 * np.log10(power.sum(1))
+    frequencies = librosa.fft_frequencies(sr=sample_rate, n_fft=512)
+    octaves = np.log2(frequencies[2:] / 1000)
+    octaves -= octaves.mean()
+    tilt = 10 * np.log10(power[:, 2:]) @ octaves / (octaves @ octaves)
+    centroid = np.log((power @ frequencies) / power.sum(1))
+    flatness = np.log(power).mean(1) - np.log(power.mean(1))
+    columns = [
+        log_f0,
+        _slope(log_f0, hop_s),
+        voiced,
+        level_db,
+        _slope(level_db, hop_s),
+        tilt,
+        centroid,
+        flatness,
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _slope(curve: NDArray[np.float64], hop_s: float) -> NDArray[np.float64]:
+    """Return the slope of a curve per second; a single frame has none."""
+    return np.gradient(curve, hop_s) if len(curve) > 1 else np.zeros(len(curve))

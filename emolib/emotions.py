@@ -1,0 +1,76 @@
+"""The one vocabulary of emotions, their order and colours, and their anchors on the arousal-valence plane.
+
+A corpus's own code stays in the manifest's ``label`` column; ``emotion`` holds one of these words.
+
+References
+----------
+The anchor tables are those of AVLearner: E. Zhou, Y. Zhang, Z. Duan (2023), "Learning Arousal-Valence
+Representation from Categorical Emotion Labels of Speech", arXiv:2311.14816. The ``emodb`` table also serves
+MEAD.
+"""
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Anchor(NamedTuple):
+    """A point on the plane of affect; each coordinate in [-1, 1]."""
+
+    valence: float
+    arousal: float
+
+
+#: Every emotion, in the order in which tables and figures show them.
+EMOTIONS = (
+    "neutral", "calm", "happy", "sad", "angry", "fearful",
+    "disgust", "surprised", "bored", "contempt", "excited", "frustrated",
+)  # fmt: skip
+
+#: One colour an emotion, everywhere. Paul Tol's colour-blind-safe "muted" scheme (SRON/EPS/TN/09-002, 2021),
+#: filled up from his "vibrant" one; close relatives (happy and excited, angry and frustrated) get close hues.
+COLOURS = MappingProxyType(
+    {
+        "neutral": "#7F7F7F", "calm": "#44AA99", "happy": "#DDAA33", "sad": "#332288", "angry": "#CC3311",
+        "fearful": "#AA4499", "disgust": "#117733", "surprised": "#88CCEE", "bored": "#999933",
+        "contempt": "#882255", "excited": "#EE7733", "frustrated": "#CC6677",
+    }
+)  # fmt: skip
+
+#: Anchors by table name, then by emotion.
+ANCHORS = MappingProxyType(
+    {
+        "iemocap": MappingProxyType(
+            {
+                "angry": Anchor(-0.51, 0.59), "happy": Anchor(0.81, 0.51), "neutral": Anchor(0.0, 0.0),
+                "sad": Anchor(-0.63, -0.27), "disgust": Anchor(-0.60, 0.35), "excited": Anchor(0.62, 0.75),
+                "fearful": Anchor(-0.64, 0.60), "frustrated": Anchor(-0.64, 0.52),
+                "surprised": Anchor(0.0, 0.60),
+            }
+        ),
+        "emodb": MappingProxyType(
+            {
+                "angry": Anchor(-0.43, 0.67), "bored": Anchor(-0.65, -0.62), "disgust": Anchor(-0.60, 0.35),
+                "fearful": Anchor(-0.64, 0.60), "happy": Anchor(0.76, 0.48), "neutral": Anchor(0.0, 0.0),
+                "sad": Anchor(-0.63, -0.27), "contempt": Anchor(-0.80, 0.20), "surprised": Anchor(0.0, 0.60),
+            }
+        ),
+    }
+)  # fmt: skip
+
+
+def check(emotion: str) -> str:
+    """Return `emotion` if it belongs to the vocabulary.
+
+    Raises
+    ------
+    ValueError
+        If it does not; the message lists the words that do.
+    """
+    if emotion not in COLOURS:
+        raise ValueError(f"unknown emotion {emotion!r}; expected one of: {', '.join(EMOTIONS)}")
+    return emotion
+
+
+def ordered(present: "list[str] | set[str] | tuple[str, ...]") -> list[str]:
+    """Return the distinct emotions of `present` in the order in which tables and figures show them."""
+    return sorted({check(emotion) for emotion in present}, key=EMOTIONS.index)

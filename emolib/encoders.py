@@ -1,0 +1,351 @@
+"""Frozen speech encoders by name: self-supervised transformers, untrained controls and hand-made baselines.
+
+``load("wav2vec2-nano")`` or any Hugging Face id or local folder of a wav2vec2, HuBERT, WavLM or
+data2vec-audio model; ``random:<name>`` is the same architecture untrained; ``logmel`` and ``prosody`` are the
+baselines that every claim is held against. All encode waves to hidden states behind one interface, and
+compute only the layers that are asked for.
+
+References
+----------
+wav2vec 2.0 arXiv:2006.11477, HuBERT arXiv:2106.07447, WavLM arXiv:2110.13900, data2vec arXiv:2202.03555; the
+models themselves come from the transformers library. F0 of ``prosody``: M. Morise's DIO and StoneMask (WORLD,
+2016, doi:10.1587/transinf.2015EDP7457).
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emolib import audio, paths
+from emolib.baselines import LogMel, Prosody
+from emolib.frontend import FrontEnd
+
+DEFAULT = "wav2vec2-nano"
+BASELINES = ("logmel", "prosody")
+#: Model types of transformers that share the wav2vec 2.0 layout.
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+#: Published models that are their configuration class's defaults: `random:` needs no hub for them.
+_DEFAULT_CONFIGS = {
+    "facebook/wav2vec2-base": "wav2vec2",
+    "facebook/hubert-base-ls960": "hubert",
+    "microsoft/wavlm-base": "wavlm",
+    "facebook/data2vec-audio-base": "data2vec-audio",
+}
+#: Longer clips are cut into windows of this length, each with a margin of context that is thrown away.
+WINDOW_S, MARGIN_S = 30.0, 2.0
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Encoder(Protocol):
+    """What every encoder offers.
+
+    Attributes
+    ----------
+    name : str
+    sample_rate : int, Hz
+    layers : tuple of int; the layers that `encode` returns, in its order
+    width : int, D
+    hop_s : float, s between frames
+    fingerprint : str; changes when the features would
+    """
+
+    name: str
+    sample_rate: int
+    layers: tuple[int, ...]
+    width: int
+    hop_s: float
+    fingerprint: str
+
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to hidden states, one float32 array (L, T, D) a wave."""
+        ...
+
+
+def load(
+    name: str = DEFAULT,
+    *,
+    layers: Sequence[int] | None = None,
+    device: str = "auto",
+    precision: Precision = "float32",
+    seed: int = 0,
+) -> Encoder:
+    """Load an encoder.
+
+    Parameters
+    ----------
+    name : str
+        A baseline, a folder in ``models/``, any folder, or a Hugging Face id; ``random:`` in front leaves it
+        untrained.
+    layers : sequence of int, optional
+        The layers to return: 0 is the transformer's input, k the output of block k. All by default. Blocks
+        above the highest are never run.
+    device : str
+        ``auto`` takes CUDA where there is one.
+    precision : {"float32", "bfloat16"}
+        bfloat16 halves the time on processors that have it; the cosine to float32 stays above 0.999.
+    seed : int
+        Of the weights of ``random:``.
+
+    Raises
+    ------
+    ValueError
+        If the name, a layer, the device or the precision is unknown.
+    """
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"unknown precision {precision!r}; expected 'float32' or 'bfloat16'")
+    if name in BASELINES:
+        if layers is not None and tuple(layers) != (0,):
+            raise ValueError(f"layers {list(layers)} of {name!r}; a baseline has layer 0 alone")
+        return LogMel() if name == "logmel" else Prosody()
+    return TransformerEncoder(
+        name, layers=layers, device=torch_device(device), dtype=getattr(torch, precision), seed=seed
+    )
+
+
+def torch_device(name: str = "auto") -> torch.device:
+    """Return a torch device; ``auto`` takes CUDA where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:<n>") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {name!r} was asked for, but torch sees no CUDA here; use device='cpu' or 'auto'"
+        )
+    return device
+
+
+class TransformerEncoder:
+    """A frozen wav2vec 2.0-like network, truncated at the highest layer that is asked for.
+
+    The front end runs clip by clip and unpadded; the transformer runs on batches filled by length. Neither
+    changes an answer, beyond float32 rounding. Hidden states equal transformers' own ``hidden_states``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        layers: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
+        model, self.sample_rate, self._normalise = _load_model(name, seed)
+        config = model.config
+        self.name, self.dtype, self.device = name, dtype, torch.device(device)
+        self.layers = _check_layers(layers, config.num_hidden_layers, name)
+        self.width = config.hidden_size
+        self.fingerprint = f"{_hash_weights(model)}-{str(dtype).removeprefix('torch.')}"
+        self._model = _truncate(model, max(self.layers)).to(self.device, dtype)
+        self._front_end = FrontEnd(self._model.feature_extractor, dtype)
+        self.hop_s = self._front_end.hop / self.sample_rate
+        # data2vec's five positional convolutions carry what is in the padding back into the clip
+        self._may_pad = config.model_type != "data2vec-audio"
+        self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000
+
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to hidden states.
+
+        Parameters
+        ----------
+        waves : sequence of float32 arrays, (S,), each of its own length
+        sample_rate : int, Hz; waves are resampled to the model's rate
+
+        Returns
+        -------
+        hidden_states : list of float32 arrays, (L, T, D), in the order of `waves` and of `layers`
+
+        Raises
+        ------
+        AudioError
+            If a wave is shorter than the front end's receptive field or not finite.
+        """
+        pieces: list[torch.Tensor] = []
+        owners: list[tuple[int, slice]] = []
+        for index, wave in enumerate(waves):
+            ready = self._prepare(wave, sample_rate, index)
+            for span, keep in self._windows(len(ready)):
+                pieces.append(ready[span])
+                owners.append((index, keep))
+        states = self._encode_pieces(pieces)
+        joined: list[list[NDArray[np.float32]]] = [[] for _ in waves]
+        for (index, keep), state in zip(owners, states, strict=True):
+            joined[index].append(state[:, keep])
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in joined]
+
+    def _prepare(self, wave: audio.Wave, sample_rate: int, index: int) -> torch.Tensor:
+        wave = audio.resample(np.asarray(wave, np.float32), sample_rate, self.sample_rate)
+        if wave.ndim != 1 or len(wave) < self._front_end.receptive_field:
+            raise audio.AudioError(
+                f"wave {index} of shape {wave.shape}; {self.name} needs one channel of at least "
+                f"{self._front_end.receptive_field} samples at {self.sample_rate} Hz"
+            )
+        if not np.isfinite(wave).all():
+            raise audio.AudioError(f"wave {index} holds NaN or infinite samples")
+        if self._normalise:  # over the whole clip, as its feature extractor does
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+        return torch.from_numpy(np.ascontiguousarray(wave))
+
+    def _windows(self, n_samples: int) -> Iterator[tuple[slice, slice]]:
+        """Yield spans of samples and, for each, the frames of it to keep; one span for clips up to 30 s."""
+        hop, field = self._front_end.hop, self._front_end.receptive_field
+        n_frames = self._front_end.frames(n_samples)
+        window, margin = round(WINDOW_S / self.hop_s), round(MARGIN_S / self.hop_s)
+        if n_frames <= window:
+            yield slice(0, n_samples), slice(None)
+            return
+        for start in range(0, n_frames, window):
+            stop = min(start + window, n_frames)
+            first, last = max(0, start - margin), min(n_frames, stop + margin)
+            yield slice(first * hop, (last - 1) * hop + field), slice(start - first, stop - first)
+
+    @torch.inference_mode()
+    def _encode_pieces(self, pieces: list[torch.Tensor]) -> list[NDArray[np.float32]]:
+        lengths = [self._front_end.frames(len(piece)) for piece in pieces]
+        states: dict[int, NDArray[np.float32]] = {}
+        for batch in _batches(lengths, self._frame_budget, self._may_pad):
+            frames = [self._front_end(pieces[i].to(self.device)) for i in batch]
+            hidden = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+            outputs = self._transform(hidden, torch.tensor([lengths[i] for i in batch]))
+            for row, i in enumerate(batch):
+                states[i] = torch.stack([layer[row, : lengths[i]] for layer in outputs]).float().cpu().numpy()
+        return [states[i] for i in range(len(pieces))]
+
+    def _transform(self, frames: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        """Run the transformer on padded frames, (B, T, D_in); return the states of `layers`, each (B, T, D)."""
+        mask = None
+        if int(lengths.min()) < frames.shape[1]:
+            mask = (torch.arange(frames.shape[1])[None] < lengths[:, None]).to(self.device)
+        projected = self._model.feature_projection(frames)
+        hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns it bare
+        encoder = self._model.encoder
+        with inputs_of(encoder.layers) as states:
+            states.append(encoder(hidden, attention_mask=mask).last_hidden_state)
+        return [states[layer] for layer in self.layers]
+
+
+@contextlib.contextmanager
+def inputs_of(blocks: torch.nn.ModuleList) -> Iterator[list[torch.Tensor]]:
+    """Collect what enters the blocks of a transformer, each (B, T, D), while the context is open."""
+    states: list[torch.Tensor] = []
+    handles = [block.register_forward_pre_hook(lambda _, args: states.append(args[0])) for block in blocks]
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _batches(lengths: list[int], budget: int, may_pad: bool) -> Iterator[list[int]]:
+    """Yield indices of clips of similar length, as many as fit `budget` frames with their padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else lengths[index]
+        full = longest * (len(batch) + 1) > budget
+        if batch and (full or not (may_pad or lengths[index] == longest)):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tuple[int, ...]:
+    chosen = tuple(range(n_blocks + 1)) if layers is None else tuple(int(layer) for layer in layers)
+    wrong = [layer for layer in chosen if not 0 <= layer <= n_blocks]
+    if wrong or not chosen:
+        raise ValueError(f"layers {wrong} of {name!r}; it has 0 (the transformer's input) to {n_blocks}")
+    return chosen
+
+
+def _truncate(model: Any, top: int) -> Any:
+    """Drop the blocks above `top`, and the norm after the last one: a hidden state is a block's own output."""
+    model.encoder.layers = model.encoder.layers[:top]
+    if "StableLayerNorm" in type(model.encoder).__name__:  # elsewhere `layer_norm` stands before the blocks
+        model.encoder.layer_norm = torch.nn.Identity()
+    return model.requires_grad_(False).eval()
+
+
+def _hash_weights(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _load_model(name: str, seed: int) -> tuple[Any, int, bool]:
+    """Return a model, its sampling rate, and whether it wants waves of zero mean and unit variance."""
+    bare = name.removeprefix("random:")
+    source = str(paths.models() / bare) if (paths.models() / bare / "config.json").is_file() else bare
+    try:
+        with _quiet_transformers() as transformers:
+            if name.startswith("random:"):
+                model = _untrained(transformers, bare, source, seed)
+            else:
+                model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32)
+            sample_rate, normalise = _preprocessing(transformers, source)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(_explain(name, source, error)) from error
+    if model.config.model_type not in MODEL_TYPES:
+        raise ValueError(
+            f"encoder {name!r} is a {model.config.model_type!r} model; expected one of {', '.join(MODEL_TYPES)}"
+        )
+    return model, sample_rate, normalise
+
+
+def _untrained(transformers: ModuleType, bare: str, source: str, seed: int) -> Any:
+    if bare in _DEFAULT_CONFIGS:
+        config = transformers.AutoConfig.for_model(_DEFAULT_CONFIGS[bare])
+    else:
+        config = transformers.AutoConfig.from_pretrained(source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return transformers.AutoModel.from_config(config)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[ModuleType]:
+    """Import transformers and keep its progress bars out of the caller's output while the context is open."""
+    import transformers
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield transformers
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _explain(name: str, source: str, error: Exception) -> str:
+    if Path(source).is_dir():
+        return f"encoder {name!r}: the folder {source} holds no usable model ({error})"
+    folders = sorted(path.parent.name for path in paths.models().glob("*/config.json"))
+    return (
+        f"unknown encoder {name!r}; expected {', '.join((*BASELINES, *folders))}, a local folder, or a Hugging "
+        f"Face id that can be reached from here; random:<name> is its untrained architecture"
+    )
+
+
+def _preprocessing(transformers: ModuleType, source: str) -> tuple[int, bool]:
+    """Read the sampling rate and normalisation of a model from its preprocessor configuration."""
+    try:
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(source)
+    except (OSError, ValueError):  # an untrained copy of a published base model: they all normalise at 16 kHz
+        return 16_000, True
+    return int(extractor.sampling_rate), bool(extractor.do_normalize)

@@ -1,0 +1,109 @@
+"""The convolutional front end of wav2vec 2.0-like networks, computed as matrix products.
+
+Half the arithmetic of a truncated encoder sits here. transformers runs it channels first, where the first
+layer and its group norm are bound by memory; this module runs the same weights frames first:
+
+- A convolution of kernel k and stride s is a sum of ceil(k / s) matrix products over views of the input: taps
+  j ... j + s of every window are rows of a strided view, so nothing is copied.
+- The first layer's group norm has one group a channel. Its statistics follow from the covariance of the input
+  windows (k x k numbers), so the norm is folded into the layer's weights before the product.
+
+One clip at a time, never padded: the group norm's statistics run over time, and padding would change them.
+
+References
+----------
+A. Baevski et al. (2020), "wav2vec 2.0", arXiv:2006.11477; W.-N. Hsu et al. (2021), "HuBERT",
+arXiv:2106.07447.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class FrontEnd:
+    """Run the convolutional layers of a transformers feature extractor on one wave.
+
+    Parameters
+    ----------
+    extractor : torch.nn.Module
+        The ``feature_extractor`` of a Wav2Vec2, HuBERT, WavLM or Data2VecAudio model, on its device.
+    dtype : torch.dtype
+        The type that products are taken in.
+    """
+
+    def __init__(self, extractor: Any, dtype: torch.dtype = torch.float32) -> None:
+        self.layers = [_ConvLayer(layer, dtype) for layer in extractor.conv_layers]
+        self.hop = 1  # samples between frames
+        self.receptive_field = 1  # samples that one frame sees
+        for layer in self.layers:
+            self.receptive_field += (layer.kernel - 1) * self.hop
+            self.hop *= layer.stride
+
+    def frames(self, n_samples: int) -> int:
+        """Return the number of frames of a wave of `n_samples` samples."""
+        return max(0, (n_samples - self.receptive_field) // self.hop + 1)
+
+    def __call__(self, wave: Tensor) -> Tensor:
+        """Turn a wave, float32 (S,), into frames, (T, D)."""
+        hidden = wave[:, None]
+        for layer in self.layers:
+            hidden = layer(hidden)
+        return hidden
+
+
+class _ConvLayer:
+    """One convolution with its norm and activation, frames first: (T, C_in) to (T', C_out)."""
+
+    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+        conv: nn.Conv1d = layer.conv
+        self.kernel, self.stride, self.dtype = conv.kernel_size[0], conv.stride[0], dtype
+        # (C_out, C_in, k) to (k * C_in, C_out): tap by tap, as a window of frames lies in memory
+        self.weight = conv.weight.detach().float().permute(2, 1, 0).reshape(-1, conv.out_channels)
+        self.bias = None if conv.bias is None else conv.bias.detach().float()
+        self.norm: nn.Module | None = getattr(layer, "layer_norm", None)
+        self.activation: nn.Module = layer.activation
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        if isinstance(self.norm, nn.GroupNorm):
+            weight, bias = self._fold_norm(hidden, self.norm)
+        hidden = self._convolve(hidden.to(self.dtype), weight.to(self.dtype))
+        if bias is not None:
+            hidden += bias.to(self.dtype)
+        if isinstance(self.norm, nn.LayerNorm):
+            hidden = self.norm(hidden)
+        return self.activation(hidden)
+
+    def _convolve(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        width = hidden.shape[1]
+        n_frames = (len(hidden) - self.kernel) // self.stride + 1
+        out: Tensor | None = None
+        for tap in range(0, self.kernel, self.stride):
+            n_taps = min(self.stride, self.kernel - tap)
+            view = hidden.as_strided(
+                (n_frames, n_taps * width), (self.stride * width, 1), hidden.storage_offset() + tap * width
+            )
+            part = weight[tap * width : (tap + n_taps) * width]
+            out = view @ part if out is None else torch.addmm(out, view, part, out=out)
+        assert out is not None
+        return out
+
+    def _fold_norm(self, hidden: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+        """Return weights and bias that hold the group norm of this wave's convolution.
+
+        Notes
+        -----
+        For windows u with mean m and covariance C, the output w'u has mean w'm and variance w'Cw.
+        """
+        assert norm.num_groups == norm.num_channels and hidden.shape[1] == 1
+        windows = hidden[:, 0].unfold(0, self.kernel, self.stride).double()
+        mean = windows.mean(0)
+        centred = windows - mean
+        covariance = centred.T @ centred / len(windows)
+        weight = self.weight.double()
+        variance = ((covariance @ weight) * weight).sum(0)
+        scale = norm.weight.double() * torch.rsqrt(variance + norm.eps)
+        # a bias of the convolution itself would vanish with the mean
+        return (weight * scale).float(), (norm.bias.double() - (mean @ weight) * scale).float()

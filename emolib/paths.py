@@ -1,0 +1,80 @@
+"""Where data, models, figures and runs live; the only module that knows folders.
+
+Two environment variables override the defaults: ``EMOLIB_HOME`` (the folder that holds ``data``, ``models``,
+``figures`` and ``runs``) and ``EMOLIB_CORPORA`` (the folder that holds one folder a corpus).
+"""
+
+import os
+import re
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """Return the folder that holds data, models, figures and runs.
+
+    It is ``EMOLIB_HOME`` where set, else the checkout that the package runs from, else the working folder.
+    """
+    if override := os.environ.get("EMOLIB_HOME"):
+        return Path(override).expanduser().resolve()
+    return _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
+
+
+def data() -> Path:
+    """Return the folder of corpora and cached features."""
+    return home() / "data"
+
+
+def corpora() -> Path:
+    """Return the folder that holds one folder a corpus: ``EMOLIB_CORPORA``, else ``data/corpora``."""
+    override = os.environ.get("EMOLIB_CORPORA")
+    return Path(override).expanduser().resolve() if override else data() / "corpora"
+
+
+def corpus(name: str) -> Path:
+    """Return the default folder of one corpus."""
+    return corpora() / name
+
+
+def models() -> Path:
+    """Return the folder of shipped and trained models."""
+    return home() / "models"
+
+
+def figures() -> Path:
+    """Return the folder that figures are saved to."""
+    return home() / "figures"
+
+
+def notebooks() -> Path:
+    """Return the folder of the numbered notebooks."""
+    return home() / "notebooks"
+
+
+def runs() -> Path:
+    """Return the folder of executed notebooks and their results."""
+    return home() / "runs"
+
+
+def feature_store(corpus: str, encoder: str) -> Path:
+    """Return the folder of one corpus's features under one encoder.
+
+    Examples
+    --------
+    >>> feature_store("ravdess", "facebook/wav2vec2-base").relative_to(data()).as_posix()
+    'features/ravdess/facebook--wav2vec2-base'
+    """
+    return data() / "features" / folder_name(corpus) / folder_name(encoder)
+
+
+def folder_name(name: str) -> str:
+    """Turn a corpus's or encoder's name into one safe folder name.
+
+    Examples
+    --------
+    >>> folder_name("random:facebook/wav2vec2-base")
+    'random-facebook--wav2vec2-base'
+    """
+    flat = name.strip("/").replace("/", "--").replace(":", "-")
+    return re.sub(r"[^\w.+-]", "_", flat).lstrip(".") or "_"
