@@ -59,8 +59,8 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
     path = Path(path)
     try:
         status = path.stat()
-    except OSError as error:
-        raise AudioError(f"{path.name}: can't be opened ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise AudioError(f"{path.name!r}: can't be opened ({error})") from None
     if not stat.S_ISREG(status.st_mode):  # a FIFO would block for ever
         raise AudioError(f"{path.name}: not a regular file")
     if status.st_size == 0:
@@ -69,7 +69,7 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
         with sf.SoundFile(path) as file:
             samples = file.read(dtype="float32", always_2d=True)
             sample_rate, promised = file.samplerate, _promised_frames(file)
-    except (sf.LibsndfileError, RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
         raise AudioError(f"{path.name}: not readable as sound ({reason})") from None
     if promised is not None and len(samples) < promised:

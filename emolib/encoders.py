@@ -223,7 +223,7 @@ class TransformerEncoder:
         return [states[i] for i in range(len(pieces))]
 
     def _transform(self, frames: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        """Run the transformer on padded frames, (B, T, D_in); return the states of `layers`, each (B, T, D)."""
+        """Turn padded frames, (B, T, D_in), into the states of `layers`, each (B, T, D)."""
         mask = None
         if int(lengths.min()) < frames.shape[1]:
             mask = (torch.arange(frames.shape[1])[None] < lengths[:, None]).to(self.device)
@@ -270,7 +270,7 @@ def _check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tup
 
 
 def _truncate(model: Any, top: int) -> Any:
-    """Drop the blocks above `top`, and the norm after the last one: a hidden state is a block's own output."""
+    """Drop the blocks above `top` and the norm after the last: a hidden state is a block's own output."""
     model.encoder.layers = model.encoder.layers[:top]
     if "StableLayerNorm" in type(model.encoder).__name__:  # elsewhere `layer_norm` stands before the blocks
         model.encoder.layer_norm = torch.nn.Identity()
@@ -300,7 +300,7 @@ def _load_model(name: str, seed: int) -> tuple[Any, int, bool]:
         raise ValueError(_explain(name, source, error)) from error
     if model.config.model_type not in MODEL_TYPES:
         raise ValueError(
-            f"encoder {name!r} is a {model.config.model_type!r} model; expected one of {', '.join(MODEL_TYPES)}"
+            f"encoder {name!r} is a {model.config.model_type!r} model; expected {', '.join(MODEL_TYPES)}"
         )
     return model, sample_rate, normalise
 
@@ -337,8 +337,8 @@ def _explain(name: str, source: str, error: Exception) -> str:
         return f"encoder {name!r}: the folder {source} holds no usable model ({error})"
     folders = sorted(path.parent.name for path in paths.models().glob("*/config.json"))
     return (
-        f"unknown encoder {name!r}; expected {', '.join((*BASELINES, *folders))}, a local folder, or a Hugging "
-        f"Face id that can be reached from here; random:<name> is its untrained architecture"
+        f"unknown encoder {name!r}; expected {', '.join((*BASELINES, *folders))}, a local folder, or a "
+        f"Hugging Face id that can be reached from here; random:<name> is its untrained architecture"
     )
 
 

@@ -47,6 +47,12 @@ def figures() -> Path:
     return home() / "figures"
 
 
+def gallery(corpus: str, encoder: str) -> Path:
+    """Return the folder of one run's figures: ``figures/`` for the default run, a folder in it for others."""
+    default = (corpus, encoder) == ("demo", "wav2vec2-nano")
+    return figures() if default else figures() / f"{folder_name(corpus)}-{folder_name(encoder)}"
+
+
 def notebooks() -> Path:
     """Return the folder of the numbered notebooks."""
     return home() / "notebooks"

@@ -1,0 +1,119 @@
+"""Corpora of emotional speech, each by a small parser of its own file names and tables, all in one manifest.
+
+`load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` tells its licence and whom to cite;
+`emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels;
+`emolib.corpora.scan` reads the sound itself.
+
+Examples
+--------
+>>> from emolib import corpora
+>>> corpora.info("ravdess").clips
+1440
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from emolib import paths
+from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess
+from emolib.corpora.catalogue import CATALOGUE, CorpusInfo
+from emolib.corpora.iemocap import four_classes
+from emolib.corpora.manifest import COLUMNS, Label, Note, Skipped, read, save
+from emolib.corpora.scan import assemble
+
+__all__ = ["COLUMNS", "CorpusInfo", "four_classes", "info", "load", "names", "read", "save"]
+
+_Parser = Callable[[Path], Iterable[Label | Skipped | Note]]
+_PARSERS: MappingProxyType[str, _Parser] = MappingProxyType(
+    {
+        "ravdess": ravdess.labels,
+        "emodb": emodb.labels,
+        "nemo": nemo.labels,
+        "crema-d": crema_d.labels,
+        "esd": esd.labels,
+        "iemocap": iemocap.labels,
+        "mead": mead.labels,
+    }
+)
+
+
+def names() -> list[str]:
+    """Return the names of all corpora."""
+    return list(CATALOGUE)
+
+
+def info(name: str) -> CorpusInfo:
+    """Return a corpus's card: title, licence, citation, size and source.
+
+    Raises
+    ------
+    ValueError
+        If there is no such corpus; the message lists those that there are.
+    """
+    if name not in CATALOGUE:
+        near = difflib.get_close_matches(str(name).lower(), names(), n=1, cutoff=0.5)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"unknown corpus {name!r}{hint}; expected one of: {', '.join(names())}")
+    return CATALOGUE[name]
+
+
+def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:
+    """Read a corpus into a manifest, decoding every clip from end to end.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+    root : str or Path, optional
+        The corpus's folder; `paths.corpus(name)` by default. For "folder", where relative paths start from.
+    table : str or Path, optional
+        The CSV of "folder": at least path, speaker and emotion.
+
+    Returns
+    -------
+    manifest : DataFrame
+        One row a clip, sorted by clip; `COLUMNS` first, then the corpus's own. `manifest.attrs` holds
+        "skipped" (a path and a reason each), "duplicates" (a path, and the clip of the same content that was
+        kept) and "notes".
+
+    Raises
+    ------
+    ValueError
+        If the corpus is unknown, a table lacks what it needs, or no clip is usable.
+    FileNotFoundError
+        If the corpus's folder or table isn't there.
+    """
+    card = info(name)
+    if table is not None and name != "folder":
+        raise ValueError(f"a table ({table}) belongs to the corpus 'folder', not to {name!r}")
+    if name == "folder":
+        if table is None:
+            raise ValueError(
+                "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest CSV`)"
+            )
+        return assemble(
+            card, folder.labels(Path(table), None if root is None else _existing(card, root)), Path(table)
+        )
+    if name == "demo":
+        from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
+
+        built = demo.build(None if root is None else Path(root))
+        return assemble(card, folder.labels(built / "demo.csv"), built)
+    place = _existing(card, root)
+    return assemble(card, _PARSERS[name](place), place)
+
+
+def _existing(card: CorpusInfo, root: str | Path | None) -> Path:
+    """Return the absolute folder of a corpus, or say how to come by it."""
+    place = (Path(root).expanduser() if root is not None else paths.corpus(card.name)).absolute()
+    if place.is_dir():
+        return place
+    by_hand = card.source.startswith("by hand") or card.source.startswith("by signed")
+    get = f"get it {card.source}" if by_hand else f"run `emolib fetch {card.name}`"
+    raise FileNotFoundError(
+        f"{card.name}: no folder {place}; {get}, or point to your copy with --root DIR or EMOLIB_CORPORA"
+    )

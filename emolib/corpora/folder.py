@@ -1,0 +1,83 @@
+"""Any audio with a table of at least path, speaker and emotion; the demo corpus comes this way too."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from emolib import emotions
+from emolib.corpora import manifest
+from emolib.corpora.manifest import COLUMNS, Label, Skipped
+
+REQUIRED = ("path", "speaker", "emotion")
+_RATINGS = ("arousal", "valence", "dominance")
+_TEXTS = ("label", "gender", "intensity", "text_id", "text", "language", "corpus")
+
+
+def labels(table: Path, root: Path | None = None) -> Iterator[Label | Skipped]:
+    """Yield what a table says of each file.
+
+    Parameters
+    ----------
+    table : Path
+        CSV or TSV with `path`, `speaker`, `emotion`, and any other column: a manifest's are understood (what
+        can be measured is measured anew), the rest are carried along.
+    root : Path, optional
+        The folder that relative paths start from; the table's own by default.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If it lacks a column, or if a rating isn't a number in [-1, 1].
+    """
+    rows = manifest.read_table(table)
+    if missing := [column for column in REQUIRED if column not in rows.columns]:
+        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}")
+    for column in set(_RATINGS) & set(rows.columns):
+        rows[column] = _ratings(table, rows[column])
+    extra = [column for column in rows.columns if column not in COLUMNS]
+    for column in extra:
+        rows[column] = manifest.numbers(rows[column])
+    base = (Path(root) if root is not None else Path(table).parent).absolute()
+    return (_label(row, base, extra) for row in rows.to_dict("records"))
+
+
+def _label(row: dict, base: Path, extra: list[str]) -> Label | Skipped:
+    path = base / row["path"].strip()
+    emotion, speaker = row["emotion"].strip().lower(), row["speaker"].strip()
+    if not row["path"].strip():
+        return Skipped(path, "no path in its row")
+    if not speaker:
+        return Skipped(path, "no speaker in its row")
+    if emotion not in emotions.EMOTIONS:
+        return Skipped(
+            path, f"unknown emotion {row['emotion']!r}; expected one of: {', '.join(emotions.EMOTIONS)}"
+        )
+    given = {column: row[column].strip() for column in _TEXTS if column in row}
+    given["label"] = given.get("label") or row["emotion"].strip()
+    ratings = {column: row[column] for column in _RATINGS if column in row}
+    clip = row.get("clip", "").strip() or _clip(path, base)
+    return Label(
+        path, clip, speaker, emotion, **given, **ratings, extra={column: row[column] for column in extra}
+    )
+
+
+def _clip(path: Path, base: Path) -> str:
+    """Name a clip after its path below the folder, without its ending."""
+    name = path.parent / path.stem
+    return (name.relative_to(base) if name.is_relative_to(base) else name).as_posix().lstrip("/")
+
+
+def _ratings(table: Path, texts: "pd.Series[str]") -> "pd.Series[float]":
+    """Return a column of ratings as numbers, NaN where a cell is empty or says so."""
+    values = pd.to_numeric(texts, errors="coerce")
+    missing = texts.str.strip().str.lower().isin(["", "nan"])
+    wrong = texts[(values.isna() & ~missing) | (values.abs() > 1)]
+    if len(wrong):
+        raise ValueError(
+            f"{table}: {texts.name} {wrong.iloc[0]!r} in row {wrong.index[0] + 2}; expected a number in "
+            "[-1, 1]: map a scale from 1 to 5 with (x - 3) / 2"
+        )
+    return values.astype(float)

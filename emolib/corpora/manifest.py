@@ -1,0 +1,151 @@
+"""The manifest: one table for every corpus, one row a clip; what parsers hand over, and its form on disk.
+
+A parser yields `Label` for a file that it can name, `Skipped` for one that it can't, and `Note` for a remark
+about the whole corpus. `emolib.corpora.scan` turns those into a manifest; this module knows its columns.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+#: The columns of every manifest, in order; a corpus may add its own after them.
+COLUMNS = (
+    "clip", "corpus", "path", "speaker", "gender", "emotion", "label", "intensity", "text_id", "text",
+    "language", "sample_rate", "channels", "duration_s", "sha256", "arousal", "valence", "dominance",
+)  # fmt: skip
+_WHOLE = ("sample_rate", "channels")
+_REAL = ("duration_s", "arousal", "valence", "dominance")
+_NUMERIC = dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_REAL, "float64")
+_TEXT = tuple(column for column in COLUMNS if column not in _NUMERIC)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a corpus says about one of its files.
+
+    Attributes
+    ----------
+    path : Path
+    clip : str; unique in its corpus
+    speaker, emotion : str; `emotion` is one of `emolib.emotions.EMOTIONS`
+    label : str; the corpus's own code for the emotion
+    gender : str; "female", "male" or "" where it isn't known
+    intensity : str; "normal", "strong", "low", "medium", "high" or ""
+    text_id, text, language : str; equal `text_id` means equal words; `language` is an ISO 639-1 code
+    arousal, valence, dominance : float, in [-1, 1], or NaN where nobody rated the clip
+    corpus : str; empty for the corpus that is being read
+    extra : mapping; the corpus's own columns, the same ones for each of its clips
+    """
+
+    path: Path
+    clip: str
+    speaker: str
+    emotion: str
+    label: str
+    gender: str = ""
+    intensity: str = ""
+    text_id: str = ""
+    text: str = ""
+    language: str = ""
+    arousal: float = math.nan
+    valence: float = math.nan
+    dominance: float = math.nan
+    corpus: str = ""
+    extra: Mapping[str, str | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that can't be used, and why in one line."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A one-line remark about a corpus as a whole."""
+
+    text: str
+
+
+def from_five_points(rating: float) -> float:
+    """Map a rating from the scale 1 to 5 onto [-1, 1]; one outside that scale becomes NaN."""
+    return (rating - 3) / 2 if 1 <= rating <= 5 else math.nan
+
+
+def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Return rows as a manifest: fixed columns first, sorted by clip.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Each has every name of `COLUMNS`; further names become further columns.
+    """
+    table = pd.DataFrame(rows)
+    extra = [column for column in table.columns if column not in COLUMNS]
+    table = table[[*COLUMNS, *extra]].sort_values("clip", ignore_index=True)
+    return table.astype(_NUMERIC)
+
+
+def save(manifest: pd.DataFrame, csv: str | Path) -> Path:
+    """Write a manifest as CSV in UTF-8; what was skipped stays behind in `attrs`."""
+    csv = Path(csv)
+    csv.parent.mkdir(parents=True, exist_ok=True)
+    manifest.to_csv(csv, index=False, encoding="utf-8", lineterminator="\n")
+    return csv
+
+
+def read(csv: str | Path) -> pd.DataFrame:
+    """Read a manifest that `save` wrote: codes keep their leading zeros, empty ratings are NaN.
+
+    Raises
+    ------
+    ValueError
+        If the file isn't a manifest; the message names the missing columns.
+    """
+    table = read_table(csv)
+    if missing := [column for column in COLUMNS if column not in table.columns]:
+        raise ValueError(f"{csv}: not a manifest, it lacks: {', '.join(missing)}")
+    extra = [column for column in table.columns if column not in COLUMNS]
+    columns = {c: table[c] for c in _TEXT} | {c: numbers(table[c]) for c in extra}
+    columns |= {c: pd.to_numeric(table[c]) for c in _WHOLE + _REAL}
+    rows = pd.DataFrame(columns)[[*COLUMNS, *extra]]
+    manifest = rows.astype(_NUMERIC)
+    manifest.attrs |= {"skipped": [], "duplicates": [], "notes": []}
+    return manifest
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV (or, by its ending, a TSV) with each cell as the text that stands there.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it can't be read as a table in UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table")
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
+    return table.fillna("").rename(columns=str.strip)
+
+
+def numbers(texts: "pd.Series[str]") -> "pd.Series[str] | pd.Series[float]":
+    """Return a column as numbers if each of its filled cells is one, else as it is.
+
+    A code such as 007 isn't a number: its zeros would be lost.
+    """
+    filled = texts[~texts.str.lower().isin(["", "nan"])]
+    is_code = filled.str.fullmatch(r"0\d+").any()
+    values = pd.to_numeric(texts, errors="coerce")
+    return texts if filled.empty or is_code or values[filled.index].isna().any() else values

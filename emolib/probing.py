@@ -1,0 +1,211 @@
+"""Where emotion is linear: logistic probes by layer, and the geometry of classes.
+
+The probe is deliberately weak: what it finds was there. Its scaler is fitted inside each fold, and its layer,
+where it may choose one, is chosen on training folds alone.
+
+References
+----------
+G. Alain, Y. Bengio (2016), "Understanding intermediate layers using linear classifier probes",
+arXiv:1610.01644. Silhouettes: P. J. Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from emolib import emotions, splits
+from emolib.metrics import Interval, macro_f1, speaker_bootstrap, unweighted_accuracy, weighted_accuracy
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The held-out answers of a probe, and what they are worth.
+
+    Attributes
+    ----------
+    y_true, y_pred : str arrays, (N,); clips in the order of their manifest, each predicted by a probe that
+    never saw it speakers : str array, (N,)
+    layer : int, optional; the layer, or the one chosen most often where each fold chose its own
+    """
+
+    y_true: NDArray
+    y_pred: NDArray
+    speakers: NDArray
+    layer: int | None = None
+
+    @property
+    def ua(self) -> Interval:
+        """Unweighted accuracy with its interval over speakers."""
+        return speaker_bootstrap(unweighted_accuracy, self.y_true, self.y_pred, self.speakers)
+
+    @property
+    def wa(self) -> float:
+        """Weighted accuracy."""
+        return weighted_accuracy(self.y_true, self.y_pred)
+
+    @property
+    def macro_f1(self) -> float:
+        """Macro-averaged F1 score."""
+        return macro_f1(self.y_true, self.y_pred)
+
+    def __len__(self) -> int:
+        return len(self.y_true)
+
+
+def make_probe(regularisation: float = 0.1, seed: int = 0) -> Pipeline:
+    """Return the project's probe: standardised features into a multinomial logistic regression.
+
+    Parameters
+    ----------
+    regularisation : float
+        scikit-learn's C. The default suits some hundred to some thousand clips in 100 to 2,000 dimensions.
+    seed : int
+    """
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=regularisation, max_iter=2000, random_state=seed)
+    )
+
+
+def cross_validate(
+    features: ArrayLike,
+    manifest: pd.DataFrame,
+    folds: Sequence[splits.Fold],
+    *,
+    estimator: Any | None = None,
+    layer: int | None = None,
+) -> Probe:
+    """Predict every clip with a probe that was trained without its fold.
+
+    Parameters
+    ----------
+    features : array-like, (N, D), in the order of the manifest
+    manifest : DataFrame, N rows
+    folds : list of (train, test), as `splits.folds` returns them
+    estimator : scikit-learn classifier, optional
+        `make_probe` by default; it is cloned for each fold.
+    layer : int, optional
+        Passed on to the result.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a feature is not finite, a clip is in no test fold, or a training fold has one
+        class.
+    """
+    X, y = _checked(features, manifest)
+    y_pred = np.full(len(y), "", dtype=object)
+    for prediction, (_, test) in zip(_fit_folds(X, y, folds, estimator), folds, strict=True):
+        y_pred[test] = prediction
+    if (y_pred == "").any():
+        raise ValueError(f"{(y_pred == '').sum()} of {len(y)} clips are in no test fold")
+    return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
+
+
+def choose_layer(
+    layers: dict[int, NDArray],
+    manifest: pd.DataFrame,
+    folds: Sequence[splits.Fold],
+    *,
+    scheme: splits.Scheme = "speaker",
+) -> Probe:
+    """Predict every clip at the layer that was best on its training folds alone.
+
+    Parameters
+    ----------
+    layers : dict of layer to features, (N, D)
+    manifest : DataFrame, N rows
+    folds : list of (train, test)
+    scheme : str
+        How the training part is cut again to choose; ``speaker`` unless a leak is to be shown.
+
+    Notes
+    -----
+    A layer that is chosen on the clips it is then judged by is chosen partly for its luck with them.
+    """
+    y = manifest["emotion"].to_numpy().astype(str)
+    y_pred, chosen = np.full(len(y), "", dtype=object), []
+    for train, test in folds:
+        part = manifest.iloc[train].reset_index(drop=True)
+        inner = splits.folds(part, scheme, n_folds=3)
+        scores = {k: _ua(cross_validate(X[train], part, inner)) for k, X in layers.items()}
+        best = max(scores, key=lambda k: scores[k])
+        chosen.append(best)
+        y_pred[test] = next(_fit_folds(layers[best], y, [(train, test)], None))
+    layer = max(set(chosen), key=chosen.count)
+    return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
+
+
+def class_similarity(
+    features: ArrayLike, labels: ArrayLike, speakers: ArrayLike | None = None
+) -> pd.DataFrame:
+    """Return the cosine similarity between the classes' centroids, a symmetric table, (C, C).
+
+    Parameters
+    ----------
+    features : array-like, (N, D)
+    labels : array-like of emotions, (N,)
+    speakers : array-like, (N,), optional
+        Where given, each speaker's mean is taken away first, so that voices do not hide emotions.
+
+    Notes
+    -----
+    Features are centred on their common mean: raw centroids all point the same way.
+    """
+    X = centre_speakers(features, np.zeros(len(np.asarray(labels))) if speakers is None else speakers)
+    names = emotions.ordered(np.asarray(labels).tolist())
+    centroids = np.stack([X[np.asarray(labels) == name].mean(axis=0) for name in names])
+    centroids /= np.linalg.norm(centroids, axis=1, keepdims=True) + 1e-12
+    return pd.DataFrame(centroids @ centroids.T, index=names, columns=names)
+
+
+def centre_speakers(features: ArrayLike, speakers: ArrayLike) -> NDArray[np.float64]:
+    """Take each speaker's mean away from their features, (N, D); no label is used."""
+    X, speakers = np.array(features, dtype=np.float64), np.asarray(speakers)
+    for speaker in np.unique(speakers):
+        X[speakers == speaker] -= X[speakers == speaker].mean(axis=0)
+    return X
+
+
+def silhouette(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> float:
+    """Return the mean silhouette of standardised features, from -1 to 1, over 2,000 clips at most."""
+    X = StandardScaler().fit_transform(np.asarray(features, dtype=np.float64))
+    sample = min(len(X), 2_000)
+    return float(silhouette_score(X, np.asarray(labels), sample_size=sample, random_state=seed))
+
+
+def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray]:
+    X, y = np.asarray(features, dtype=np.float64), manifest["emotion"].to_numpy().astype(str)
+    if X.ndim != 2 or len(X) != len(y):
+        raise ValueError(f"features of shape {X.shape} for {len(y)} clips; expected ({len(y)}, D)")
+    if not np.isfinite(X).all():
+        n_bad = int((~np.isfinite(X)).any(axis=1).sum())
+        raise ValueError(f"features of {n_bad} clips are not finite; extract them again")
+    return X, y
+
+
+def _fit_folds(
+    X: NDArray, y: NDArray, folds: Sequence[splits.Fold], estimator: Any | None
+) -> Iterator[NDArray]:
+    """Yield the predictions for each fold's test clips."""
+    for train, test in folds:
+        if len(np.unique(y[train])) < 2:
+            raise ValueError(f"a training fold holds {y[train][0]!r} alone; a probe needs two emotions")
+        probe = clone(estimator) if estimator is not None else make_probe()
+        # on problems of this size the threads of BLAS wait for each other longer than they work
+        with threadpool_limits(1):
+            prediction = probe.fit(X[train], y[train]).predict(X[test])
+        yield prediction
+
+
+def _ua(probe: Probe) -> float:
+    return unweighted_accuracy(probe.y_true, probe.y_pred)

@@ -1,0 +1,122 @@
+"""The record of a run: what each notebook found, as flat names and numbers.
+
+A run is a folder ``runs/<run>/`` of executed notebooks, with ``results/<notebook>.json`` each;
+``summary.json`` and ``summary.md`` join them, and ``runs/latest`` points at the newest run. ``EMOLIB_RUN``
+names the run that is going on.
+"""
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from emolib import __version__, paths
+
+Number = float | int | str | bool | None
+
+
+def run_folder() -> Path:
+    """Return the folder of the run that is going on; a notebook opened by hand writes to ``interactive``."""
+    name = os.environ.get("EMOLIB_RUN", "interactive")
+    folder = paths.runs() / name
+    (folder / "results").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def new_run(label: str) -> Path:
+    """Make the folder of a new run, named by time and label, and point ``runs/latest`` at it."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = paths.runs() / paths.folder_name(f"{stamp}-{label}")
+    number = 2
+    while folder.exists():
+        folder = folder.with_name(paths.folder_name(f"{stamp}-{label}-{number}"))
+        number += 1
+    (folder / "results").mkdir(parents=True)
+    latest = paths.runs() / "latest"
+    pointer = latest.with_name(f".latest.{os.getpid()}")
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(folder.name, target_is_directory=True)
+    pointer.replace(latest)
+    return folder
+
+
+def record(notebook: str, metrics: Mapping[str, Number]) -> Path:
+    """Write a notebook's numbers to ``runs/<run>/results/<notebook>.json``.
+
+    Parameters
+    ----------
+    notebook : str, such as "01_probing_layers"
+    metrics : mapping of flat names to numbers; numpy scalars too, NaN becomes null
+
+    Raises
+    ------
+    ValueError
+        If a value is not a single number, word or truth value.
+    """
+    flat = {str(name): _scalar(str(name), value) for name, value in metrics.items()}
+    path = run_folder() / "results" / f"{notebook}.json"
+    write_json(path, flat)
+    return path
+
+
+def summarise(folder: Path) -> dict[str, dict[str, Number]]:
+    """Join the results of a run into ``summary.json`` and ``summary.md`` and return them by notebook."""
+    found = sorted((folder / "results").glob("*.json"))
+    summary = {path.stem: json.loads(path.read_text()) for path in found}
+    write_json(folder / "summary.json", summary)
+    lines = ["| notebook | metric | value |", "|---|---|---|"]
+    for notebook, metrics in summary.items():
+        lines += [f"| {notebook} | {name} | {_show(value)} |" for name, value in metrics.items()]
+    (folder / "summary.md").write_text("\n".join(lines) + "\n")
+    return summary
+
+
+def environment(device: str = "auto") -> dict[str, str]:
+    """Return what a result depends on beside data and parameters: versions, commit and device."""
+    import torch
+    import transformers
+
+    from emolib.encoders import torch_device
+
+    return {
+        "emolib": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": str(torch_device(device)),
+    }
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    unfinished.replace(path)
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(paths.home()), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _scalar(name: str, value: object) -> Number:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    raise ValueError(f"metric {name!r} is a {type(value).__name__}; expected one number, word or truth value")
+
+
+def _show(value: Number) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

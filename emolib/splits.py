@@ -1,0 +1,102 @@
+"""Folds for cross-validation: speaker-disjoint by default, and refused where a speaker is on both sides.
+
+References
+----------
+EmoBox's actor folds for RAVDESS: Z. Ma et al. (2024), "EmoBox: Multilingual Multi-corpus Speech Emotion
+Recognition Toolkit and Benchmark", arXiv:2406.07162.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
+
+Scheme = Literal["speaker", "loso", "emobox", "random"]
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+#: Test actors of each published fold.
+EMOBOX_RAVDESS = (
+    ("01", "11", "20", "21"), ("04", "10", "12", "14"), ("08", "09", "19", "23"),
+    ("03", "05", "07", "24"), ("02", "15", "16", "18"), ("06", "13", "17", "22"),
+)  # fmt: skip
+
+
+def folds(
+    manifest: pd.DataFrame, scheme: Scheme = "speaker", *, n_folds: int = 6, seed: int = 0
+) -> list[Fold]:
+    """Cut a manifest into folds.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        Its columns speaker and emotion are used, and corpus by ``emobox``.
+    scheme : {"speaker", "loso", "emobox", "random"}
+        ``speaker``: groups of whole speakers, emotions balanced as far as that goes. ``loso``: one speaker at
+        a time. ``emobox``: RAVDESS's six published actor folds. ``random``: clips at random, which leaks
+        speakers into the training set; only for showing how much that flatters.
+    n_folds : int
+        For ``speaker`` and ``random``; at most the number of speakers in the former.
+    seed : int
+        For ``speaker`` and ``random``.
+
+    Returns
+    -------
+    folds : list of (train, test), integer row numbers
+
+    Raises
+    ------
+    ValueError
+        If the scheme is unknown or the manifest does not allow it.
+    """
+    if scheme not in get_args(Scheme):
+        raise ValueError(f"unknown folds {scheme!r}; expected one of: {', '.join(get_args(Scheme))}")
+    speakers, emotions = manifest["speaker"].to_numpy(), manifest["emotion"].to_numpy()
+    if scheme == "random":
+        return _random(emotions, n_folds, seed)
+    n_speakers = len(np.unique(speakers))
+    if n_speakers < 2:
+        raise ValueError(f"{n_speakers} speaker; {scheme!r} folds need at least two speakers")
+    if scheme == "emobox":
+        cut = _emobox(manifest)
+    elif scheme == "loso":
+        cut = list(LeaveOneGroupOut().split(speakers, groups=speakers))
+    else:
+        splitter = StratifiedGroupKFold(min(n_folds, n_speakers), shuffle=True, random_state=seed)
+        cut = list(splitter.split(speakers, emotions, speakers))
+        cut = [(train, test) for train, test in cut if len(test)]
+    for train, test in cut:
+        check_disjoint(speakers[train], speakers[test])
+    return cut
+
+
+def check_disjoint(train_speakers: ArrayLike, test_speakers: ArrayLike) -> None:
+    """Raise ValueError if a speaker is on both sides of a split."""
+    shared = sorted(set(np.asarray(train_speakers).tolist()) & set(np.asarray(test_speakers).tolist()))
+    if shared:
+        raise ValueError(
+            f"speakers {', '.join(map(str, shared[:5]))}{' ...' if len(shared) > 5 else ''} are in both the "
+            f"training and the test set; cut by whole speakers (splits.folds does)"
+        )
+
+
+def _random(emotions: NDArray, n_folds: int, seed: int) -> list[Fold]:
+    rarest = int(np.unique(emotions, return_counts=True)[1].min())
+    if rarest < 2:
+        raise ValueError("an emotion has a single clip; random folds need at least two of each")
+    splitter = StratifiedKFold(min(n_folds, rarest), shuffle=True, random_state=seed)
+    return list(splitter.split(emotions, emotions))
+
+
+def _emobox(manifest: pd.DataFrame) -> list[Fold]:
+    speakers = manifest["speaker"].to_numpy()
+    known: Sequence[str] = sorted(actor for fold in EMOBOX_RAVDESS for actor in fold)
+    if set(manifest["corpus"]) != {"ravdess"} or not set(speakers) <= set(known):
+        raise ValueError(
+            f"'emobox' folds of {', '.join(sorted(set(manifest['corpus'])))}; they are published for the "
+            f"actors 01 to 24 of ravdess only: use 'speaker' or 'loso'"
+        )
+    tests = [np.flatnonzero(np.isin(speakers, actors)) for actors in EMOBOX_RAVDESS]
+    return [(np.setdiff1d(np.arange(len(speakers)), test), test) for test in tests if len(test)]

@@ -1,0 +1,357 @@
+"""A folder of features: an index table and numbered safetensors shards, each written whole or not at all.
+
+A shard holds some clips' pooled features and, where asked for, their frames, layer by layer, so that any one
+layer of any one clip is a single range of bytes. Its header repeats its part of the index: ``index.csv``
+saves opening every shard, and is never needed to get anything back. The folder may be any fsspec URL; a local
+one may be read and written by several processes at once.
+
+References
+----------
+The safetensors format: github.com/huggingface/safetensors.
+"""
+
+import contextlib
+import io
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import save as to_safetensors
+
+Pooling = Literal["mean", "mean+std"]
+_DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_INDEX = {"clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int}
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """What made the features of a store; features of another making can't be mixed in."""
+
+    encoder: str
+    fingerprint: str
+    layers: tuple[int, ...]
+    width: int
+    hop_s: float
+    frames: bool
+
+
+class FeatureStore:
+    """Features of one corpus under one encoder.
+
+    Parameters
+    ----------
+    url : str or Path
+        A folder or any fsspec URL, such as ``s3://bucket/features/ravdess/wav2vec2-nano``.
+
+    Attributes
+    ----------
+    config : StoreConfig
+    index : DataFrame; one row a clip, sorted by clip: clip, sha256, n_frames, shard, row, start
+    damaged : list of str; shards that can't be read, whose clips count as missing
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no store at `url`.
+    """
+
+    index: pd.DataFrame
+    damaged: list[str]
+
+    def __init__(self, url: str | Path) -> None:
+        self._locate(url)
+        if not self._fs.exists(self._path("config.json")):
+            raise FileNotFoundError(
+                f"no feature store at {self.url}; make one with `emolib extract` or features.extract"
+            )
+        settings = json.loads(self._fs.cat_file(self._path("config.json")))
+        self.config = StoreConfig(**settings | {"layers": tuple(settings["layers"])})
+        self.refresh()
+
+    @classmethod
+    def open(cls, url: str | Path, config: StoreConfig) -> "FeatureStore":
+        """Open the store at `url` to add to it; start it anew where it is not of the same making.
+
+        A store of the same encoder with more layers, or with frames that are not asked for, is of the same
+        making.
+        """
+        store = cls.__new__(cls)
+        store._locate(url)
+        if store._fs.exists(store._path("config.json")):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                existing = cls(url)
+                if existing.serves(config):
+                    return existing
+            store._fs.rm(store._root, recursive=True)
+        store._write("config.json", json.dumps(asdict(config), indent=1).encode())
+        return cls(url)
+
+    def serves(self, config: StoreConfig) -> bool:
+        """Tell whether this store's features include those that `config` describes."""
+        own = self.config
+        return (
+            (own.encoder, own.fingerprint) == (config.encoder, config.fingerprint)
+            and set(config.layers) <= set(own.layers)
+            and own.frames >= config.frames
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        kind = "frames" if self.config.frames else "pooled"
+        layers = list(self.config.layers)
+        return f"FeatureStore({self.config.encoder}, {len(self)} clips, layers {layers}, {kind})"
+
+    @property
+    def clips(self) -> list[str]:
+        """The clips in the store, sorted: the rows of `pooled`."""
+        return self.index["clip"].tolist()
+
+    def pooled(
+        self, layer: int, pooling: Pooling = "mean", clips: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Return one layer's features pooled over time.
+
+        Parameters
+        ----------
+        layer : int
+        pooling : {"mean", "mean+std"}
+            The mean over frames, or the mean and the standard deviation side by side.
+        clips : sequence of str, optional
+            The clips to return, in this order; all, sorted, by default.
+
+        Returns
+        -------
+        X : float32 array, (N, D) or (N, 2 D)
+
+        Raises
+        ------
+        ValueError
+            If the layer, the pooling or a clip is not in the store.
+        """
+        if pooling not in ("mean", "mean+std"):
+            raise ValueError(f"unknown pooling {pooling!r}; expected 'mean' or 'mean+std'")
+        position, rows = self._position(layer), self._rows(clips)
+        out = np.empty((len(rows), len(pooling.split("+")) * self.config.width), np.float32)
+        for number in rows["shard"].unique().tolist():
+            header, base = self._header(number)
+            tables = [self._slice(number, header, base, name, position) for name in pooling.split("+")]
+            part = rows[rows["shard"] == number]
+            out[part["order"]] = np.concatenate(tables, axis=1)[part["row"]]
+        return out
+
+    def frames(self, clip: str, layer: int) -> NDArray[np.float32]:
+        """Return one clip's frames at one layer, float32 (T, D).
+
+        Raises
+        ------
+        ValueError
+            If the clip or layer is not in the store, or the store holds pooled features only.
+        """
+        if not self.config.frames:
+            raise ValueError(f"{self.url} holds pooled features only; extract with frames=True (`--frames`)")
+        position, row = self._position(layer), self._rows([clip]).iloc[0]
+        header, base = self._header(int(row["shard"]))
+        span = (int(row["start"]), int(row["start"] + row["n_frames"]))
+        return self._slice(int(row["shard"]), header, base, "frames", position, span).astype(np.float32)
+
+    def missing(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
+        """Tell for each row of a manifest whether its clip, with this very content, is missing here, (N,)."""
+        known = set(zip(self.index["clip"], self.index["sha256"], strict=True))
+        pairs = zip(manifest["clip"], manifest["sha256"], strict=True)
+        return np.array([pair not in known for pair in pairs], dtype=bool)
+
+    def append(
+        self,
+        clips: Sequence[str],
+        digests: Sequence[str],
+        states: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """Write one shard.
+
+        Parameters
+        ----------
+        clips, digests : sequences of str, N: clip names and the SHA-256 of their files
+        states : sequence of float32 arrays, (L, T, D), N of them, in the order of the store's layers
+        """
+        lengths = [state.shape[1] for state in states]
+        tensors = {
+            "mean": np.stack([state.mean(axis=1, dtype=np.float64) for state in states], axis=1).astype(
+                np.float32
+            ),
+            "std": np.stack([state.std(axis=1, dtype=np.float64) for state in states], axis=1).astype(
+                np.float32
+            ),
+        }
+        if self.config.frames:
+            frames = np.concatenate(states, axis=1)
+            # half precision unless a network's activations pass its range
+            tensors["frames"] = frames if np.abs(frames).max() > 6e4 else frames.astype(np.float16)
+        rows = {"clip": list(clips), "sha256": list(digests), "n_frames": lengths}
+        number = self._next_shard()
+        self._write(_shard_name(number), to_safetensors(tensors, {"index": json.dumps(rows)}))
+        self.index = pd.concat([self.index, _index_rows(rows, number)], ignore_index=True)
+
+    def refresh(self) -> None:
+        """Read the index again, and the headers of shards that it does not list."""
+        shards = self._shards()
+        index = self._read_index()
+        index = index[index["shard"].isin(shards)]
+        self.damaged = []
+        parts = [index]
+        for number in sorted(set(shards) - set(index["shard"])):
+            try:
+                header, _ = self._header(number)
+                parts.append(_index_rows(json.loads(header["__metadata__"]["index"]), number))
+            except (ValueError, KeyError, struct.error):
+                self.damaged.append(_shard_name(number))
+        # of a clip that stands twice, the later shard holds the newer content
+        joined = pd.concat(parts).sort_values(["clip", "shard"]).drop_duplicates("clip", keep="last")
+        self.index = joined.reset_index(drop=True)
+
+    def tidy(self) -> None:
+        """Write the index; delete damaged shards and what a killed writer left. Writers begin and end so."""
+        for name in self._names():
+            if name.endswith(".tmp") or name in self.damaged:
+                self._fs.rm_file(self._path(name))
+        self.refresh()
+        self._write("index.csv", self.index.to_csv(index=False).encode())
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the store for one writer; a second one on this machine waits.
+
+        A remote store has no such lock: let one writer at a time add to it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such lock on Windows
+            fcntl = None  # type: ignore[assignment]
+        if not self._local or fcntl is None:
+            yield
+            return
+        descriptor = os.open(self._root, os.O_RDONLY)  # a lock on the folder leaves no file behind
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self.refresh()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _locate(self, url: str | Path) -> None:
+        self.url = str(url)
+        self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        self._local = "file" in np.atleast_1d(self._fs.protocol)
+        self.index = _empty_index()
+        self.damaged = []
+
+    def _position(self, layer: int) -> int:
+        if layer not in self.config.layers:
+            raise ValueError(f"layer {layer} is not in {self.url}; it holds {list(self.config.layers)}")
+        return self.config.layers.index(layer)
+
+    def _rows(self, clips: Sequence[str] | None) -> pd.DataFrame:
+        rows: pd.DataFrame = self.index
+        if clips is not None:
+            rows = self.index.set_index("clip").reindex(list(clips))
+            absent = rows.index[rows["shard"].isna()]
+            if len(absent):
+                raise ValueError(
+                    f"{len(absent)} of {len(rows)} clips are not in {self.url}, the first is {absent[0]!r}; "
+                    f"extract them first"
+                )
+            rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int})
+        return rows.assign(order=np.arange(len(rows)))
+
+    def _header(self, shard: int) -> tuple[dict[str, Any], int]:
+        """Return a shard's header and the offset of its data; ValueError if the file is not whole."""
+        path = self._path(_shard_name(shard))
+        with self._fs.open(path, "rb") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(size)) if size < 1 << 28 else {}
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        if not ends or self._fs.size(path) != 8 + size + max(ends):
+            raise ValueError(f"{path} is damaged")
+        return header, 8 + size
+
+    def _slice(
+        self,
+        shard: int,
+        header: dict[str, Any],
+        base: int,
+        name: str,
+        position: int,
+        span: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Read rows `span` of one layer of one tensor, (L, rows, D), as one range of bytes."""
+        entry = header[name]
+        dtype = _DTYPES[entry["dtype"]]
+        _, n_rows, width = entry["shape"]
+        first, last = span or (0, n_rows)
+        stride = width * dtype.itemsize
+        offset = base + entry["data_offsets"][0] + (position * n_rows + first) * stride
+        data = self._fs.cat_file(self._path(_shard_name(shard)), offset, offset + (last - first) * stride)
+        return np.frombuffer(data, dtype).reshape(last - first, width)
+
+    def _read_index(self) -> pd.DataFrame:
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+            data = self._fs.cat_file(self._path("index.csv"))
+            return pd.read_csv(io.BytesIO(data), dtype=_INDEX, keep_default_na=False)[list(_INDEX)]
+        return _empty_index()
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _names(self) -> list[str]:
+        return sorted(
+            str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False, refresh=True)
+        )
+
+    def _shards(self) -> list[int]:
+        return [
+            int(name[6:-12])
+            for name in self._names()
+            if name.startswith("shard-") and not name.endswith(".tmp")
+        ]
+
+    def _next_shard(self) -> int:
+        return max(self._shards(), default=-1) + 1
+
+    def _write(self, name: str, data: bytes) -> None:
+        if not self._local:  # object stores show an object only once it is whole
+            self._fs.pipe_file(self._path(name), data)
+            return
+        target = Path(self._path(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{name}.{os.getpid()}.tmp")
+        try:
+            with unfinished.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _empty_index() -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _INDEX.items()})
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:06d}.safetensors"
+
+
+def _index_rows(rows: dict[str, list[Any]], shard: int) -> pd.DataFrame:
+    """Turn a shard's own part of the index into rows of the index table."""
+    frame = pd.DataFrame(rows).assign(shard=shard, row=range(len(rows["clip"])))
+    return frame.assign(start=frame["n_frames"].cumsum() - frame["n_frames"])[list(_INDEX)]

@@ -1,0 +1,416 @@
+"""The manifest: columns, round trip, duplicates, bad files, tables; real corpora where they are at hand."""
+
+import os
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from emolib import corpora, paths
+from emolib.corpora.manifest import numbers
+from emolib.corpora.scan import sound_files
+
+RATE = 16_000
+
+
+def write_tone(
+    path: Path, seed: int = 0, *, rate: int = RATE, seconds: float = 0.1, channels: int = 1, **kwargs
+):
+    """Write a tiny noise whose content depends on the seed, in the format that the path's ending names."""
+    noise = np.random.default_rng(seed).uniform(-0.3, 0.3, (max(1, round(rate * seconds)), channels))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, noise, rate, **kwargs)
+    return path
+
+
+def write_table(folder: Path, rows: list[str], header: str = "path,speaker,emotion") -> Path:
+    table = folder / "clips.csv"
+    table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return table
+
+
+def reasons(manifest: pd.DataFrame) -> dict[str, str]:
+    return {Path(entry["path"]).name: entry["reason"] for entry in manifest.attrs["skipped"]}
+
+
+def ravdess_tree(root: Path) -> Path:
+    for seed, name in enumerate(("03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-02-01-01-02-02")):
+        write_tone(root / f"Actor_{name[-2:]}" / f"{name}.wav", seed)
+    return root
+
+
+# ------------------------------------------------------------------------------------- the manifest
+
+
+def test_columns_order_and_types(tmp_path):
+    manifest = corpora.load("ravdess", ravdess_tree(tmp_path))
+    assert tuple(manifest.columns) == corpora.COLUMNS
+    assert list(manifest["clip"]) == sorted(manifest["clip"])
+    assert isinstance(manifest.index, pd.RangeIndex)
+    assert set(manifest["speaker"]) == {"01", "02"}
+    assert all(Path(path).is_absolute() for path in manifest["path"])
+    assert manifest["arousal"].isna().all() and manifest["arousal"].dtype == np.float64
+    assert (manifest["duration_s"] == 0.1).all() and (manifest["sample_rate"] == RATE).all()
+    assert manifest["sha256"].str.fullmatch("[0-9a-f]{64}").all() and manifest["sha256"].is_unique
+    assert manifest.attrs["notes"][0] == "ravdess: 3 of 1440 published clips found"
+
+
+def test_manifest_survives_csv(tmp_path):
+    write_tone(tmp_path / "a.wav", 1)
+    write_tone(tmp_path / "b.wav", 2)
+    table = write_table(
+        tmp_path,
+        ['a.wav,007,angry,01,"He said ""no"",\nthen left",0.25,12', "b.wav,008,calm,NA,null,,"],
+        "path,speaker,emotion,text_id,text,arousal,age",
+    )
+    manifest = corpora.load("folder", table=table)
+    back = corpora.read(corpora.save(manifest, tmp_path / "new" / "manifest.csv"))
+    pd.testing.assert_frame_equal(back, manifest)
+    assert list(back["speaker"]) == ["007", "008"] and list(back["text_id"]) == ["01", "NA"]
+    assert back["arousal"][0] == 0.25 and np.isnan(back["arousal"][1]) and back["age"][0] == 12
+    assert back.attrs == {"skipped": [], "duplicates": [], "notes": []}
+
+
+def test_a_saved_manifest_is_a_table_for_folder(tmp_path):
+    manifest = corpora.load("ravdess", ravdess_tree(tmp_path))
+    again = corpora.load("folder", table=corpora.save(manifest, tmp_path / "m.csv"))
+    pd.testing.assert_frame_equal(again, manifest)
+
+
+def test_reading_something_else_names_the_missing_columns(tmp_path):
+    with pytest.raises(ValueError, match="not a manifest, it lacks: clip, corpus"):
+        corpora.read(write_table(tmp_path, ["a.wav,1,calm"]))
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_number"),
+    [
+        (["1", "2.5", "", "nan"], True),
+        (["007", "1"], False),
+        (["", ""], False),
+        (["1", "x"], False),
+        (["0.5", "0"], True),
+    ],
+)
+def test_a_column_is_numeric_only_without_loss(cells, is_number):
+    assert pd.api.types.is_numeric_dtype(numbers(pd.Series(cells, dtype=str))) is is_number
+
+
+def test_info_and_names():
+    assert corpora.names() == [
+        "demo",
+        "ravdess",
+        "emodb",
+        "nemo",
+        "crema-d",
+        "esd",
+        "iemocap",
+        "mead",
+        "folder",
+    ]
+    for name in corpora.names():
+        card = corpora.info(name)
+        assert card.name == name and card.title and card.licence and card.citation and card.source
+    with pytest.raises(AttributeError):
+        corpora.info("ravdess").clips = 3
+
+
+@pytest.mark.parametrize("call", [corpora.info, corpora.load])
+def test_unknown_corpus(call):
+    with pytest.raises(
+        ValueError, match=r"unknown corpus 'RAVDES' \(did you mean 'ravdess'\?\); expected one of: demo"
+    ):
+        call("RAVDES")
+
+
+def test_missing_folder_says_how_to_mend(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"ravdess: no folder .*ravdess; run `emolib fetch ravdess`, or .*--root"
+    ):
+        corpora.load("ravdess")
+    with pytest.raises(FileNotFoundError, match=r"iemocap: no folder .*; get it by signed request at https"):
+        corpora.load("iemocap")
+
+
+def test_default_folder_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
+    ravdess_tree(tmp_path / "ravdess")
+    assert paths.corpus("ravdess") == tmp_path / "ravdess"
+    assert len(corpora.load("ravdess")) == 3
+
+
+def test_demo_is_built_and_read(tmp_path, monkeypatch):
+    def build(root):
+        write_tone(tmp_path / "clips" / "c1.wav")
+        (tmp_path / "demo.csv").write_text(
+            "clip,path,speaker,gender,emotion,intensity,text_id,text,language,arousal,valence,dominance\n"
+            "c1,clips/c1.wav,01,female,happy,normal,03,Hello,en,0.4,0.75,nan\n"
+        )
+        return tmp_path
+
+    stand_in = types.ModuleType("emolib.demo")
+    stand_in.build = build
+    monkeypatch.setitem(sys.modules, "emolib.demo", stand_in)
+    monkeypatch.setattr("emolib.demo", stand_in, raising=False)
+    row = corpora.load("demo").iloc[0]
+    assert (row["clip"], row["corpus"], row["speaker"], row["valence"]) == ("c1", "demo", "01", 0.75)
+
+
+# --------------------------------------------------------------------------------------- duplicates
+
+
+def test_the_reupload_that_holds_each_clip_twice(tmp_path):
+    ravdess_tree(tmp_path)
+    ravdess_tree(tmp_path / "audio_speech_actors_01-24")
+    manifest = corpora.load("ravdess", tmp_path)
+    assert len(manifest) == 3 and not manifest["path"].str.contains("audio_speech").any()
+    assert len(manifest.attrs["duplicates"]) == 3
+    for duplicate in manifest.attrs["duplicates"]:
+        assert Path(duplicate["path"]).stem == duplicate["clip"]
+
+
+def test_the_clip_that_the_publisher_issued_twice_stays(tmp_path):
+    for name in ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07", "03-01-03-01-01-01-07"):
+        write_tone(tmp_path / "Actor_07" / f"{name}.wav", 7)
+    manifest = corpora.load("ravdess", tmp_path)
+    # The first in order is kept, the known twin beside it, and the unknown third is a duplicate.
+    assert list(manifest["clip"]) == ["03-01-03-01-01-01-07", "03-01-03-01-02-02-07"]
+    assert [entry["clip"] for entry in manifest.attrs["duplicates"]] == ["03-01-03-01-01-01-07"]
+    assert any("issued twice" in note for note in manifest.attrs["notes"])
+
+
+def test_the_first_path_is_the_one_that_is_kept(tmp_path):
+    write_tone(tmp_path / "a.wav", 1)
+    write_tone(tmp_path / "b.wav", 1)
+    table = write_table(tmp_path, ["b.wav,1,sad,y", "a.wav,1,sad,z"], "path,speaker,emotion,clip")
+    manifest = corpora.load("folder", table=table)
+    assert list(manifest["clip"]) == ["z"] and manifest.attrs["duplicates"][0]["path"].endswith("b.wav")
+
+
+def test_contradicting_duplicates_are_told(tmp_path):
+    write_tone(tmp_path / "a.wav", 1)
+    write_tone(tmp_path / "b.wav", 1)
+    manifest = corpora.load("folder", table=write_table(tmp_path, ["a.wav,1,angry", "b.wav,1,sad"]))
+    assert list(manifest["emotion"]) == ["angry"]
+    assert (
+        "folder: 1 duplicates contradict the clip that was kept, as b.wav repeats a"
+        in manifest.attrs["notes"]
+    )
+
+
+def test_one_clip_id_with_two_contents(tmp_path):
+    write_tone(tmp_path / "one" / "03a01Fa.wav", 1)
+    write_tone(tmp_path / "two" / "03a01Fa.wav", 2)
+    manifest = corpora.load("emodb", tmp_path)
+    assert len(manifest) == 1 and "/one/" in manifest["path"][0]
+    assert "the clip id 03a01Fa belongs to" in reasons(manifest)["03a01Fa.wav"]
+
+
+# ---------------------------------------------------------------------------------------- bad input
+
+
+def bad_tree(root: Path) -> Path:
+    """Lay out one good clip, several odd but sound ones, and many bad ones, each named for what ails it."""
+    whole = write_tone(root / "whole.wav", 1).read_bytes()
+    (root / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    flac = write_tone(root / "whole.flac", 2).read_bytes()
+    (root / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    (root / "empty.wav").write_bytes(b"")
+    (root / "text.wav").write_text("I am no sound at all, only words.\n" * 9)
+    (root / "packed.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(64))
+    (root / "pointer.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    sf.write(root / "silent.wav", np.zeros(RATE), RATE)
+    sf.write(root / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    write_tone(root / "onesample.wav", 3, seconds=0)
+    os.mkfifo(root / "fifo.wav")
+    (root / "dangling.wav").symlink_to(root / "nowhere.wav")
+    write_tone(root / "eight.wav", 4, subtype="PCM_U8")
+    write_tone(root / "twentyfour.wav", 5, subtype="PCM_24")
+    write_tone(root / "float.wav", 6, subtype="FLOAT")
+    write_tone(root / "stereo.wav", 7, channels=2)
+    write_tone(root / "high.wav", 8, rate=96_000)
+    return root
+
+
+def test_bad_files_get_their_reason_and_good_ones_stay(tmp_path):
+    bad_tree(tmp_path)
+    names = sorted(path.name for path in sound_files(tmp_path))
+    table = write_table(tmp_path, [f"{name},1,calm" for name in [*names, "absent.wav", "bad\0name.wav"]])
+    manifest = corpora.load("folder", table=table)
+    fit = ["eight", "float", "high", "stereo", "twentyfour", "whole"]
+    assert sorted(set(manifest["clip"])) == fit
+    expected = {
+        "cut.wav": "truncated",
+        "cut.flac": "not readable as sound|truncated",
+        "empty.wav": "empty file",
+        "text.wav": "not readable as sound",
+        "packed.m4a": "not readable as sound",
+        "pointer.wav": "a Git LFS pointer",
+        "silent.wav": "silent",
+        "nan.wav": "NaN",
+        "onesample.wav": "too short",
+        "fifo.wav": "not a regular file",
+        "dangling.wav": "can't be opened",
+        "absent.wav": "can't be opened",
+        "bad\0name.wav": "can't be read",
+        "whole.wav": "the clip id whole belongs to",
+    }
+    found = reasons(manifest)
+    assert set(found) == set(expected)
+    for name, pattern in expected.items():
+        assert any(word in found[name] for word in pattern.split("|")), (name, found[name])
+        assert "\n" not in found[name]
+    by_clip = manifest.set_index("clip")
+    assert by_clip.loc["stereo", "channels"] == 2 and by_clip.loc["high", "sample_rate"] == 96_000
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    ravdess_tree(tmp_path)
+    odd = tmp_path / "Actor_01" / os.fsdecode(b"\xff\xfe.wav")
+    odd.write_bytes((tmp_path / "Actor_01" / "03-01-01-01-01-01-01.wav").read_bytes())
+    manifest = corpora.load("ravdess", tmp_path)
+    assert len(manifest) == 3
+    assert all(entry["path"].encode("utf-8") for entry in manifest.attrs["skipped"])
+    assert len(manifest.attrs["skipped"]) == 1
+
+
+def test_hidden_files_and_links(tmp_path):
+    ravdess_tree(tmp_path)
+    for place in (
+        "._03-01-01-01-01-01-01.wav",
+        ".fetch/03-01-01-01-01-01-01.wav",
+        "__MACOSX/03-01-02-01-01-01-01.wav",
+    ):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(b"junk")
+    (tmp_path / "Actor_01" / "round").symlink_to(tmp_path)
+    (tmp_path / "Link").symlink_to(tmp_path / "Actor_02")
+    manifest = corpora.load("ravdess", tmp_path)
+    assert len(manifest) == 3 and manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
+
+
+def test_upper_case_endings_count(tmp_path):
+    write_tone(tmp_path / "03a01Fa.wav").rename(tmp_path / "03a01Fa.WAV")
+    assert list(corpora.load("emodb", tmp_path)["clip"]) == ["03a01Fa"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], r"no sound file \(.flac"),
+        (["notes.wav"], "1 skipped, 0 duplicates; the first: notes.wav: its name"),
+    ],
+)
+def test_no_usable_clip(tmp_path, files, message):
+    for name in files:
+        write_tone(tmp_path / name)
+    with pytest.raises(ValueError, match=f"ravdess: no usable clip in .*; {message}"):
+        corpora.load("ravdess", tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- folder
+
+
+def test_folder_reads_relative_paths_from_its_root(tmp_path):
+    write_tone(tmp_path / "audio" / "deep" / "a.wav")
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    table = write_table(tables, [" deep/a.wav ,01, Angry "])
+    row = corpora.load("folder", root=tmp_path / "audio", table=table).iloc[0]
+    assert (row["clip"], row["emotion"], row["label"], row["speaker"]) == ("deep/a", "angry", "Angry", "01")
+    with pytest.raises(ValueError, match="no usable clip"):
+        corpora.load("folder", table=table)
+
+
+def test_folder_skips_rows_that_say_too_little(tmp_path):
+    for name in "abcd":
+        write_tone(tmp_path / f"{name}.wav", ord(name))
+    rows = ["a.wav,1,joyful", "b.wav,,angry", ",1,angry", "c.wav,1", "d.wav,1,NEUTRAL"]
+    manifest = corpora.load("folder", table=write_table(tmp_path, rows))
+    assert list(manifest["emotion"]) == ["neutral"]
+    found = reasons(manifest)
+    assert "unknown emotion 'joyful'; expected one of: neutral, calm, happy" in found["a.wav"]
+    assert found["b.wav"] == "no speaker in its row" and found[tmp_path.name] == "no path in its row"
+    assert "unknown emotion ''" in found["c.wav"]
+
+
+def test_folder_needs_its_table_and_columns(tmp_path):
+    with pytest.raises(ValueError, match="needs a table"):
+        corpora.load("folder", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such table"):
+        corpora.load("folder", table=tmp_path / "absent.csv")
+    with pytest.raises(ValueError, match="lacks the columns speaker, emotion; it has path, who"):
+        corpora.load("folder", table=write_table(tmp_path, ["a.wav,1"], "path,who"))
+    with pytest.raises(ValueError, match="belongs to the corpus 'folder', not to 'emodb'"):
+        corpora.load("emodb", root=tmp_path, table=tmp_path / "clips.csv")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00bad", b'path,speaker,emotion\n"a.wav,1,calm\n', b"a\nb,c,d\n"]
+)
+def test_folder_refuses_what_is_no_table(tmp_path, content):
+    (tmp_path / "clips.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"clips\.csv: (not readable as a table|lacks the columns)"):
+        corpora.load("folder", table=tmp_path / "clips.csv")
+
+
+@pytest.mark.parametrize("rating", ["3.5", "-1.01", "high", "inf"])
+def test_folder_refuses_ratings_outside_the_scale(tmp_path, rating):
+    write_tone(tmp_path / "a.wav")
+    table = write_table(
+        tmp_path, ["a.wav,1,calm,0.5", f"a.wav,1,calm,{rating}"], "path,speaker,emotion,valence"
+    )
+    with pytest.raises(ValueError, match=rf"valence '{rating}' in row 3; expected a number in \[-1, 1\]"):
+        corpora.load("folder", table=table)
+
+
+# ------------------------------------------------------------------------------------- real corpora
+
+HERE = os.environ.get("EMOLIB_CORPORA", "")
+needs_corpora = pytest.mark.skipif(not HERE, reason="EMOLIB_CORPORA is not set: no real corpus is at hand")
+
+
+@needs_corpora
+def test_real_ravdess():
+    manifest = corpora.load("ravdess")
+    counts = manifest["emotion"].value_counts()
+    assert (
+        len(manifest) == 1440 and counts.pop("neutral") == 96 and (counts == 192).all() and len(counts) == 7
+    )
+    assert manifest["speaker"].nunique() == 24 and (manifest["channels"] == 2).sum() == 5
+    assert len(manifest[["speaker", "gender"]].drop_duplicates()) == 24
+    assert manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
+
+
+@needs_corpora
+@pytest.mark.parametrize(("folder", "clips", "emotions"), [("emodb", 339, 4), ("emodb-2s", 535, 7)])
+def test_real_emodb(folder, clips, emotions):
+    manifest = corpora.load("emodb", Path(HERE) / folder)
+    assert len(manifest) == clips and manifest["emotion"].nunique() == emotions
+    assert manifest["speaker"].nunique() == 10
+    assert manifest[["arousal", "valence"]].abs().max().max() <= 1 and manifest["arousal"].notna().all()
+    assert (
+        manifest.groupby("emotion")["arousal"].mean()["angry"]
+        > manifest.groupby("emotion")["arousal"].mean()["sad"]
+    )
+    assert any("durations mean nothing" in note for note in manifest.attrs["notes"]) is (folder == "emodb-2s")
+
+
+@needs_corpora
+def test_real_emodb_listening_test():
+    manifest = corpora.load("emodb").set_index("clip")
+    assert manifest.loc["03a01Fa", ["recognition", "naturalness"]].tolist() == [90.0, 75.0]
+    assert (manifest["recognition"] >= 80).mean() > 0.9  # the publisher kept what 80 % recognised
+
+
+@needs_corpora
+def test_real_nemo():
+    manifest = corpora.load("nemo")
+    assert len(manifest) == 2697 and manifest["speaker"].nunique() == 5 and manifest["emotion"].nunique() == 6
+    assert "nemo: 2697 of 4481 published clips found" in manifest.attrs["notes"]
+    assert len(manifest[["text_id", "text"]].drop_duplicates()) == 90
