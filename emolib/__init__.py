@@ -2,9 +2,9 @@
 
 The modules follow the signal path, and each imports only from those before it:
 
-``paths`` ``emotions`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``atomic`` ``demo`` ``corpora``
-``metrics`` ``splits`` ``frontend`` ``baselines`` ``encoders`` ``store`` ``features`` ``probing`` ``attention``
-``pretrain`` ``results`` ``plots`` ``sweep`` ``cli``
+``paths`` ``emotions`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``atomic`` ``demo``
+``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines`` ``encoders`` ``store`` ``features`` ``probing``
+``attention`` ``pretrain`` ``results`` ``plots`` ``sweep`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

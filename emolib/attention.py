@@ -139,7 +139,7 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(clips, labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"one class, {self.classes_[0]!r}; expected at least two to tell apart")
+            raise ValueError(f"one class, {self.classes_[0]}; expected at least two to tell apart")
         stacked = np.concatenate(clips)
         self.mean_, self.scale_ = stacked.mean(0), stacked.std(0) + 1e-6
         with torch.random.fork_rng(devices=[]):

@@ -57,30 +57,35 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
         If the file is missing, not a regular file, empty, undecodable, truncated, or holds NaN or infinity.
     """
     path = Path(path)
+    name = path.name.encode(errors="backslashreplace").decode()  # can be printed whatever its bytes
     try:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise AudioError(f"{path.name!r}: can't be opened ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{name!r}: can't be opened ({reason})") from None
     if not stat.S_ISREG(status.st_mode):  # a FIFO would block for ever
-        raise AudioError(f"{path.name}: not a regular file")
+        raise AudioError(f"{name}: not a regular file")
     if status.st_size == 0:
-        raise AudioError(f"{path.name}: empty file (0 bytes)")
+        raise AudioError(f"{name}: empty file (0 bytes)")
     try:
-        with sf.SoundFile(path) as file:
+        # soundfile refuses to encode names that are not UTF-8; Windows has none such
+        with sf.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+            if file.frames >= _UNSIZED:  # a streamed FLAC, which libsndfile can't read to its end
+                raise AudioError(f"{name}: its header states no length; write it again with a length")
             samples = file.read(dtype="float32", always_2d=True)
             sample_rate, promised = file.samplerate, _promised_frames(file)
     except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
-        raise AudioError(f"{path.name}: not readable as sound ({reason})") from None
+        raise AudioError(f"{name}: not readable as sound ({reason})") from None
     if promised is not None and len(samples) < promised:
         raise AudioError(
-            f"{path.name}: truncated, {len(samples) / sample_rate:.2f} s of the "
+            f"{name}: truncated, {len(samples) / sample_rate:.2f} s of the "
             f"{promised / sample_rate:.2f} s that its header states; copy it again"
         )
     if len(samples) == 0:
-        raise AudioError(f"{path.name}: no samples")
+        raise AudioError(f"{name}: no samples")
     if not np.isfinite(samples).all():
-        raise AudioError(f"{path.name}: holds NaN or infinite samples")
+        raise AudioError(f"{name}: holds NaN or infinite samples")
     return samples, sample_rate
 
 
@@ -129,7 +134,7 @@ def load(path: str | Path, sample_rate: int | None = None) -> tuple[Wave, int]:
     """
     samples, native_rate = read(path)
     wave = mono(samples)
-    check_speech(wave, native_rate, Path(path).name)
+    check_speech(wave, native_rate, Path(path).name.encode(errors="backslashreplace").decode())
     if sample_rate is None:
         return wave, native_rate
     return resample(wave, native_rate, sample_rate), sample_rate
@@ -179,9 +184,14 @@ def write(path: str | Path, wave: Wave, sample_rate: int) -> Path:
     Raises
     ------
     ValueError
-        If the wave is empty, has more than one dimension, holds NaN, or passes full scale.
+        If the wave is empty, has more than one dimension, holds NaN, or passes full scale; if its ending is
+        no format's.
     """
     path, wave = Path(path), np.asarray(wave)
+    if path.suffix[1:].upper() not in sf.available_formats():
+        raise ValueError(
+            f"{path.name}: no format of sound ends in {path.suffix!r}; expected .wav, .flac or .ogg"
+        )
     if wave.ndim != 1 or wave.size == 0:
         raise ValueError(f"a wave of shape {wave.shape}; expected one channel with at least one sample, (S,)")
     peak = float(np.abs(wave).max())

@@ -4,9 +4,12 @@ Errors that a user can mend are one sentence on standard error and exit code 2. 
 of output is one JSON object.
 """
 
+import contextlib
 import json
+import math
 import runpy
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,16 +20,34 @@ from typer.core import TyperGroup
 
 from emolib import __version__
 
+#: What typer raises for an unknown command, option or value; it exports only a subclass.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output had enough
+        raise
+    except (ValueError, OSError, _UsageError) as error:
+        message = error.format_message() if isinstance(error, _UsageError) else str(error)
+        print("emolib:", *(line.strip() for line in message.splitlines()), file=sys.stderr)
+        raise typer.Exit(2) from None
+
 
 class _Commands(TyperGroup):
     """Show what a user can mend as one sentence instead of a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            return super().parse_args(ctx, args)  # shows the help
+        with _one_sentence():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _one_sentence():
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:
-            print(f"emolib: {error}", file=sys.stderr)
-            raise typer.Exit(2) from None
 
 
 app = typer.Typer(
@@ -54,6 +75,13 @@ class PoolingName(StrEnum):
     mean_std = "mean+std"
 
 
+class Profile(StrEnum):
+    """How much the notebooks compute."""
+
+    quick = "quick"
+    full = "full"
+
+
 class PrecisionName(StrEnum):
     """Number types that an encoder computes in."""
 
@@ -62,20 +90,38 @@ class PrecisionName(StrEnum):
 
 
 CorpusName = Annotated[
-    str | None, typer.Argument(metavar="[CORPUS]", help="A corpus's name; demo by default.")
+    str | None, typer.Argument(metavar="CORPUS", help="A name that `emolib corpora` lists; demo by default.")
 ]
-CorpusOption = Annotated[str | None, typer.Option("--corpus", help="The same as the argument CORPUS.")]
-Root = Annotated[Path | None, typer.Option("--root", help="The corpus's folder.")]
+CorpusOption = Annotated[str | None, typer.Option("--corpus", help="The corpus, in place of CORPUS.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        help="The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
+    ),
+]
 Table = Annotated[
-    Path | None, typer.Option("--manifest", help="CSV of the corpus `folder`: path, speaker, emotion.")
+    Path | None,
+    typer.Option("--manifest", help="Your own corpus: a CSV with at least path, speaker and emotion."),
 ]
-EncoderName = Annotated[str, typer.Option("--encoder", help="A name, folder or Hugging Face id.")]
+EncoderName = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        help="wav2vec2-nano, logmel, prosody, a folder, a Hugging Face id, or random:<network>.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<n>.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of all that is random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="End the output with one JSON object.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Where to write.")]
-Precision = Annotated[PrecisionName, typer.Option("--precision", help="What to compute in.")]
-Store = Annotated[str | None, typer.Option("--store", help="Folder or fsspec URL of the feature store.")]
+Precision = Annotated[
+    PrecisionName, typer.Option("--precision", help="What to compute in; bfloat16 takes half the time.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store", help="Folder or fsspec URL of the features; data/features/CORPUS/ENCODER by default."
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -110,7 +156,9 @@ def list_corpora(as_json: AsJson = False) -> None:
         }
         for card in cards
     ]
-    print(pd.DataFrame(rows).to_string(index=False, na_rep="", max_colwidth=60))
+    for card, row in zip(cards, rows, strict=True):
+        state = "at hand" if row["at_hand"] else card.source
+        print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
     _finish({str(row["name"]): row for row in rows}, as_json)
 
 
@@ -134,10 +182,13 @@ def manifest(
     corpus_option: CorpusOption = None,
     root: Root = None,
     table: Table = None,
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the manifest here, as CSV.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read a corpus into its manifest, checking every clip; --out writes it as CSV."""
+    """Read a corpus into its manifest, decoding every clip.
+
+    JSON: clips, speakers, emotions, duplicates, skipped.
+    """
     from emolib import corpora
 
     clips = _load(corpus, corpus_option, root, table)
@@ -174,12 +225,24 @@ def extract(
     root: Root = None,
     table: Table = None,
     encoder: EncoderName = "wav2vec2-nano",
-    layer: Annotated[str, typer.Option("--layer", help="A layer, several with commas, or all.")] = "all",
-    frames: Annotated[bool, typer.Option(help="Keep every frame as well.")] = True,
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer",
+            help="0 is the transformer's input, k the output of block k; several with commas, or all.",
+        ),
+    ] = "all",
+    frames: Annotated[
+        bool, typer.Option(help="Keep every frame as well, some 100 kB a clip and layer.")
+    ] = True,
     device: Device = "auto",
     precision: Precision = PrecisionName.float32,
-    out: Out = None,
-    store: Store = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "--store", help="Folder or fsspec URL to write; data/features/CORPUS/ENCODER by default."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a corpus into its feature store; what is there already is kept."""
@@ -188,7 +251,7 @@ def extract(
     clips = _load(corpus, corpus_option, root, table)
     layers = None if layer == "all" else [_number(part) for part in layer.split(",")]
     done = features.extract(
-        clips, encoder, layers=layers, frames=frames, url=store or out, device=device,
+        clips, encoder, layers=layers, frames=frames, url=store, device=device,
         precision=precision.value, progress=sys.stderr.isatty(),
     )  # fmt: skip
     for entry in done.skipped:
@@ -216,7 +279,9 @@ def export_npy(
     root: Root = None,
     table: Table = None,
     encoder: EncoderName = "wav2vec2-nano",
-    layer: Annotated[int, typer.Option("--layer", help="The layer to write.")] = 0,
+    layer: Annotated[
+        int, typer.Option("--layer", help="The layer to write; 0 is the transformer's input.")
+    ] = 0,
     device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", help="Folder to write the tree into.")] = Path("features_npy"),
     store: Store = None,
@@ -243,18 +308,23 @@ def probe(
     table: Table = None,
     encoder: EncoderName = "wav2vec2-nano",
     layer: Annotated[
-        str, typer.Option("--layer", help="A layer, or best: chosen on training folds.")
+        str, typer.Option("--layer", help="A layer, or best: chosen on each fold's training speakers.")
     ] = "best",
     pooling: Annotated[
         PoolingName, typer.Option("--pooling", help="How to pool frames.")
     ] = PoolingName.mean_std,
-    folds: Annotated[Folds, typer.Option("--folds", help="How to cut the corpus.")] = Folds.speaker,
+    folds: Annotated[
+        Folds, typer.Option("--folds", help="emobox is for ravdess; random leaks speakers.")
+    ] = Folds.speaker,
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the cut.")] = 0,
     store: Store = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write each clip's held-out answer here, as CSV.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell how linear emotion is in an encoder's layers, on speakers that the probe never heard."""
+    """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n."""
     from emolib import features, probing, splits
 
     clips = _load(corpus, corpus_option, root, table)
@@ -273,6 +343,8 @@ def probe(
     n_speakers, chance = clips["speaker"].nunique(), 1 / clips["emotion"].nunique()
     print(f"{len(clips)} clips, {n_speakers} speakers, {folds.value} folds, layer {answer.layer}")
     print(f"UA {ua}, chance {chance:.3f}, WA {answer.wa:.3f}, macro-F1 {answer.macro_f1:.3f}")
+    if out:
+        clips[["clip", "speaker", "emotion"]].assign(predicted=answer.y_pred).to_csv(out, index=False)
     _finish(
         {
             "ua": ua.value,
@@ -290,25 +362,29 @@ def probe(
 @app.command()
 def run(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NOTEBOOK]...", help="Such as 01; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="NOTEBOOK...", help="Beginnings of names, such as 01; all by default."),
     ] = None,
-    corpus: Annotated[str, typer.Option("--corpus", help="The corpus's name.")] = "demo",
+    corpus: Annotated[str, typer.Option("--corpus", help="A name that `emolib corpora` lists.")] = "demo",
     root: Root = None,
     table: Table = None,
     encoder: EncoderName = "wav2vec2-nano",
-    profile: Annotated[str, typer.Option("--profile", help="quick or full.")] = "quick",
+    profile: Annotated[
+        Profile, typer.Option("--profile", help="quick is for two cores, full for an accelerator.")
+    ] = Profile.quick,
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option("--seed", help="The notebooks' SEED.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Execute the notebooks end to end into a new folder of runs/."""
+    """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
+
+    JSON: notebooks, failed, seconds, summary.
+    """
     from emolib import corpora, paths, sweep
 
     corpora.info(corpus)
-    if profile not in ("quick", "full"):
-        raise ValueError(f"unknown profile {profile!r}; expected quick or full")
     parameters: dict[str, Any] = {
-        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile, "DEVICE": device, "SEED": seed,
+        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile.value, "DEVICE": device, "SEED": seed,
     }  # fmt: skip
     parameters |= {"ROOT": str(root.absolute())} if root else {}
     parameters |= {"TABLE": str(table.absolute())} if table else {}
@@ -335,19 +411,19 @@ def run(
 @app.command()
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Comparisons; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Scripts of benchmarks/, such as extraction; all by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time each part against what a user would pick instead, in one process, as ratios."""
+    """Measure each part against what a user would pick instead, in one process; JSON: one ratio each."""
     from emolib import paths
 
     scripts = {path.stem: path for path in sorted((paths.home() / "benchmarks").glob("[a-z]*.py"))}
-    unknown = sorted(set(names or []) - set(scripts))
-    if unknown or not scripts:
-        raise ValueError(
-            f"no comparison {', '.join(unknown)}; expected: {', '.join(scripts) or 'a checkout'}"
-        )
+    if not scripts:
+        raise ValueError(f"no comparisons in {paths.home() / 'benchmarks'}; run this in a checkout of emolib")
+    if unknown := sorted(set(names or []) - set(scripts)):
+        raise ValueError(f"no comparison {', '.join(unknown)}; expected: {', '.join(scripts)}")
     ratios: dict[str, float] = {}
     for name in names or scripts:
         ratios |= runpy.run_path(str(scripts[name]))["measure"]()
@@ -372,7 +448,12 @@ def _number(text: str) -> int:
 
 def _finish(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, allow_nan=False, default=_plain))
+        known = {name: None if _is_nan(value) else value for name, value in result.items()}
+        print(json.dumps(known, allow_nan=False, default=_plain))
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _plain(value: Any) -> Any:

@@ -26,13 +26,14 @@ EMOTIONS = (
     "disgust", "surprised", "bored", "contempt", "excited", "frustrated",
 )  # fmt: skip
 
-#: One colour an emotion, everywhere. Paul Tol's colour-blind-safe "muted" scheme (SRON/EPS/TN/09-002, 2021),
-#: filled up from his "vibrant" one; close relatives (happy and excited, angry and frustrated) get close hues.
+#: One colour an emotion, everywhere. Paul Tol's "muted" and "vibrant" schemes (SRON/EPS/TN/09-002, 2021),
+#: moved as little as keeps RAVDESS's and EmoDB's emotions 20 units of CIELAB apart for protanopes and
+#: deuteranopes too; close relatives (happy and excited, angry and frustrated) get close hues.
 COLOURS = MappingProxyType(
     {
-        "neutral": "#7F7F7F", "calm": "#44AA99", "happy": "#DDAA33", "sad": "#332288", "angry": "#CC3311",
-        "fearful": "#AA4499", "disgust": "#117733", "surprised": "#88CCEE", "bored": "#999933",
-        "contempt": "#882255", "excited": "#EE7733", "frustrated": "#CC6677",
+        "neutral": "#727272", "calm": "#5EBEAA", "happy": "#E5AE32", "sad": "#2F2289", "angry": "#CB350D",
+        "fearful": "#AB4598", "disgust": "#2D8C4E", "surprised": "#86C9ED", "bored": "#ABAF55",
+        "contempt": "#892254", "excited": "#E8732F", "frustrated": "#E9808D",
     }
 )  # fmt: skip
 

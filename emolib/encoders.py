@@ -22,10 +22,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from emolib import audio, paths
 from emolib.baselines import LogMel, Prosody
-from emolib.frontend import FrontEnd
+from emolib.frontend import FourierConv, FrontEnd
 
 DEFAULT = "wav2vec2-nano"
 BASELINES = ("logmel", "prosody")
@@ -146,12 +147,21 @@ class TransformerEncoder:
         self.name, self.dtype, self.device = name, dtype, torch.device(device)
         self.layers = _check_layers(layers, config.num_hidden_layers, name)
         self.width = config.hidden_size
-        self.fingerprint = f"{_hash_weights(model)}-{str(dtype).removeprefix('torch.')}"
-        self._model = _truncate(model, max(self.layers)).to(self.device, dtype)
-        self._front_end = FrontEnd(self._model.feature_extractor, dtype)
+        preprocessing = f"{self.sample_rate} {self._normalise}"
+        precision = str(dtype).removeprefix("torch.")
+        self.fingerprint = f"{_hash_weights(model, preprocessing)}-{precision}"
+        self._model = _truncate(model, max(self.layers)).to(self.device)
+        self._front_end = FrontEnd(self._model.feature_extractor, dtype)  # it rounds weights itself, once
+        position = self._model.encoder.pos_conv_embed
+        quick = FourierConv(position.conv) if hasattr(position, "conv") else None  # data2vec's are short
+        self._model.to(dtype)
+        if quick is not None:
+            position.conv = quick
         self.hop_s = self._front_end.hop / self.sample_rate
-        # data2vec's five positional convolutions carry what is in the padding back into the clip
-        self._may_pad = config.model_type != "data2vec-audio"
+        # data2vec's five positional convolutions, or a norm before HuBERT's one, carry what is in the padding
+        # back into the clip
+        norm_before = getattr(config, "conv_pos_batch_norm", False)
+        self._may_pad = config.model_type != "data2vec-audio" and not norm_before
         self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
@@ -277,11 +287,11 @@ def _truncate(model: Any, top: int) -> Any:
     return model.requires_grad_(False).eval()
 
 
-def _hash_weights(model: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
+def _hash_weights(model: torch.nn.Module, preprocessing: str) -> str:
+    digest = hashlib.sha256(preprocessing.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -294,15 +304,26 @@ def _load_model(name: str, seed: int) -> tuple[Any, int, bool]:
             if name.startswith("random:"):
                 model = _untrained(transformers, bare, source, seed)
             else:
-                model = transformers.AutoModel.from_pretrained(source, dtype=torch.float32)
+                model = _trained(transformers, source)
             sample_rate, normalise = _preprocessing(transformers, source)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(_explain(name, source, error)) from error
     if model.config.model_type not in MODEL_TYPES:
         raise ValueError(
             f"encoder {name!r} is a {model.config.model_type!r} model; expected {', '.join(MODEL_TYPES)}"
         )
     return model, sample_rate, normalise
+
+
+def _trained(transformers: ModuleType, source: str) -> Any:
+    model, report = transformers.AutoModel.from_pretrained(
+        source, dtype=torch.float32, output_loading_info=True
+    )
+    # transformers fills what a file lacks with random numbers; only training ever uses the mask's embedding
+    lacking = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if lacking and model.config.model_type in MODEL_TYPES:
+        raise ValueError(f"its weights lack {len(lacking)} of the model's tensors, the first is {lacking[0]}")
+    return model
 
 
 def _untrained(transformers: ModuleType, bare: str, source: str, seed: int) -> Any:
@@ -333,8 +354,9 @@ def _quiet_transformers() -> Iterator[ModuleType]:
 
 
 def _explain(name: str, source: str, error: Exception) -> str:
-    if Path(source).is_dir():
-        return f"encoder {name!r}: the folder {source} holds no usable model ({error})"
+    if source and Path(source).is_dir():
+        reason = " ".join(str(error).split())
+        return f"encoder {name!r}: the folder {source} holds no usable model ({reason})"
     folders = sorted(path.parent.name for path in paths.models().glob("*/config.json"))
     return (
         f"unknown encoder {name!r}; expected {', '.join((*BASELINES, *folders))}, a local folder, or a "

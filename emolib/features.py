@@ -80,6 +80,12 @@ def extract(
     -------
     extraction : Extraction
 
+    Raises
+    ------
+    ValueError
+        If the manifest is empty or names a clip twice, if the folder belongs to something else, or if an
+        encoder that is given lacks layers that the store holds.
+
     Notes
     -----
     The store is started anew when the encoder's weights or precision changed, or when it lacks a layer or the
@@ -88,18 +94,28 @@ def extract(
     started = time.perf_counter()
     if manifest.empty:
         raise ValueError("an empty manifest; expected at least one clip")
+    if manifest["clip"].duplicated().any():
+        twice = manifest["clip"][manifest["clip"].duplicated()].iloc[0]
+        raise ValueError(f"clip {twice!r} stands twice in the manifest; expected unique names")
     name = encoder if isinstance(encoder, str) else encoder.name
+    by_name = isinstance(encoder, str)
     if isinstance(encoder, str):
         encoder = encoders.load(name, layers=layers, device=device, precision=precision)
     config = StoreConfig(
         name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames
     )
-    store = FeatureStore.open(url or paths.feature_store(str(manifest["corpus"].iloc[0]), name), config)
+    url = url or paths.feature_store(str(manifest["corpus"].iloc[0]), name)
+    store = FeatureStore.open(url, config, grow=by_name)
     with store.writing():
         store.tidy()
         missing = store.missing(manifest)
         if missing.any() and store.config.layers != tuple(encoder.layers):
             # the store holds more layers than were asked for now, and new clips must have them too
+            if not by_name:
+                raise ValueError(
+                    f"{store.url} holds layers {list(store.config.layers)}, the encoder {name!r} gives "
+                    f"{list(encoder.layers)}; load it with the store's, or extract into another folder"
+                )
             encoder = encoders.load(name, layers=store.config.layers, device=device, precision=precision)
         skipped = _fill(store, manifest, missing, encoder, progress)
         store.tidy()

@@ -31,6 +31,8 @@ class Interval(NamedTuple):
 def unweighted_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return UA: the mean over the true classes of their recall; a constant answer scores 1 / C."""
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(f"{y_true.shape} true values and {y_pred.shape} predictions; expected equal shapes")
     classes, codes = np.unique(y_true, return_inverse=True)
     hits = np.bincount(codes, weights=y_true == y_pred, minlength=len(classes))
     return float(np.mean(hits / np.bincount(codes, minlength=len(classes))))
@@ -97,3 +99,19 @@ def speaker_bootstrap(
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
+
+
+def eta_squared(values: ArrayLike, labels: ArrayLike) -> float:
+    """Return the share of the variance of values, (N,), between the classes of labels, (N,): 0 to 1.
+
+    References
+    ----------
+    R. A. Fisher (1925), "Statistical Methods for Research Workers": the correlation ratio.
+    """
+    values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
+    total = np.square(values - values.mean()).sum()
+    classes, codes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(codes, minlength=len(classes))
+    means = np.bincount(codes, weights=values, minlength=len(classes)) / counts
+    between = (counts * np.square(means - values.mean())).sum()
+    return float(between / total) if total > 0 else 0.0

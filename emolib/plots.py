@@ -27,7 +27,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "font.size": 9.5,
     "axes.titlesize": 10.5,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,9 +38,8 @@ STYLE: Any = {
     "ytick.color": "#555555",
     "legend.frameon": False,
     "image.cmap": "magma",
-    "svg.hashsalt": "emolib",
 }
-INK, QUIET = "#222222", "#9A9A9A"
+INK, FAINT, QUIET = "#222222", "#666666", "#9A9A9A"
 #: Colours of what is compared and is no emotion (Okabe and Ito 2008).
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
@@ -59,7 +58,8 @@ def plot_counts(manifest: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for gender, alpha in zip(table.columns, np.linspace(1.0, 0.45, max(2, table.shape[1])), strict=False):
         colours = [emotions.COLOURS[name] for name in table.index]
         bars = ax.bar(table.index, table[gender], bottom=base, color=colours, alpha=alpha, width=0.75)
-        ax.bar_label(bars, [gender or "?"] * len(table), label_type="center", color="white", fontsize=8)
+        words = [(gender or "?") if n else "" for n in table[gender]]
+        ax.bar_label(bars, words, label_type="center", color="white", fontsize=8)
         base += table[gender].to_numpy()
     ax.bar_label(ax.containers[-1], [f"{n:.0f}" for n in base], padding=2)  # type: ignore[arg-type]
     ax.set(ylabel="clips")
@@ -70,7 +70,7 @@ def plot_counts(manifest: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 def plot_wave(wave: Wave, sample_rate: int, *, colour: str = INK, ax: Axes | None = None) -> Axes:
     """Draw a wave against time in seconds."""
     ax = ax or plt.gca()
-    ax.plot(np.arange(len(wave)) / sample_rate, wave, color=colour, linewidth=0.4)
+    ax.plot(np.arange(len(wave)) / sample_rate, wave, color=colour, linewidth=0.4, rasterized=True)
     ax.set(xlabel="time (s)", ylabel="amplitude", xlim=(0, len(wave) / sample_rate))
     return ax
 
@@ -120,7 +120,9 @@ def plot_by_emotion(
         "hue": "emotion",
         "hue_order": order,
     }
-    sns.stripplot(**common, palette=palette, size=2, alpha=0.45, jitter=0.3, legend=False, ax=ax)
+    sns.stripplot(
+        **common, palette=palette, size=2, alpha=0.45, jitter=0.3, legend=False, rasterized=True, ax=ax
+    )
     sns.boxplot(
         **common, fill=False, showfliers=False, width=0.55, linewidth=1.1, palette=[INK] * len(order),
         legend=False, ax=ax,
@@ -142,10 +144,20 @@ def plot_map(points: NDArray, labels: ArrayLike, *, ax: Axes | None = None) -> A
     )
     for name in names:
         rows = points[words == name]
-        ax.scatter(rows[:, 0], rows[:, 1], s=9, color=shades[name], label=name, linewidths=0, alpha=0.8)
+        ax.scatter(
+            rows[:, 0],
+            rows[:, 1],
+            s=9,
+            color=shades[name],
+            label=name,
+            linewidths=0,
+            alpha=0.8,
+            rasterized=True,
+        )
     ax.set(xticks=[], yticks=[])
-    columns = 1 if len(names) <= 12 else 2
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2, handletextpad=0.2, ncols=columns)
+    if len(names) <= 24:  # more colours than that can't be told apart
+        columns = 1 if len(names) <= 12 else 2
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2, handletextpad=0.2, ncols=columns)
     return ax
 
 
@@ -168,17 +180,23 @@ def plot_layer_curve(
     for (name, curve), shade in zip(curves.items(), SERIES, strict=False):
         ax.plot(curve["layer"], curve["value"], "o-", color=shade, label=name, markersize=4.5, linewidth=1.8)
         ax.fill_between(curve["layer"], curve["low"], curve["high"], color=shade, alpha=0.15, linewidth=0)
-    last = max(curve["layer"].max() for curve in curves.values())
-    levels = dict(baselines or {}) | ({"chance": chance} if chance is not None else {})
-    for name, value in levels.items():
-        ax.axhline(value, color=QUIET, linewidth=1, linestyle="--" if name != "chance" else ":")
-        ax.annotate(
-            name, (last, value), xytext=(14, 0), textcoords="offset points", va="center", color="#666666"
-        )
-    ax.set(xlabel="layer (0 = the transformer's input)", ylabel="unweighted accuracy")
-    ax.set_xticks(range(int(last) + 1))
-    ax.legend(loc="lower left")
+    last = int(max(curve["layer"].max() for curve in curves.values()))
+    _name_levels(ax, dict(baselines or {}) | ({"chance": chance} if chance is not None else {}))
+    ax.set(xlabel="layer (0 = the transformer's input)", ylabel="unweighted accuracy", xticks=range(last + 1))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=len(curves))
     return ax
+
+
+def _name_levels(ax: Axes, levels: Mapping[str, float]) -> None:
+    """Draw level lines, each named at its right end; names that would overlap are moved apart."""
+    ax.set_ylim(min(0.9 * min(levels.values(), default=1.0), ax.get_ylim()[0]), None)
+    gap, lowest = 0.055 * (ax.get_ylim()[1] - ax.get_ylim()[0]), -np.inf
+    for name, value in sorted(levels.items(), key=lambda item: item[1]):
+        ax.axhline(value, color=QUIET, linewidth=1, linestyle=":" if name == "chance" else "--", zorder=0)
+        lowest = max(value, lowest + gap)
+        ax.annotate(
+            name, (1.01, lowest), xycoords=("axes fraction", "data"), va="center", color=FAINT, fontsize=8.5
+        )
 
 
 def plot_bars(
@@ -206,12 +224,10 @@ def plot_bars(
         )
     if chance is not None:
         ax.axhline(chance, color=QUIET, linewidth=1, linestyle=":")
-        ax.annotate(
-            "chance", (len(groups) - 0.5, chance), ha="right", va="bottom", color="#666666", fontsize=8
-        )
+        ax.annotate("chance", (len(groups) - 0.5, chance), ha="right", va="bottom", color=FAINT, fontsize=8)
     ax.set_xticks(range(len(groups)), groups)
     ax.legend(loc="upper left", ncols=len(names))
-    ax.set(ylabel="unweighted accuracy", ylim=(0, min(1.0, table["high"].max() * 1.25)))
+    ax.set(ylabel="unweighted accuracy", ylim=(0, table["high"].max() * 1.25), yticks=np.arange(0, 1.01, 0.2))
     return ax
 
 
@@ -223,6 +239,8 @@ def plot_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         linewidths=0.5, cbar_kws={"label": "cosine similarity", "shrink": 0.8}, ax=ax,
     )  # fmt: skip
     ax.tick_params(axis="both", length=0)
+    ax.tick_params(axis="y", rotation=0)
+    ax.tick_params(axis="x", rotation=45)
     return ax
 
 
@@ -238,7 +256,8 @@ def save_figure(fig: Figure, name: str, folder: Path, data: pd.DataFrame | None 
     """
     folder.mkdir(parents=True, exist_ok=True)
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
-    fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    with mpl.rc_context({"svg.hashsalt": "emolib"}):  # without it, names inside are drawn by chance
+        fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
     if data is not None:
         data.to_csv(folder / f"{name}.csv", index=False, float_format="%.4f")
 

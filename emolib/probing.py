@@ -34,7 +34,8 @@ class Probe:
     Attributes
     ----------
     y_true, y_pred : str arrays, (N,); clips in the order of their manifest, each predicted by a probe that
-    never saw it speakers : str array, (N,)
+        never saw it
+    speakers : str array, (N,)
     layer : int, optional; the layer, or the one chosen most often where each fold chose its own
     """
 
@@ -106,9 +107,7 @@ def cross_validate(
     y_pred = np.full(len(y), "", dtype=object)
     for prediction, (_, test) in zip(_fit_folds(X, y, folds, estimator), folds, strict=True):
         y_pred[test] = prediction
-    if (y_pred == "").any():
-        raise ValueError(f"{(y_pred == '').sum()} of {len(y)} clips are in no test fold")
-    return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
+    return _judged(y, y_pred, manifest, layer)
 
 
 def choose_layer(
@@ -126,12 +125,21 @@ def choose_layer(
     manifest : DataFrame, N rows
     folds : list of (train, test)
     scheme : str
-        How the training part is cut again to choose; ``speaker`` unless a leak is to be shown.
+        How the training part is cut again to choose; ``speaker`` unless a leak is to be shown. A single layer
+        leaves no choice, and its training part is not cut.
+
+    Raises
+    ------
+    ValueError
+        As `cross_validate` does, and if a training part cannot be cut again: choosing takes three speakers.
 
     Notes
     -----
     A layer that is chosen on the clips it is then judged by is chosen partly for its luck with them.
     """
+    if len(layers) == 1:
+        [(layer, X)] = layers.items()
+        return cross_validate(X, manifest, folds, layer=layer)
     y = manifest["emotion"].to_numpy().astype(str)
     y_pred, chosen = np.full(len(y), "", dtype=object), []
     for train, test in folds:
@@ -141,8 +149,8 @@ def choose_layer(
         best = max(scores, key=lambda k: scores[k])
         chosen.append(best)
         y_pred[test] = next(_fit_folds(layers[best], y, [(train, test)], None))
-    layer = max(set(chosen), key=chosen.count)
-    return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
+    layer = max(sorted(set(chosen)), key=chosen.count)
+    return _judged(y, y_pred, manifest, layer)
 
 
 def class_similarity(
@@ -193,13 +201,19 @@ def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.fl
     return X, y
 
 
+def _judged(y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | None) -> Probe:
+    if n_left := int((y_pred == "").sum()):
+        raise ValueError(f"{n_left} of {len(y)} clips are in no test fold")
+    return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
+
+
 def _fit_folds(
     X: NDArray, y: NDArray, folds: Sequence[splits.Fold], estimator: Any | None
 ) -> Iterator[NDArray]:
     """Yield the predictions for each fold's test clips."""
     for train, test in folds:
         if len(np.unique(y[train])) < 2:
-            raise ValueError(f"a training fold holds {y[train][0]!r} alone; a probe needs two emotions")
+            raise ValueError(f"a training fold holds {str(y[train][0])!r} alone; a probe needs two emotions")
         probe = clone(estimator) if estimator is not None else make_probe()
         # on problems of this size the threads of BLAS wait for each other longer than they work
         with threadpool_limits(1):

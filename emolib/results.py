@@ -5,6 +5,8 @@ A run is a folder ``runs/<run>/`` of executed notebooks, with ``results/<noteboo
 names the run that is going on.
 """
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -21,7 +23,7 @@ Number = float | int | str | bool | None
 
 def run_folder() -> Path:
     """Return the folder of the run that is going on; a notebook opened by hand writes to ``interactive``."""
-    name = os.environ.get("EMOLIB_RUN", "interactive")
+    name = os.environ.get("EMOLIB_RUN") or "interactive"
     folder = paths.runs() / name
     (folder / "results").mkdir(parents=True, exist_ok=True)
     return folder
@@ -30,12 +32,14 @@ def run_folder() -> Path:
 def new_run(label: str) -> Path:
     """Make the folder of a new run, named by time and label, and point ``runs/latest`` at it."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = paths.runs() / paths.folder_name(f"{stamp}-{label}")
-    number = 2
-    while folder.exists():
-        folder = folder.with_name(paths.folder_name(f"{stamp}-{label}-{number}"))
-        number += 1
-    (folder / "results").mkdir(parents=True)
+    name = paths.folder_name(f"{stamp}-{label}")
+    paths.runs().mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = paths.runs() / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):  # another run of this second has the name
+            folder.mkdir()
+            break
+    (folder / "results").mkdir()
     latest = paths.runs() / "latest"
     pointer = latest.with_name(f".latest.{os.getpid()}")
     pointer.unlink(missing_ok=True)
@@ -109,7 +113,7 @@ def _commit() -> str:
 
 
 def _scalar(name: str, value: object) -> Number:
-    if hasattr(value, "item"):
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None

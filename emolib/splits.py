@@ -38,7 +38,8 @@ def folds(
         a time. ``emobox``: RAVDESS's six published actor folds. ``random``: clips at random, which leaks
         speakers into the training set; only for showing how much that flatters.
     n_folds : int
-        For ``speaker`` and ``random``; at most the number of speakers in the former.
+        For ``speaker`` and ``random``; at most the number of speakers in the former, and of an emotion's
+        clips.
     seed : int
         For ``speaker`` and ``random``.
 
@@ -64,7 +65,12 @@ def folds(
     elif scheme == "loso":
         cut = list(LeaveOneGroupOut().split(speakers, groups=speakers))
     else:
-        splitter = StratifiedGroupKFold(min(n_folds, n_speakers), shuffle=True, random_state=seed)
+        most = int(np.unique(emotions, return_counts=True)[1].max())
+        if most < 2:
+            raise ValueError(
+                "every emotion has a single clip; 'speaker' folds need one with two clips or more"
+            )
+        splitter = StratifiedGroupKFold(min(n_folds, n_speakers, most), shuffle=True, random_state=seed)
         cut = list(splitter.split(speakers, emotions, speakers))
         cut = [(train, test) for train, test in cut if len(test)]
     for train, test in cut:
@@ -99,4 +105,7 @@ def _emobox(manifest: pd.DataFrame) -> list[Fold]:
             f"actors 01 to 24 of ravdess only: use 'speaker' or 'loso'"
         )
     tests = [np.flatnonzero(np.isin(speakers, actors)) for actors in EMOBOX_RAVDESS]
-    return [(np.setdiff1d(np.arange(len(speakers)), test), test) for test in tests if len(test)]
+    tests = [test for test in tests if len(test)]
+    if len(tests) < 2:
+        raise ValueError("all actors are in one published fold; use 'speaker' or 'loso'")
+    return [(np.setdiff1d(np.arange(len(speakers)), test), test) for test in tests]

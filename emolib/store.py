@@ -14,9 +14,10 @@ import contextlib
 import io
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from safetensors.numpy import save as to_safetensors
 
 Pooling = Literal["mean", "mean+std"]
 _DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+_OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)(\.\d+\.tmp)?")
 _INDEX = {"clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int}
 
 
@@ -77,22 +79,42 @@ class FeatureStore:
         self.refresh()
 
     @classmethod
-    def open(cls, url: str | Path, config: StoreConfig) -> "FeatureStore":
-        """Open the store at `url` to add to it; start it anew where it is not of the same making.
+    def open(cls, url: str | Path, config: StoreConfig, *, grow: bool = False) -> "FeatureStore":
+        """Open the store at `url` to add to it; start it anew where it lacks what `config` describes.
 
-        A store of the same encoder with more layers, or with frames that are not asked for, is of the same
-        making.
+        Parameters
+        ----------
+        url : str or Path
+        config : StoreConfig
+            What is asked for; a store of the same encoder with more layers, or with frames beside, will do.
+        grow : bool
+            Let a new start keep the layers and frames that the old store had, beside those asked for.
+
+        Raises
+        ------
+        ValueError
+            If the folder belongs to something else.
         """
         store = cls.__new__(cls)
         store._locate(url)
-        if store._fs.exists(store._path("config.json")):
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                existing = cls(url)
+        store._fs.makedirs(store._root, exist_ok=True)
+        with store._locked():  # two that start at once must not clear each other's work
+            if store._fs.exists(store._path("config.json")):
+                try:
+                    existing = cls(url)
+                except (ValueError, TypeError, KeyError):
+                    raise ValueError(
+                        f"{store._path('config.json')} is not a feature store's; "
+                        f"name another folder, or delete it"
+                    ) from None
                 if existing.serves(config):
                     return existing
-            store._fs.rm(store._root, recursive=True)
-        store._write("config.json", json.dumps(asdict(config), indent=1).encode())
-        return cls(url)
+                if grow:
+                    config = existing.joined(config)
+            for name in filter(_OWN.fullmatch, store._names()):
+                store._fs.rm_file(store._path(name))
+            store._write("config.json", json.dumps(asdict(config), indent=1).encode())
+            return cls(url)
 
     def serves(self, config: StoreConfig) -> bool:
         """Tell whether this store's features include those that `config` describes."""
@@ -102,6 +124,14 @@ class FeatureStore:
             and set(config.layers) <= set(own.layers)
             and own.frames >= config.frames
         )
+
+    def joined(self, config: StoreConfig) -> StoreConfig:
+        """Return `config` with this store's layers and frames beside its own, where both have one encoder."""
+        own = self.config
+        if (own.encoder, own.fingerprint) != (config.encoder, config.fingerprint):
+            return config
+        layers = tuple(sorted({*own.layers, *config.layers}))
+        return replace(config, layers=layers, frames=own.frames or config.frames)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -201,10 +231,10 @@ class FeatureStore:
         self._write(_shard_name(number), to_safetensors(tensors, {"index": json.dumps(rows)}))
         self.index = pd.concat([self.index, _index_rows(rows, number)], ignore_index=True)
 
-    def refresh(self) -> None:
-        """Read the index again, and the headers of shards that it does not list."""
+    def refresh(self, *, verify: bool = False) -> None:
+        """Read the index again, and the headers of shards that it does not list; of all, to verify them."""
         shards = self._shards()
-        index = self._read_index()
+        index = _empty_index() if verify else self._read_index()
         index = index[index["shard"].isin(shards)]
         self.damaged = []
         parts = [index]
@@ -212,7 +242,7 @@ class FeatureStore:
             try:
                 header, _ = self._header(number)
                 parts.append(_index_rows(json.loads(header["__metadata__"]["index"]), number))
-            except (ValueError, KeyError, struct.error):
+            except (ValueError, KeyError, TypeError, AttributeError, struct.error):
                 self.damaged.append(_shard_name(number))
         # of a clip that stands twice, the later shard holds the newer content
         joined = pd.concat(parts).sort_values(["clip", "shard"]).drop_duplicates("clip", keep="last")
@@ -220,10 +250,11 @@ class FeatureStore:
 
     def tidy(self) -> None:
         """Write the index; delete damaged shards and what a killed writer left. Writers begin and end so."""
+        self.refresh(verify=True)
         for name in self._names():
             if name.endswith(".tmp") or name in self.damaged:
                 self._fs.rm_file(self._path(name))
-        self.refresh()
+        self.damaged = []
         self._write("index.csv", self.index.to_csv(index=False).encode())
 
     @contextlib.contextmanager
@@ -231,7 +262,23 @@ class FeatureStore:
         """Hold the store for one writer; a second one on this machine waits.
 
         A remote store has no such lock: let one writer at a time add to it.
+
+        Raises
+        ------
+        ValueError
+            If another process has started the store anew since it was opened.
         """
+        with self._locked():
+            if FeatureStore(self.url).config != self.config:
+                raise ValueError(
+                    f"{self.url} was started anew by another process, with other layers or another encoder; "
+                    f"extract again once that is done, or into another folder"
+                )
+            self.refresh()
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         try:
             import fcntl
         except ImportError:  # no such lock on Windows
@@ -242,7 +289,6 @@ class FeatureStore:
         descriptor = os.open(self._root, os.O_RDONLY)  # a lock on the folder leaves no file behind
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self.refresh()
             yield
         finally:
             os.close(descriptor)
@@ -305,7 +351,9 @@ class FeatureStore:
     def _read_index(self) -> pd.DataFrame:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             data = self._fs.cat_file(self._path("index.csv"))
-            return pd.read_csv(io.BytesIO(data), dtype=_INDEX, keep_default_na=False)[list(_INDEX)]
+            return pd.read_csv(
+                io.BytesIO(data), dtype=_INDEX, keep_default_na=False, encoding_errors="surrogateescape"
+            )[list(_INDEX)]
         return _empty_index()
 
     def _path(self, name: str) -> str:

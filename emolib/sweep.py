@@ -1,5 +1,6 @@
 """Batch runs of the notebooks: papermill underneath, one run folder each, and a table at the end."""
 
+import ast
 import os
 import sys
 import time
@@ -70,10 +71,10 @@ def run(
     Raises
     ------
     ValueError
-        If a parameter is declared by none of the notebooks, or a name fits none.
+        If a parameter is declared by no notebook, asked for or not, or a name fits none.
     """
     chosen = notebooks(names)
-    declared = {path: _declared(path) for path in chosen}
+    declared = {path: _declared(path) for path in notebooks()}
     unknown = set(parameters) - set().union(*declared.values())
     if unknown:
         known = ", ".join(sorted(set().union(*declared.values())))
@@ -94,13 +95,21 @@ def run(
 
 def _declared(notebook: Path) -> set[str]:
     """Return the names that a notebook's ``parameters`` cell declares."""
-    from papermill import inspect_notebook
+    import nbformat
 
-    return set(inspect_notebook(str(notebook)))
+    cells = nbformat.read(notebook, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:  # it fails when it is executed, and its copy says where
+        return set()
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 
 def _execute(notebook: Path, folder: Path, parameters: Mapping[str, Number]) -> NotebookRun:
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     started = time.perf_counter()
     error = ""
@@ -112,11 +121,14 @@ def _execute(notebook: Path, folder: Path, parameters: Mapping[str, Number]) -> 
             folder / notebook.name,
             parameters=dict(parameters),
             kernel_name="python3",
+            language="python",
             cwd=notebook.parent,
             progress_bar=False,
         )
     except papermill.PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}".splitlines()[0]
+    except DeadKernelError:
+        error = "DeadKernelError: the kernel died, as it does when memory runs out"
     finally:
         os.environ.pop("EMOLIB_RUN")
         if before is not None:

@@ -1,0 +1,38 @@
+# A door to the command line: every target sets up .venv first, then is one command.
+CORPUS ?= demo
+ENCODER ?= wav2vec2-nano
+PROFILE ?= quick
+DEVICE ?= auto
+PYTHON ?= python3
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: run test lab app bench lint
+
+run: $(READY)
+	$(BIN)/emolib run --corpus $(CORPUS) --encoder $(ENCODER) --profile $(PROFILE) --device $(DEVICE)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+app: $(READY)
+	$(BIN)/voila notebooks
+
+bench: $(READY)
+	$(BIN)/emolib bench
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# The last step compiles what numba caches, which would otherwise cost the first notebook half a minute.
+$(READY): requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -W ignore -c "import numpy, umap; from emolib import audio; \
+	  audio.griffin_lim(audio.log_mel(audio.trim(numpy.ones(9000, 'f4')), 16000), n_iter=1)"
+	touch $(READY)

@@ -1,0 +1,132 @@
+"""Extraction of one layer from files, against the loop that everyone writes.
+
+One process, the same weights (an untrained wav2vec2-base), two threads, 120 clips of RAVDESS, layer 5.
+Theirs: librosa.load at 16 kHz, AutoFeatureExtractor, AutoModel with ``output_hidden_states=True``, index 5,
+clip by clip. Ours: `audio.load` and an encoder of that layer. Both start from files and end with arrays.
+"""
+
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from emolib import audio, corpora, encoders
+
+N_CLIPS, LAYER, N_THREADS, SAMPLE_RATE = 120, 5, 2, 16_000
+Features = list[NDArray[np.float32]]
+
+
+def corpus_name() -> str:
+    """Return "ravdess" where EMOLIB_CORPORA is set, else "demo"."""
+    return "ravdess" if os.environ.get("EMOLIB_CORPORA") else "demo"
+
+
+def clips(n_clips: int = N_CLIPS) -> list[Path]:
+    """Return files of the corpus, evenly spread over its speakers and emotions."""
+    manifest = corpora.load(corpus_name())
+    chosen = np.linspace(0, len(manifest) - 1, min(n_clips, len(manifest))).astype(int)
+    return [Path(path) for path in manifest["path"].iloc[chosen]]
+
+
+def save_untrained(folder: Path) -> None:
+    """Save an untrained wav2vec2-base with its preprocessor."""
+    torch.manual_seed(0)
+    transformers.Wav2Vec2Model(transformers.Wav2Vec2Config()).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+
+
+def usual_loop(folder: Path) -> Callable[[Sequence[Path]], Features]:
+    """Return the loop that everyone writes, its model loaded."""
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+
+    def run(files: Sequence[Path]) -> Features:
+        features = []
+        for file in files:
+            wave, _ = librosa.load(file, sr=SAMPLE_RATE)
+            inputs = extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            with torch.no_grad():
+                states = model(**inputs, output_hidden_states=True).hidden_states
+            features.append(states[LAYER][0].numpy())
+        return features
+
+    return run
+
+
+def ours(folder: Path, precision: encoders.Precision) -> Callable[[Sequence[Path]], Features]:
+    """Return emolib's way, its encoder loaded."""
+    encoder = encoders.load(str(folder), layers=[LAYER], device="cpu", precision=precision)
+
+    def run(files: Sequence[Path]) -> Features:
+        waves = [audio.load(file, SAMPLE_RATE)[0] for file in files]
+        return [states[0] for states in encoder.encode(waves, SAMPLE_RATE)]
+
+    return run
+
+
+def timed(run: Callable[[Sequence[Path]], Features], files: Sequence[Path]) -> tuple[float, Features]:
+    """Return the seconds that a run takes once it is warm, and its features."""
+    run(files[:4])
+    gc.collect()
+    started = time.perf_counter()
+    features = run(files)
+    return time.perf_counter() - started, features
+
+
+def measure(n_clips: int = N_CLIPS) -> dict[str, float]:
+    """Return ratios of wall time (theirs over ours) and how far the features are apart.
+
+    Returns
+    -------
+    metrics : dict
+        extraction_fp32, extraction_bf16: how many times as fast ours is; extraction_max_difference: the
+        largest difference in fp32 over the features' standard deviation; extraction_cosine_bf16: of each
+        clip the mean cosine of its frames, of those the smallest; extraction_cosine_bf16_frame: the smallest
+        of any frame; extraction_theirs_s and the like: seconds.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(N_THREADS)
+    try:
+        files = clips(n_clips)
+        with tempfile.TemporaryDirectory() as folder:
+            save_untrained(Path(folder))
+            usual_s, usual = timed(usual_loop(Path(folder)), files)
+            fp32_s, fp32 = timed(ours(Path(folder), "float32"), files)
+            bf16_s, bf16 = timed(ours(Path(folder), "bfloat16"), files)
+    finally:
+        torch.set_num_threads(n_threads)
+    spread = np.concatenate(usual).std()
+    cosines = [_cosines(a, b) for a, b in zip(usual, bf16, strict=True)]
+    return {
+        "extraction_fp32": usual_s / fp32_s,
+        "extraction_bf16": usual_s / bf16_s,
+        "extraction_max_difference": max(
+            float(np.abs(a - b).max() / spread) for a, b in zip(usual, fp32, strict=True)
+        ),
+        "extraction_cosine_bf16": min(float(cosine.mean()) for cosine in cosines),
+        "extraction_cosine_bf16_frame": min(float(cosine.min()) for cosine in cosines),
+        "extraction_theirs_s": usual_s,
+        "extraction_fp32_s": fp32_s,
+        "extraction_bf16_s": bf16_s,
+    }
+
+
+def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+
+
+if __name__ == "__main__":
+    corpus = corpus_name()
+    if corpus == "demo":
+        print("EMOLIB_CORPORA is not set: clips of the demo corpus, not of RAVDESS")
+    print(f"{N_CLIPS} clips of {corpus}, wav2vec2-base untrained, layer {LAYER}, {N_THREADS} threads")
+    for name, value in measure().items():
+        print(f"{name:30s} {value:.6g}")

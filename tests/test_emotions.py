@@ -1,0 +1,120 @@
+"""One vocabulary, one order, one colour an emotion, told apart by colour-blind readers too."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from emolib import emotions
+from emolib.emotions import ANCHORS, COLOURS, EMOTIONS
+
+RAVDESS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+EMODB = ("neutral", "happy", "sad", "angry", "fearful", "disgust", "bored")
+#: Linear-RGB simulations at full severity: G. Machado et al. (2009), doi:10.1109/TVCG.2009.113.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+#: In units of CIELAB: 2.3 is just noticeable side by side; dots of one colour among others need far more.
+APART, DISTINCT = 20.0, 12.0
+
+
+def as_seen(colour: str, vision: str) -> np.ndarray:
+    """Return CIELAB coordinates of a colour as someone with this vision sees it."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(VISION[vision] @ linear, 0, 1)
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+    xyz = np.array(to_xyz) @ linear / [0.95047, 1.0, 1.08883]
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def closest(colours: dict[str, str], vision: str) -> tuple[float, str, str]:
+    seen = {name: as_seen(colour, vision) for name, colour in colours.items()}
+    pairs = itertools.combinations(seen, 2)
+    return min((float(np.linalg.norm(seen[a] - seen[b])), a, b) for a, b in pairs)
+
+
+def test_vocabulary_and_order():
+    words = "neutral calm happy sad angry fearful disgust surprised bored contempt excited frustrated"
+    assert tuple(words.split()) == EMOTIONS
+    assert tuple(COLOURS) == EMOTIONS
+
+
+def test_colours_are_hex_and_unique():
+    assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in COLOURS.values())
+    assert len(set(COLOURS.values())) == len(EMOTIONS)
+    assert len(set(to_rgb(COLOURS["neutral"]))) == 1, "neutral is grey"
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("names", [RAVDESS, EMODB], ids=["ravdess", "emodb"])
+def test_emotions_of_a_corpus_are_told_apart(names, vision):
+    distance, a, b = closest({name: COLOURS[name] for name in names}, vision)
+    assert distance > APART, f"{a} and {b} are {distance:.1f} apart under {vision}"
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_no_two_emotions_look_the_same(vision):
+    distance, a, b = closest(dict(COLOURS), vision)
+    assert distance > DISTINCT, f"{a} and {b} are {distance:.1f} apart under {vision}"
+
+
+def test_the_check_finds_a_confusable_pair():
+    pair = {"red": "#D62728", "green": "#2CA02C"}  # of matplotlib's default cycle
+    assert closest(pair, "normal")[0] > APART > closest(pair, "deuteranopia")[0]
+    assert closest({"white": "#FFFFFF", "black": "#000000"}, "protanopia")[0] == pytest.approx(100, abs=0.1)
+
+
+@pytest.mark.parametrize("colour", COLOURS.values())
+def test_every_colour_stands_out_from_white_paper(colour):
+    assert as_seen(colour, "normal")[0] < 80
+
+
+@pytest.mark.parametrize("table", ANCHORS)
+def test_anchors_are_on_the_plane(table):
+    assert set(ANCHORS[table]) <= set(EMOTIONS)
+    assert all(-1 <= value <= 1 for anchor in ANCHORS[table].values() for value in anchor)
+    assert len(set(ANCHORS[table].values())) == len(ANCHORS[table]), "no two anchors coincide"
+    assert ANCHORS[table]["neutral"] == (0, 0)
+    assert ANCHORS[table]["angry"].arousal > 0 > ANCHORS[table]["angry"].valence
+    assert ANCHORS[table]["happy"].valence > 0 > ANCHORS[table]["sad"].arousal
+
+
+def test_anchors_are_the_published_ones():
+    assert ANCHORS["iemocap"]["excited"] == (0.62, 0.75)
+    assert ANCHORS["emodb"]["bored"] == (-0.65, -0.62)
+    assert {name: len(table) for name, table in ANCHORS.items()} == {"iemocap": 9, "emodb": 9}
+
+
+def test_tables_cannot_be_changed():
+    for table in (COLOURS, ANCHORS, ANCHORS["emodb"]):
+        with pytest.raises(TypeError):
+            table["neutral"] = "#000000"
+
+
+def test_ordered_is_the_vocabulary_s_order_without_repeats():
+    assert emotions.ordered(["sad", "neutral", "sad", "angry"]) == ["neutral", "sad", "angry"]
+    assert emotions.ordered(set(EMOTIONS)) == list(EMOTIONS)
+    assert emotions.ordered([]) == []
+
+
+@pytest.mark.parametrize("word", ["furious", "Angry", "", "anger "])
+def test_an_unknown_emotion_is_refused_with_the_words_that_exist(word):
+    with pytest.raises(ValueError, match=f"unknown emotion {word!r}.*neutral, calm.*frustrated"):
+        emotions.check(word)
+    with pytest.raises(ValueError, match="unknown emotion"):
+        emotions.ordered(["sad", word])
+    assert emotions.check("angry") == "angry"

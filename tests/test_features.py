@@ -1,0 +1,320 @@
+"""Extraction: each clip encoded once, whatever is killed, damaged, changed or unreadable on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import sha256, speech, write_corpus
+
+from emolib import audio, encoders, features
+from emolib.features import extract
+from emolib.store import FeatureStore
+
+
+@dataclass
+class Fake:
+    """An encoder whose frames are simple sums of the wave; it counts, it can be slow, and it can refuse."""
+
+    name: str = "fake"
+    sample_rate: int = 16_000
+    layers: tuple[int, ...] = (0, 1)
+    width: int = 4
+    hop_s: float = 0.02
+    fingerprint: str = "fake-1"
+    pause_s: float = 0.0
+    longest_s: float = 9.0
+    lengths: list[int] = field(default_factory=list)
+
+    def encode(self, waves, sample_rate):
+        if any(len(wave) > self.longest_s * sample_rate for wave in waves):
+            raise audio.AudioError("longer than this encoder likes")
+        time.sleep(self.pause_s)
+        self.lengths += [len(wave) for wave in waves]
+        return [self._frames(wave) for wave in waves]
+
+    def _frames(self, wave):
+        frames = wave[: len(wave) // 320 * 320].reshape(-1, 320)
+        powers = np.stack([np.abs(frames).mean(1) ** (k + 1) for k in range(self.width)], axis=1)
+        return np.stack([powers * (layer + 1) for layer in self.layers]).astype(np.float32)
+
+
+def files(store: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in sorted(store.iterdir())}
+
+
+def test_a_store_holds_what_encoding_by_hand_gives(model_folder, manifest, tmp_path):
+    name = str(model_folder())
+    extraction = extract(manifest, name, frames=True, url=tmp_path / "store", device="cpu")
+    encoder = encoders.load(name, device="cpu")
+    waves = [audio.load(path, 16_000)[0] for path in manifest["path"]]
+    by_hand = encoder.encode(waves, 16_000)
+    store = extraction.store
+    assert store.config.layers == (0, 1, 2, 3, 4)
+    for layer in store.config.layers:
+        pooled = store.pooled(layer, "mean+std", clips=manifest["clip"].tolist())
+        for clip, row, states in zip(manifest["clip"], pooled, by_hand, strict=True):
+            expected = np.concatenate([states[layer].mean(0), states[layer].std(0)])
+            assert np.allclose(row, expected, atol=1e-5)
+            assert np.allclose(store.frames(clip, layer), states[layer], rtol=1e-3, atol=1e-3)
+    assert (extraction.n_new, extraction.n_cached, extraction.skipped) == (10, 0, [])
+    assert extraction.speech_s == pytest.approx(manifest["duration_s"].sum())
+
+
+@pytest.mark.parametrize("name", encoders.BASELINES)
+def test_baselines_are_extracted_alike(manifest, tmp_path, name):
+    store = extract(manifest, name, url=tmp_path / name).store
+    wave = audio.load(manifest["path"].iloc[3])[0]
+    [[frames]] = encoders.load(name).encode([wave], 16_000)
+    assert np.allclose(store.pooled(0)[3], frames.mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_the_second_extraction_computes_nothing(manifest, tmp_path):
+    encoder = Fake()
+    extract(manifest, encoder, url=tmp_path / "store")
+    assert len(encoder.lengths) == 10
+    before = files(tmp_path / "store")
+    again = extract(manifest, encoder, url=tmp_path / "store")
+    assert len(encoder.lengths) == 10 and (again.n_new, again.n_cached, again.speech_s) == (0, 10, 0.0)
+    assert files(tmp_path / "store") == before
+
+
+def test_only_new_and_changed_clips_are_encoded(manifest, tmp_path):
+    encoder = Fake()
+    extract(manifest.iloc[:6], encoder, url=tmp_path / "store")
+    path = audio.write(manifest["path"].iloc[2], speech(0.4, seed=99), 16_000)
+    manifest.loc[2, ["sha256", "duration_s"]] = [sha256(path), 0.4]
+    extraction = extract(manifest, encoder, url=tmp_path / "store")
+    assert (extraction.n_new, extraction.n_cached) == (5, 5)
+    assert 6_400 in encoder.lengths[6:]
+    fresh = extract(manifest, Fake(), url=tmp_path / "fresh").store
+    assert np.array_equal(extraction.store.pooled(1), fresh.pooled(1))
+
+
+def test_another_fingerprint_starts_anew(manifest, tmp_path):
+    extract(manifest, Fake(), url=tmp_path / "store")
+    other = Fake(fingerprint="fake-2")
+    assert extract(manifest, other, url=tmp_path / "store").n_new == len(other.lengths) == 10
+
+
+def test_fewer_layers_are_served_by_a_store_of_more(model_folder, manifest, tmp_path):
+    name, url = str(model_folder()), tmp_path / "store"
+    extract(manifest.iloc[:8], name, url=url, device="cpu")
+    cached = extract(manifest.iloc[:8], name, layers=[2], url=url, device="cpu")
+    assert (cached.n_new, cached.store.config.layers) == (0, (0, 1, 2, 3, 4))
+    grown = extract(
+        manifest, name, layers=[2], url=url, device="cpu"
+    )  # new clips get every layer of the store
+    assert grown.n_new == 2
+    whole = extract(manifest, name, url=tmp_path / "whole", device="cpu").store
+    for layer in range(5):
+        assert np.allclose(grown.store.pooled(layer), whole.pooled(layer), atol=1e-5)
+    assert extract(manifest, name, layers=[2], frames=True, url=url, device="cpu").n_new == 10
+
+
+def test_a_store_grows_by_the_layers_and_frames_that_are_asked_for(model_folder, manifest, tmp_path):
+    name, url = str(model_folder()), tmp_path / "store"
+    for layers, frames, held in (([1], False, (1,)), ([3], True, (1, 3)), ([1], False, (1, 3))):
+        store = extract(manifest, name, layers=layers, frames=frames, url=url, device="cpu").store
+        assert store.config.layers == held
+    assert store.config.frames and store.frames(store.clips[0], 1).shape[1] == store.config.width
+
+
+def test_an_encoder_that_lacks_layers_of_the_store_is_refused(manifest, tmp_path):
+    extract(manifest.iloc[:5], Fake(), url=tmp_path / "store")
+    assert extract(manifest.iloc[:5], Fake(layers=(1,)), url=tmp_path / "store").n_new == 0
+    with pytest.raises(ValueError, match=r"holds layers \[0, 1\], the encoder 'fake' gives \[1\]"):
+        extract(manifest, Fake(layers=(1,)), url=tmp_path / "store")
+    assert len(FeatureStore(tmp_path / "store")) == 5
+
+
+def test_unreadable_clips_are_skipped_with_their_reason(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 4)
+    Path(manifest["path"][1]).unlink()
+    Path(manifest["path"][4]).write_text("this is no sound")
+    audio.write(manifest["path"][9], np.zeros(8_000, np.float32), 16_000)
+    audio.write(manifest["path"][6], np.full(100, 0.1, np.float32), 16_000)
+    extraction = extract(manifest, Fake(), url=tmp_path / "store")
+    reasons = {entry["clip"]: entry["reason"] for entry in extraction.skipped}
+    assert list(reasons) == ["clip-001", "clip-004", "clip-006", "clip-009"]
+    for reason, expected in zip(
+        reasons.values(), ["can't be opened", "not readable as sound", "too short", "silent"], strict=True
+    ):
+        assert expected in reason and len(reason.splitlines()) == 1
+    assert (extraction.n_new, len(extraction.store)) == (6, 6)
+    intact = manifest[~manifest["clip"].isin(reasons)]
+    fresh = extract(intact, Fake(), url=tmp_path / "fresh").store
+    assert np.array_equal(extraction.store.pooled(1), fresh.pooled(1))
+
+
+def test_a_block_of_unreadable_clips_alone_makes_no_shard(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 2)
+    for path in manifest["path"][:2]:
+        Path(path).write_bytes(b"")
+    extraction = extract(manifest, Fake(), url=tmp_path / "store")
+    assert len(extraction.skipped) == 2 and len(extraction.store) == 8
+    assert len(list((tmp_path / "store").glob("shard-*"))) == 4
+
+
+def test_what_the_encoder_refuses_is_skipped_alone(manifest, tmp_path):
+    path = audio.write(manifest["path"][3], speech(2.0), 16_000)
+    manifest.loc[3, ["sha256", "duration_s"]] = [sha256(path), 2.0]
+    extraction = extract(manifest, Fake(longest_s=1.0), url=tmp_path / "store")
+    assert extraction.skipped == [{"clip": "clip-003", "reason": "longer than this encoder likes"}]
+    assert len(extraction.store) == 9
+
+
+def test_unfit_manifests_are_refused(manifest, tmp_path):
+    with pytest.raises(ValueError, match="empty manifest"):
+        extract(manifest.iloc[:0], Fake(), url=tmp_path / "store")
+    with pytest.raises(ValueError, match="'clip-000' stands twice"):
+        extract(pd.concat([manifest, manifest]), Fake(), url=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_store_behind_a_url(manifest, tmp_path):
+    url = f"memory://{tmp_path.name}/store"
+    store = extract(manifest, Fake(), frames=True, url=url).store
+    local = extract(manifest, Fake(), frames=True, url=tmp_path / "store").store
+    assert np.array_equal(FeatureStore(url).pooled(1, "mean+std"), local.pooled(1, "mean+std"))
+    assert np.array_equal(store.frames("clip-004", 0), local.frames("clip-004", 0))
+    assert extract(manifest, Fake(), url=url).n_new == 0
+
+
+def test_blocks_are_bounded_in_clips_and_seconds(monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 3)
+    monkeypatch.setattr(features, "BLOCK_S", 10.0)
+    durations_s = np.array([1, 1, 1, 1, 9.5, 20, 1, 9, 1])
+    blocks = [durations_s[block].tolist() for block in features._blocks(durations_s)]
+    assert [s for block in blocks for s in block] == durations_s.tolist()
+    assert blocks == [[1, 1, 1], [1], [9.5], [20], [1, 9], [1]]
+
+
+SCRIPT = """
+import sys, pandas as pd
+sys.path[:0] = [{tests!r}, {root!r}]
+from test_features import Fake
+from emolib import features
+features.BLOCK_CLIPS = 3
+manifest = pd.read_csv({csv!r}, keep_default_na=False)
+print("ready", flush=True)
+features.extract(manifest, Fake(pause_s=0.1), frames=True, url={url!r})
+"""
+
+
+def start(manifest: pd.DataFrame, url: Path) -> subprocess.Popen:
+    tests = Path(__file__).resolve().parent
+    csv = url.with_suffix(".csv")
+    manifest.to_csv(csv, index=False)
+    code = SCRIPT.format(tests=str(tests), root=str(tests.parent), csv=str(csv), url=str(url))
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+
+
+@pytest.fixture
+def undisturbed(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 3)
+    extract(manifest, Fake(), frames=True, url=tmp_path / "undisturbed")
+    return files(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("n_shards", [1, 3])
+def test_a_killed_extraction_loses_one_shard_at_most(manifest, tmp_path, undisturbed, n_shards):
+    store = tmp_path / "store"
+    process = start(manifest, store)
+    while len(list(store.glob("shard-*.safetensors"))) < n_shards and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    kept = len(list(store.glob("shard-*.safetensors")))
+    assert 1 <= kept < 4
+    (store / "shard-000003.safetensors.4711.tmp").write_bytes(b"half a shard")  # what a worse moment leaves
+    encoder = Fake()
+    extraction = extract(manifest, encoder, frames=True, url=store)
+    assert extraction.n_cached == 3 * kept and len(encoder.lengths) == 10 - 3 * kept
+    assert files(store) == undisturbed
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+def test_killed_at_any_write(manifest, tmp_path, undisturbed, nth, monkeypatch):
+    """Stop before the nth file takes its name: the configuration, the index, or a shard."""
+    store, replace, calls = tmp_path / "store", Path.replace, []
+
+    def stop(self, target):
+        calls.append(target)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", stop)
+        extract(manifest, Fake(), frames=True, url=store)
+    extract(manifest, Fake(), frames=True, url=store)
+    assert len(calls) == nth
+    assert files(store) == undisturbed
+
+
+def test_two_processes_at_once_share_the_work(manifest, tmp_path, undisturbed):
+    store = tmp_path / "store"
+    processes = [start(manifest, store) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert files(store) == undisturbed
+
+
+def test_a_damaged_shard_is_redone(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 3)
+    whole = extract(manifest, Fake(), url=tmp_path / "store").store.pooled(1)
+    shard = tmp_path / "store" / "shard-000001.safetensors"
+    shard.write_bytes(shard.read_bytes()[:100])
+    extraction = extract(manifest, Fake(), url=tmp_path / "store")
+    assert (extraction.n_new, extraction.n_cached) == (3, 7)
+    assert np.array_equal(extraction.store.pooled(1), whole)
+
+
+@dataclass
+class Watching(Fake):
+    """An encoder that notes how many of the arrays that it gave out are still held, at each block."""
+
+    given: list[weakref.ref] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+
+    def encode(self, waves, sample_rate):
+        self.held.append(sum(array() is not None for array in self.given))
+        states = super().encode(waves, sample_rate)
+        self.given += [weakref.ref(array) for array in [*waves, *states]]
+        return states
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, monkeypatch, frames):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 4)
+    few = write_corpus(tmp_path / "corpus", 8, duration_s=0.1)
+    many = few.iloc[np.arange(80) % 8].assign(clip=[f"clip-{i:05d}" for i in range(80)])
+    encoder = Watching()
+    extract(many, encoder, frames=frames, url=tmp_path / "store")
+    assert len(encoder.given) == 2 * 80
+    assert max(encoder.held) <= 2 * 4 + 4  # waves and states of the block before, and the waves of this one
+    assert not any(array() is not None for array in encoder.given)
+
+
+def test_export_writes_the_classic_tree(manifest, tmp_path):
+    store = extract(manifest, Fake(), frames=True, url=tmp_path / "store").store
+    assert features.export_npy(store, manifest, tmp_path / "tree", layer=1) == 10
+    for clip, speaker in zip(manifest["clip"], manifest["speaker"], strict=True):
+        frames = np.load(tmp_path / "tree" / f"Actor_{speaker}" / f"{clip}.npy", allow_pickle=False)
+        assert frames.dtype == np.float32 and np.array_equal(frames, store.frames(clip, 1))
+    assert len(list((tmp_path / "tree").rglob("*"))) == 10 + 3
+    with pytest.raises(ValueError, match="layer 9"):
+        features.export_npy(store, manifest, tmp_path / "tree", layer=9)
+
+
+def test_the_default_folder_is_by_corpus_and_encoder(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    extract(manifest, Fake(name="a/b"))
+    assert os.listdir(tmp_path / "data" / "features" / "tiny") == ["a--b"]  # noqa: PTH208

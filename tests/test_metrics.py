@@ -1,0 +1,113 @@
+"""Accuracies equal scikit-learn's; intervals are made over speakers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
+
+from emolib import metrics
+from emolib.metrics import speaker_bootstrap, unweighted_accuracy
+
+WORDS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=40)
+
+
+@given(WORDS)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, of classes that are predicted only
+def test_accuracies_equal_scikit_learn_s(pairs):
+    y_true, y_pred = (np.array(column) for column in zip(*pairs, strict=True))
+    present = np.unique(y_true)
+    assert unweighted_accuracy(y_true, y_pred) == pytest.approx(balanced_accuracy_score(y_true, y_pred))
+    recall = recall_score(y_true, y_pred, labels=present, average="macro", zero_division=0)
+    assert unweighted_accuracy(y_true, y_pred) == pytest.approx(recall)
+    assert metrics.weighted_accuracy(y_true, y_pred) == pytest.approx(accuracy_score(y_true, y_pred))
+    f1 = [f1_score(y_true == name, y_pred == name, zero_division=0) for name in present]
+    assert metrics.macro_f1(y_true, y_pred) == pytest.approx(np.mean(f1))
+
+
+def test_classes_that_are_never_predicted_count_as_missed():
+    y_true = ["sad", "sad", "angry", "calm"]
+    assert unweighted_accuracy(y_true, ["sad"] * 4) == pytest.approx(1 / 3)
+    assert metrics.weighted_accuracy(y_true, ["sad"] * 4) == 0.5
+    assert metrics.macro_f1(y_true, ["sad"] * 4) == pytest.approx((2 / 3) / 3)
+    assert unweighted_accuracy(y_true, y_true) == metrics.macro_f1(y_true, y_true) == 1.0
+
+
+def test_unequal_lengths_are_refused():
+    for metric in (unweighted_accuracy, metrics.weighted_accuracy, metrics.macro_f1):
+        with pytest.raises(ValueError):
+            metric(["a", "b"], ["a"])
+
+
+def answers(n_speakers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return true and predicted labels of 30 clips a speaker; speakers differ in how often they are right."""
+    rng = np.random.default_rng(seed)
+    speakers = np.repeat([f"s{i:03d}" for i in range(n_speakers)], 30)
+    y_true = np.tile(["sad", "angry", "happy"], 10 * n_speakers)
+    right = rng.random(len(y_true)) < np.repeat(rng.uniform(0.3, 0.9, n_speakers), 30)
+    return y_true, np.where(right, y_true, "neutral"), speakers
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_interval_holds_its_value_and_is_the_same_twice(seed):
+    first, again = (speaker_bootstrap(unweighted_accuracy, *answers(8, seed), n_resamples=200) for _ in "12")
+    assert first == again
+    assert 0 <= first.low < first.value < first.high <= 1
+    other = speaker_bootstrap(unweighted_accuracy, *answers(8, seed), n_resamples=200, seed=1)
+    assert other.value == first.value and other != first
+
+
+def test_interval_does_not_depend_on_the_order_of_clips():
+    parts = answers(6)
+    order = np.random.default_rng(0).permutation(len(parts[0]))
+    shuffled = [part[order] for part in parts]
+    first, second = (speaker_bootstrap(unweighted_accuracy, *p, n_resamples=100) for p in (parts, shuffled))
+    assert second == pytest.approx(first)
+
+
+def test_more_speakers_give_a_narrower_interval():
+    widths = []
+    for n in (4, 16, 64):  # four times the speakers halve the interval
+        made = [speaker_bootstrap(unweighted_accuracy, *answers(n, s), n_resamples=200) for s in range(5)]
+        widths.append(np.mean([interval.high - interval.low for interval in made]))
+    assert widths[0] > 1.3 * widths[1] > 1.3**2 * widths[2]
+
+
+def test_interval_is_over_speakers_not_clips():
+    y_true = np.array(["sad", "angry"] * 100)
+    y_pred, speakers = y_true.copy(), np.repeat(["a", "b"], 100)
+    y_pred[100:] = "calm"  # one of two speakers always right, the other never
+    interval = speaker_bootstrap(unweighted_accuracy, y_true, y_pred, speakers, n_resamples=200)
+    assert interval == (0.5, 0.0, 1.0)
+
+
+def test_a_lower_confidence_gives_a_narrower_interval():
+    wide, narrow = (speaker_bootstrap(unweighted_accuracy, *answers(8), confidence=c) for c in (0.95, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_one_speaker_tells_nothing_of_others():
+    interval = speaker_bootstrap(unweighted_accuracy, *answers(1))
+    assert 0 < interval.value < 1
+    assert np.isnan(interval.low) and np.isnan(interval.high)
+
+
+def test_any_metric_of_arrays_will_do():
+    y = np.arange(12.0).reshape(6, 2)
+    interval = speaker_bootstrap(lambda a, b: float(np.abs(a - b).mean()), y, y + 1, list("aabbcc"))
+    assert interval == (1.0, 1.0, 1.0)
+    assert str(interval) == "1.000 [1.000, 1.000]"
+
+
+@pytest.mark.parametrize("lengths", [(3, 2, 3), (3, 3, 2), (0, 0, 0)])
+def test_unequal_or_empty_answers_are_refused(lengths):
+    with pytest.raises(ValueError, match="expected equal"):
+        speaker_bootstrap(unweighted_accuracy, *(["a"] * n for n in lengths))
+
+
+def test_eta_squared_is_the_share_between_classes():
+    labels = ["a", "a", "b", "b"]
+    assert metrics.eta_squared([1, 1, 3, 3], labels) == pytest.approx(1)
+    assert metrics.eta_squared([1, 3, 1, 3], labels) == pytest.approx(0)
+    assert metrics.eta_squared([0, 2, 2, 4], labels) == pytest.approx(0.5)
+    assert metrics.eta_squared([5, 5, 5, 5], labels) == 0.0

@@ -1,0 +1,67 @@
+"""Folders follow the two environment variables, and names of corpora and encoders become safe."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emolib import paths
+
+
+def test_home_override_moves_every_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.delenv("EMOLIB_CORPORA", raising=False)
+    assert paths.home() == tmp_path.resolve()
+    for folder in (paths.data, paths.models, paths.figures, paths.notebooks, paths.runs):
+        assert folder() == tmp_path.resolve() / folder.__name__
+    assert paths.corpora() == paths.data() / "corpora"
+    assert paths.corpus("nemo") == paths.corpora() / "nemo"
+
+
+def test_home_is_the_checkout_without_an_override(monkeypatch):
+    monkeypatch.delenv("EMOLIB_HOME", raising=False)
+    root = Path(paths.__file__).resolve().parent.parent
+    assert paths.home() == (root if (root / "notebooks").is_dir() else Path.cwd())
+
+
+def test_corpora_override_leaves_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path / "speech"))
+    assert paths.corpus("emodb") == (tmp_path / "speech" / "emodb").resolve()
+    assert paths.data() == (tmp_path / "home" / "data").resolve()
+
+
+def test_overrides_are_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOLIB_HOME", "lab")
+    monkeypatch.setenv("EMOLIB_CORPORA", "~/speech")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.home() == (tmp_path / "lab").resolve()
+    assert paths.corpora() == (tmp_path / "speech").resolve()
+
+
+def test_only_the_default_run_draws_into_the_gallery_itself():
+    assert paths.gallery("demo", "wav2vec2-nano") == paths.figures()
+    others = {paths.gallery("demo", "logmel"), paths.gallery("nemo", "wav2vec2-nano")}
+    assert len(others) == 2 and all(folder.parent == paths.figures() for folder in others)
+
+
+def test_feature_stores_of_two_encoders_are_apart():
+    stores = [paths.feature_store("demo", name) for name in ("a/b", "a-b", "random:a/b")]
+    assert len(set(stores)) == 3
+    assert all(store.parent == paths.data() / "features" / "demo" for store in stores)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "/", "../../etc", "/etc/passwd", "~", "C:\\x", "a b\n"])
+def test_a_hostile_name_stays_in_its_folder(name, tmp_path):
+    folder = paths.folder_name(name)
+    assert (tmp_path / folder).resolve().parent == tmp_path.resolve()
+    assert folder.isprintable() and " " not in folder
+
+
+@given(st.text(max_size=30))
+def test_folder_names_are_single_and_stable(name):
+    folder = paths.folder_name(name)
+    assert folder not in ("", ".", "..") and not set(folder) & set("/\\:\0\n *?")
+    assert paths.folder_name(folder) == folder

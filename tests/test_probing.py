@@ -1,0 +1,286 @@
+"""A probe finds what is there, and nothing else; what it is judged by never reaches its training."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from emolib import emotions, probing, splits
+
+NAMES = ("neutral", "sad", "angry")
+CHANCE = 1 / len(NAMES)
+
+
+def clips(n_speakers: int = 8, n_each: int = 10) -> pd.DataFrame:
+    rows = [(f"{s:02d}", e) for s in range(n_speakers) for e in NAMES for _ in range(n_each)]
+    return pd.DataFrame(rows, columns=["speaker", "emotion"])
+
+
+def planted(manifest: pd.DataFrame, strength: float, *, seed: int = 0, width: int = 12) -> np.ndarray:
+    """Return noise with each emotion pushed along a direction of its own."""
+    X = np.random.default_rng(seed).standard_normal((len(manifest), width))
+    for i, name in enumerate(NAMES):
+        X[manifest["emotion"] == name, i] += strength
+    return X
+
+
+MANIFEST = clips()
+CUT = splits.folds(MANIFEST, "loso")
+
+
+def test_a_planted_signal_is_found():
+    probe = probing.cross_validate(planted(MANIFEST, 3), MANIFEST, CUT, layer=7)
+    assert probe.ua.value > 0.9 and probe.wa > 0.9 and probe.macro_f1 > 0.9
+    assert probe.ua.low > CHANCE + 0.4
+    assert len(probe) == len(MANIFEST) and probe.layer == 7
+    assert np.array_equal(probe.y_true, MANIFEST["emotion"].to_numpy())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shuffled_labels_are_at_chance(seed):
+    shuffled = MANIFEST.assign(
+        emotion=MANIFEST["emotion"].sample(frac=1, random_state=seed).to_numpy()
+    )  # the signal stays with the clips, the labels move
+    ua = probing.cross_validate(planted(MANIFEST, 3), shuffled, CUT).ua
+    assert ua.low - 0.03 < CHANCE < ua.high + 0.03
+    assert abs(ua.value - CHANCE) < 0.1
+
+
+def test_predictions_of_a_fold_do_not_depend_on_its_labels():
+    X, (train, test) = planted(MANIFEST, 1), CUT[2]
+    blind = MANIFEST.copy()
+    blind.loc[test, "emotion"] = "bored"
+    seen, unseen = (probing.cross_validate(X, table, CUT) for table in (MANIFEST, blind))
+    assert np.array_equal(seen.y_pred[test], unseen.y_pred[test])
+    assert not np.array_equal(seen.y_pred[train], unseen.y_pred[train]), "in other folds they are training"
+
+
+class ScaleSpy(ClassifierMixin, BaseEstimator):
+    """Answers one word, and notes how far from standard the data is that it is trained and tested on."""
+
+    fitted_on: list[np.ndarray]
+    asked_for: list[np.ndarray]
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        ScaleSpy.fitted_on.append(X.mean(axis=0))
+        return self
+
+    def predict(self, X):
+        ScaleSpy.asked_for.append(X.mean(axis=0))
+        return np.full(len(X), self.classes_[0])
+
+
+def test_the_scaler_is_fitted_inside_the_fold():
+    X = planted(MANIFEST, 1)
+    X[CUT[0][1]] += 1000  # the test speaker of the first fold is far away
+    ScaleSpy.fitted_on, ScaleSpy.asked_for = [], []
+    probing.cross_validate(X, MANIFEST, CUT, estimator=make_pipeline(StandardScaler(), ScaleSpy()))
+    # scaled over all clips, the training part would sit at -0.38 and the test part at 2.6
+    assert np.abs(ScaleSpy.fitted_on[0]).max() < 1e-9
+    assert np.abs(ScaleSpy.asked_for[0]).min() > 100
+    ScaleSpy.fitted_on, ScaleSpy.asked_for = [], []
+    probing.cross_validate(X, MANIFEST, CUT, estimator=ScaleSpy())
+    assert np.allclose(ScaleSpy.fitted_on[0], X[CUT[0][0]].mean(axis=0)), "nothing is scaled outside"
+    assert np.allclose(ScaleSpy.asked_for[0], X[CUT[0][1]].mean(axis=0))
+
+
+def test_the_default_probe_scales_inside_the_fold():
+    X = planted(MANIFEST, 3)
+    moved = X.copy()
+    moved[CUT[0][1], 5] += 1e6  # the far clips would squash this column to nothing for all the others
+    moved[CUT[0][1], 0] *= 1e6
+    first, second = (probing.cross_validate(data, MANIFEST, CUT) for data in (X, moved))
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    fitted = reference.fit(moved[CUT[0][0]], MANIFEST["emotion"].to_numpy()[CUT[0][0]])
+    assert np.array_equal(second.y_pred[CUT[0][1]], fitted.predict(moved[CUT[0][1]]))
+    assert first.ua.value > second.ua.value
+
+
+def test_the_unit_of_a_feature_means_nothing():
+    X = planted(MANIFEST, 1)
+    units = 10.0 ** np.arange(-5, 7)
+    first, second = (probing.cross_validate(data, MANIFEST, CUT).y_pred for data in (X, X * units))
+    assert np.array_equal(first, second)
+
+
+def test_estimators_are_cloned_and_never_changed():
+    estimator = KNeighborsClassifier(3)
+    X = planted(MANIFEST, 3)
+    kept = X.copy()
+    assert probing.cross_validate(X, MANIFEST, CUT, estimator=estimator).wa > 0.9
+    assert not hasattr(estimator, "classes_")
+    assert np.array_equal(X, kept)
+
+
+def test_a_probe_says_the_same_twice():
+    first, second = (probing.cross_validate(planted(MANIFEST, 0.7), MANIFEST, CUT) for _ in "12")
+    assert np.array_equal(first.y_pred, second.y_pred) and first.ua == second.ua
+
+
+def test_a_leak_flatters():
+    """Each speaker says each emotion in a way of their own: of no use for others."""
+    rng = np.random.default_rng(0)
+    X = 0.3 * rng.standard_normal((len(MANIFEST), 40))
+    for _, rows in MANIFEST.groupby(["speaker", "emotion"]).indices.items():
+        X[rows] += rng.standard_normal(40)
+    fair = probing.cross_validate(X, MANIFEST, splits.folds(MANIFEST)).ua
+    leaky = probing.cross_validate(X, MANIFEST, splits.folds(MANIFEST, "random")).ua
+    assert fair.value < CHANCE + 0.2 < 0.95 < leaky.value
+
+
+# ------------------------------------------------------------------------------------- choosing a layer
+
+
+def test_the_better_layer_is_chosen():
+    layers = {3: planted(MANIFEST, 0), 5: planted(MANIFEST, 3, seed=1), 9: planted(MANIFEST, 0.3, seed=2)}
+    probe = probing.choose_layer(layers, MANIFEST, splits.folds(MANIFEST, n_folds=3))
+    assert probe.layer == 5 and probe.wa > 0.9 and len(probe) == len(MANIFEST)
+
+
+def test_the_layer_is_chosen_without_the_test_speaker():
+    """Layer 1 works for one speaker alone, layer 2 for all others: an oracle would choose layer 1 there."""
+    manifest = clips(n_speakers=4)
+    odd = (manifest["speaker"] == "00").to_numpy()
+    weak, good = planted(manifest, 0.8), planted(manifest, 4)
+    layers = {1: np.where(odd[:, None], good, weak), 2: np.where(odd[:, None], -good, good)}
+    cut = splits.folds(manifest, "loso")
+    _, test = cut[0]
+    assert odd[test].all()
+    oracle = {k: probing.cross_validate(X, manifest, cut) for k, X in layers.items()}
+    right = {k: (probe.y_pred[test] == probe.y_true[test]).mean() for k, probe in oracle.items()}
+    assert right[1] > 0.7 > 0.3 > right[2]
+    probe = probing.choose_layer(layers, manifest, cut)
+    assert np.array_equal(probe.y_pred[test], oracle[2].y_pred[test])
+
+
+def test_the_choice_does_not_see_test_labels():
+    layers = {k: planted(MANIFEST, 0.5, seed=k) for k in range(3)}
+    cut = splits.folds(MANIFEST, n_folds=4)
+    _, test = cut[0]
+    blind = MANIFEST.copy()
+    blind.loc[test, "emotion"] = NAMES[0]
+    seen, unseen = (probing.choose_layer(layers, table, cut) for table in (MANIFEST, blind))
+    assert np.array_equal(seen.y_pred[test], unseen.y_pred[test])
+
+
+def test_one_layer_leaves_nothing_to_choose():
+    X = planted(MANIFEST, 1)
+    probe = probing.choose_layer({4: X}, MANIFEST, CUT)
+    assert probe.layer == 4
+    assert np.array_equal(probe.y_pred, probing.cross_validate(X, MANIFEST, CUT).y_pred)
+
+
+def test_two_speakers_are_enough_for_one_layer():
+    manifest = clips(n_speakers=2)
+    probe = probing.choose_layer({0: planted(manifest, 3)}, manifest, splits.folds(manifest))
+    assert probe.wa > 0.8
+    with pytest.raises(ValueError, match="two speakers"):
+        probing.choose_layer(
+            {0: planted(manifest, 3), 1: planted(manifest, 3)}, manifest, splits.folds(manifest)
+        )
+
+
+# ------------------------------------------------------------------------------------- geometry
+
+
+def test_similarity_is_symmetric_with_ones_on_its_diagonal():
+    order = np.random.default_rng(0).permutation(len(MANIFEST))
+    table = probing.class_similarity(planted(MANIFEST, 2)[order], MANIFEST["emotion"].to_numpy()[order])
+    assert list(table.index) == list(table.columns) == emotions.ordered(list(NAMES))
+    assert np.allclose(table, table.T) and np.allclose(np.diag(table), 1)
+    assert (table.to_numpy() <= 1 + 1e-9).all() and (table.to_numpy() >= -1 - 1e-9).all()
+
+
+def test_similarity_of_opposites_is_minus_one():
+    X = np.array([[5.0, 1], [5, 1], [5, -1], [5, -1]])
+    table = probing.class_similarity(X, ["sad", "sad", "angry", "angry"])
+    assert table.loc["sad", "angry"] == pytest.approx(-1)
+
+
+def test_voices_do_not_hide_emotions():
+    X = planted(MANIFEST, 3)
+    voices = 50 * np.random.default_rng(1).standard_normal((8, 12))
+    loud = X + voices[MANIFEST["speaker"].astype(int)]
+    plain, centred = (
+        probing.class_similarity(data, MANIFEST["emotion"], MANIFEST["speaker"]) for data in (X, loud)
+    )
+    assert np.allclose(plain, centred)
+
+
+def test_centring_takes_each_speaker_s_mean_and_leaves_its_input():
+    X = planted(MANIFEST, 1).astype(np.float32)
+    X.flags.writeable = False
+    kept = X.copy()
+    centred = probing.centre_speakers(X, MANIFEST["speaker"])
+    assert centred.dtype == np.float64 and np.array_equal(X, kept)
+    means = pd.DataFrame(centred).groupby(MANIFEST["speaker"].to_numpy()).mean()
+    assert np.abs(means).max(axis=None) < 1e-6
+    assert np.allclose(probing.centre_speakers(centred, MANIFEST["speaker"]), centred)
+
+
+def test_silhouette_of_known_cases():
+    labels = np.repeat(["sad", "angry"], 50)
+    noise = np.random.default_rng(0).standard_normal((100, 4))
+    far = noise + np.where(labels == "sad", 100, 0)[:, None]
+    assert probing.silhouette(far, labels) > 0.9
+    assert abs(probing.silhouette(noise, labels)) < 0.05
+    mixed = np.where(np.arange(100) % 25 < 20, labels, labels[::-1])  # one in five under the other's name
+    assert probing.silhouette(far, mixed) < probing.silhouette(far, labels) - 0.3
+    stretched = far * [1, 1000, 1, 0.001]
+    assert probing.silhouette(stretched, labels) == pytest.approx(probing.silhouette(far, labels))
+
+
+def test_silhouette_of_many_clips_takes_a_seeded_sample():
+    labels = np.tile(["sad", "angry"], 1500)
+    X = np.random.default_rng(0).standard_normal((3000, 2)) + (labels == "sad")[:, None]
+    first, again, other = (probing.silhouette(X, labels, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other and other == pytest.approx(first, abs=0.05)
+
+
+# ------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (len(MANIFEST),), (len(MANIFEST), 2, 2)])
+def test_features_of_a_wrong_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=rf"for {len(MANIFEST)} clips; expected \({len(MANIFEST)}, D\)"):
+        probing.cross_validate(np.zeros(shape), MANIFEST, CUT)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(value):
+    X = planted(MANIFEST, 1)
+    X[[3, 3, 8], [0, 1, 2]] = value
+    with pytest.raises(ValueError, match="features of 2 clips are not finite"):
+        probing.cross_validate(X, MANIFEST, CUT)
+
+
+def test_one_emotion_is_refused():
+    manifest = MANIFEST.assign(emotion="sad")
+    with pytest.raises(ValueError, match="holds 'sad' alone; a probe needs two emotions"):
+        probing.cross_validate(planted(MANIFEST, 1), manifest, CUT)
+
+
+def test_a_clip_in_no_fold_is_refused():
+    for judge in (probing.cross_validate, lambda X, *rest: probing.choose_layer({0: X, 1: X}, *rest)):
+        with pytest.raises(ValueError, match=f"30 of {len(MANIFEST)} clips are in no test fold"):
+            judge(planted(MANIFEST, 1), MANIFEST, CUT[1:])
+
+
+# ------------------------------------------------------------------------------------- scikit-learn
+
+#: scikit-learn's own Pipeline fails these two: it fits its steps in place.
+IN_PLACE = ("check_estimators_overwrite_params", "check_dont_overwrite_parameters")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_probe_passes_scikit_learn_s_checks():
+    reasons = dict.fromkeys(IN_PLACE, "a Pipeline fits its steps in place")
+    done = check_estimator(probing.make_probe(), expected_failed_checks=reasons, on_skip=None)
+    assert sum(entry["status"] == "passed" for entry in done) > 40
+    assert [entry["check_name"] for entry in done if entry["status"] == "xfail"] == [*sorted(IN_PLACE)][::-1]

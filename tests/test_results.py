@@ -1,0 +1,141 @@
+"""A run's record: flat names and numbers, whole files, and never two runs in one folder."""
+
+import json
+import multiprocessing
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emolib import __version__, paths, results
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.delenv("EMOLIB_RUN", raising=False)
+    return tmp_path.resolve()
+
+
+def test_record_writes_flat_json(home):
+    metrics = {
+        "ua": np.float32(0.5), "n": np.int64(3), "holds": np.True_, "layer": 4, "who": np.str_("logmel"),
+        "nothing": None, "unknown": float("nan"), "huge": np.float64("inf"), "single": np.array(0.25),
+        "é": -1.5,
+    }  # fmt: skip
+    path = results.record("01_probing_layers", metrics)
+    assert path == home / "runs" / "interactive" / "results" / "01_probing_layers.json"
+    text = path.read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "ua": 0.5, "n": 3, "holds": True, "layer": 4, "who": "logmel", "nothing": None, "unknown": None,
+        "huge": None, "single": 0.25, "é": -1.5,
+    }  # fmt: skip
+    assert list(json.loads(text)) == list(metrics), "the notebook's order is kept"
+
+
+@pytest.mark.parametrize(
+    "value", [[1, 2], {"a": 1}, (1,), np.zeros(2), np.zeros(1), 1j, object()], ids=lambda v: type(v).__name__
+)
+def test_nested_values_are_refused_and_nothing_is_written(value, home):
+    with pytest.raises(ValueError, match=r"metric 'curve' is a .*; expected one number"):
+        results.record("01_x", {"ua": 1.0, "curve": value})
+    assert not list(home.rglob("*.json"))
+
+
+def test_a_torch_scalar_is_a_number_and_a_vector_is_not():
+    torch = pytest.importorskip("torch")
+    path = results.record("01_x", {"loss": torch.tensor(0.5)})
+    assert json.loads(path.read_text()) == {"loss": 0.5}
+    with pytest.raises(ValueError, match="metric 'loss' is a Tensor"):
+        results.record("01_x", {"loss": torch.zeros(3)})
+
+
+def test_recording_again_replaces_and_leaves_nothing_temporary():
+    results.record("01_x", {"old": 1})
+    path = results.record("01_x", {"new": 2})
+    assert json.loads(path.read_text()) == {"new": 2}
+    assert [file.name for file in path.parent.iterdir()] == ["01_x.json"]
+
+
+def test_the_run_that_goes_on_is_written_to(home, monkeypatch):
+    folder = results.new_run("demo")
+    monkeypatch.setenv("EMOLIB_RUN", folder.name)
+    assert results.run_folder() == folder
+    assert results.record("02_y", {"a": 1}).is_relative_to(folder)
+    monkeypatch.setenv("EMOLIB_RUN", "")
+    assert results.run_folder() == home / "runs" / "interactive"
+
+
+def test_summarise_joins_what_the_notebooks_recorded(home, monkeypatch):
+    folder = results.new_run("demo")
+    monkeypatch.setenv("EMOLIB_RUN", folder.name)
+    results.record("01_b", {"ua": 1 / 3, "n": 12})
+    results.record("00_a", {"clips": 672, "word": "x", "gone": float("nan")})
+    joined = results.summarise(folder)
+    expected = {"00_a": {"clips": 672, "word": "x", "gone": None}, "01_b": {"ua": 1 / 3, "n": 12}}
+    assert joined == expected == json.loads((folder / "summary.json").read_text())
+    assert list(joined) == ["00_a", "01_b"]
+    table = (folder / "summary.md").read_text().splitlines()
+    assert table[:2] == ["| notebook | metric | value |", "|---|---|---|"]
+    assert "| 01_b | ua | 0.3333 |" in table and "| 00_a | clips | 672 |" in table and len(table) == 7
+
+
+def test_summary_of_a_run_that_recorded_nothing():
+    assert results.summarise(results.new_run("empty")) == {}
+
+
+def test_new_runs_of_one_second_have_folders_of_their_own(home):
+    folders = [results.new_run("demo-logmel") for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all((folder / "results").is_dir() and folder.parent == home / "runs" for folder in folders)
+    assert all(re.fullmatch(r"\d{8}-\d{6}-demo-logmel(-\d)?", folder.name) for folder in folders)
+
+
+def _new_run_name(_: int) -> str:
+    return results.new_run("same").name
+
+
+def test_new_runs_of_many_processes_have_folders_of_their_own():
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        names = pool.map(_new_run_name, range(24), chunksize=1)
+    assert len(set(names)) == 24
+    assert (paths.runs() / "latest").resolve().name in names
+    assert not list(paths.runs().glob(".latest*"))
+
+
+def test_latest_points_at_the_newest(home):
+    for label in ("first", "second"):
+        folder = results.new_run(label)
+        latest = home / "runs" / "latest"
+        assert latest.is_symlink() and latest.resolve() == folder
+        assert not latest.readlink().is_absolute(), "the folder of runs can be moved"
+
+
+def test_a_label_with_slashes_is_one_folder(home):
+    folder = results.new_run("../nemo-facebook/wav2vec2-base")
+    assert folder.parent == home / "runs" and folder.is_dir()
+
+
+def test_environment_tells_versions_and_nothing_private(home, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_do_not_tell")
+    known = results.environment("cpu")
+    assert known["emolib"] == __version__ and known["device"] == "cpu"
+    assert {"commit", "python", "torch", "transformers"} <= set(known)
+    text = results.record("00_a", known).read_text()
+    private = ["hf_do_not_tell", str(home), str(Path.home()), os.sep]
+    assert not [secret for secret in private if secret in text]
+
+
+def test_commit_is_unknown_outside_a_checkout():
+    assert results.environment("cpu")["commit"] == "unknown"
+
+
+def test_write_json_is_whole_or_not_at_all(home):
+    path = home / "a" / "b.json"
+    results.write_json(path, {"x": "ü"})
+    with pytest.raises(TypeError):
+        results.write_json(path, {"x": object()})
+    assert path.read_text() == '{\n "x": "ü"\n}\n'
+    assert [file.name for file in path.parent.iterdir()] == ["b.json"]
