@@ -3,8 +3,9 @@
 The modules follow the signal path, and each imports only from those before it:
 
 ``paths`` ``emotions`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``atomic`` ``demo``
-``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines`` ``encoders`` ``store`` ``features`` ``probing``
-``attention`` ``pretrain`` ``results`` ``plots`` ``sweep`` ``cli``
+``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines`` ``pretrained`` ``transformer`` ``encoders``
+``shards`` ``store`` ``features`` ``probing`` ``attention`` ``pretrain`` ``results`` ``plots`` ``sweep``
+``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

@@ -60,6 +60,7 @@ def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArra
     samples = wave.astype(np.float64)
     f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=60, f0_ceil=700, frame_period=1000 * hop_s)
     f0_hz = pyworld.stonemask(samples, f0_hz, times, sample_rate)
+    window = np.pad(wave, (0, max(0, 512 - len(wave))))  # one whole window at least
     spectrum = np.abs(
         librosa.stft(wave, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
     )

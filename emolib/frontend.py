@@ -60,10 +60,14 @@ class _ConvLayer:
     def __init__(self, layer: Any, dtype: torch.dtype) -> None:
         conv: nn.Conv1d = layer.conv
         self.kernel, self.stride, self.dtype = conv.kernel_size[0], conv.stride[0], dtype
-        # (C_out, C_in, k) to (k * C_in, C_out): tap by tap, as a window of frames lies in memory
-        self.weight = conv.weight.detach().float().permute(2, 1, 0).reshape(-1, conv.out_channels)
-        self.bias = None if conv.bias is None else conv.bias.detach().float()
         self.norm: nn.Module | None = getattr(layer, "layer_norm", None)
+        # folding the norm of each wave into the weights wants them exact; elsewhere they are rounded once,
+        # here
+        folds = isinstance(self.norm, nn.GroupNorm)
+        # (C_out, C_in, k) to (k * C_in, C_out): tap by tap, as a window of frames lies in memory
+        weight = conv.weight.detach().float().permute(2, 1, 0).reshape(-1, conv.out_channels)
+        self.weight = weight if folds else weight.to(dtype)
+        self.bias = None if conv.bias is None else conv.bias.detach().to(torch.float32 if folds else dtype)
         self.activation: nn.Module = layer.activation
 
     def __call__(self, hidden: Tensor) -> Tensor:

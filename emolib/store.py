@@ -1,13 +1,8 @@
 """A folder of features: an index table and numbered safetensors shards, each written whole or not at all.
 
-A shard holds some clips' pooled features and, where asked for, their frames, layer by layer, so that any one
-layer of any one clip is a single range of bytes. Its header repeats its part of the index: ``index.csv``
-saves opening every shard, and is never needed to get anything back. The folder may be any fsspec URL; a local
-one may be read and written by several processes at once.
-
-References
-----------
-The safetensors format: github.com/huggingface/safetensors.
+Each shard's header repeats its part of the index: ``index.csv`` saves opening every shard, and is never
+needed to get anything back. The folder may be any fsspec URL; a local one may be read and written by several
+processes at once.
 """
 
 import contextlib
@@ -15,22 +10,20 @@ import io
 import json
 import os
 import re
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import fsspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors.numpy import save as to_safetensors
+
+from emolib.shards import INDEX, DamagedShard, Shard, index_rows, pack
 
 Pooling = Literal["mean", "mean+std"]
-_DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 _OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)(\.\d+\.tmp)?")
-_INDEX = {"clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int}
 
 
 @dataclass(frozen=True)
@@ -173,8 +166,8 @@ class FeatureStore:
         position, rows = self._position(layer), self._rows(clips)
         out = np.empty((len(rows), len(pooling.split("+")) * self.config.width), np.float32)
         for number in rows["shard"].unique().tolist():
-            header, base = self._header(number)
-            tables = [self._slice(number, header, base, name, position) for name in pooling.split("+")]
+            shard = self._shard(number)
+            tables = [shard.read(name, position) for name in pooling.split("+")]
             part = rows[rows["shard"] == number]
             out[part["order"]] = np.concatenate(tables, axis=1)[part["row"]]
         return out
@@ -190,9 +183,8 @@ class FeatureStore:
         if not self.config.frames:
             raise ValueError(f"{self.url} holds pooled features only; extract with frames=True (`--frames`)")
         position, row = self._position(layer), self._rows([clip]).iloc[0]
-        header, base = self._header(int(row["shard"]))
         span = (int(row["start"]), int(row["start"] + row["n_frames"]))
-        return self._slice(int(row["shard"]), header, base, "frames", position, span).astype(np.float32)
+        return self._shard(int(row["shard"])).read("frames", position, span).astype(np.float32)
 
     def missing(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
         """Tell for each row of a manifest whether its clip, with this very content, is missing here, (N,)."""
@@ -213,23 +205,10 @@ class FeatureStore:
         clips, digests : sequences of str, N: clip names and the SHA-256 of their files
         states : sequence of float32 arrays, (L, T, D), N of them, in the order of the store's layers
         """
-        lengths = [state.shape[1] for state in states]
-        tensors = {
-            "mean": np.stack([state.mean(axis=1, dtype=np.float64) for state in states], axis=1).astype(
-                np.float32
-            ),
-            "std": np.stack([state.std(axis=1, dtype=np.float64) for state in states], axis=1).astype(
-                np.float32
-            ),
-        }
-        if self.config.frames:
-            frames = np.concatenate(states, axis=1)
-            # half precision unless a network's activations pass its range
-            tensors["frames"] = frames if np.abs(frames).max() > 6e4 else frames.astype(np.float16)
-        rows = {"clip": list(clips), "sha256": list(digests), "n_frames": lengths}
+        data, rows = pack(clips, digests, states, frames=self.config.frames)
         number = self._next_shard()
-        self._write(_shard_name(number), to_safetensors(tensors, {"index": json.dumps(rows)}))
-        self.index = pd.concat([self.index, _index_rows(rows, number)], ignore_index=True)
+        self._write(_shard_name(number), data)
+        self.index = pd.concat([self.index, index_rows(rows, number)], ignore_index=True)
 
     def refresh(self, *, verify: bool = False) -> None:
         """Read the index again, and the headers of shards that it does not list; of all, to verify them."""
@@ -240,9 +219,8 @@ class FeatureStore:
         parts = [index]
         for number in sorted(set(shards) - set(index["shard"])):
             try:
-                header, _ = self._header(number)
-                parts.append(_index_rows(json.loads(header["__metadata__"]["index"]), number))
-            except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+                parts.append(self._shard(number).index(number))
+            except DamagedShard:
                 self.damaged.append(_shard_name(number))
         # of a clip that stands twice, the later shard holds the newer content
         joined = pd.concat(parts).sort_values(["clip", "shard"]).drop_duplicates("clip", keep="last")
@@ -318,42 +296,15 @@ class FeatureStore:
             rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int})
         return rows.assign(order=np.arange(len(rows)))
 
-    def _header(self, shard: int) -> tuple[dict[str, Any], int]:
-        """Return a shard's header and the offset of its data; ValueError if the file is not whole."""
-        path = self._path(_shard_name(shard))
-        with self._fs.open(path, "rb") as file:
-            size = struct.unpack("<Q", file.read(8))[0]
-            header = json.loads(file.read(size)) if size < 1 << 28 else {}
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        if not ends or self._fs.size(path) != 8 + size + max(ends):
-            raise ValueError(f"{path} is damaged")
-        return header, 8 + size
-
-    def _slice(
-        self,
-        shard: int,
-        header: dict[str, Any],
-        base: int,
-        name: str,
-        position: int,
-        span: tuple[int, int] | None = None,
-    ) -> NDArray[Any]:
-        """Read rows `span` of one layer of one tensor, (L, rows, D), as one range of bytes."""
-        entry = header[name]
-        dtype = _DTYPES[entry["dtype"]]
-        _, n_rows, width = entry["shape"]
-        first, last = span or (0, n_rows)
-        stride = width * dtype.itemsize
-        offset = base + entry["data_offsets"][0] + (position * n_rows + first) * stride
-        data = self._fs.cat_file(self._path(_shard_name(shard)), offset, offset + (last - first) * stride)
-        return np.frombuffer(data, dtype).reshape(last - first, width)
+    def _shard(self, number: int) -> Shard:
+        return Shard(self._fs, self._path(_shard_name(number)))
 
     def _read_index(self) -> pd.DataFrame:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
             data = self._fs.cat_file(self._path("index.csv"))
             return pd.read_csv(
-                io.BytesIO(data), dtype=_INDEX, keep_default_na=False, encoding_errors="surrogateescape"
-            )[list(_INDEX)]
+                io.BytesIO(data), dtype=INDEX, keep_default_na=False, encoding_errors="surrogateescape"
+            )[list(INDEX)]
         return _empty_index()
 
     def _path(self, name: str) -> str:
@@ -392,14 +343,8 @@ class FeatureStore:
 
 
 def _empty_index() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _INDEX.items()})
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in INDEX.items()})
 
 
 def _shard_name(number: int) -> str:
     return f"shard-{number:06d}.safetensors"
-
-
-def _index_rows(rows: dict[str, list[Any]], shard: int) -> pd.DataFrame:
-    """Turn a shard's own part of the index into rows of the index table."""
-    frame = pd.DataFrame(rows).assign(shard=shard, row=range(len(rows["clip"])))
-    return frame.assign(start=frame["n_frames"].cumsum() - frame["n_frames"])[list(_INDEX)]

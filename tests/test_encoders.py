@@ -9,7 +9,7 @@ import torch
 import transformers
 from conftest import save_model, speech
 
-from emolib import audio, encoders
+from emolib import audio, encoders, transformer
 
 KINDS = {
     "wav2vec2": ("wav2vec2", {}),
@@ -128,7 +128,7 @@ def test_the_hooks_are_gone_afterwards(model_folder, waves):
     encoder.encode(waves, SAMPLE_RATE)
     with (
         pytest.raises(RuntimeError, match="in the middle"),
-        encoders.inputs_of(encoder._model.encoder.layers),
+        transformer.inputs_of(encoder._model.encoder.layers),
     ):
         raise RuntimeError("in the middle")
     assert not any(module._forward_pre_hooks for module in encoder._model.encoder.layers)
@@ -156,8 +156,8 @@ def test_bfloat16_is_close(model_folder, kind):
 def test_a_long_clip_is_cut_without_a_seam(folder, monkeypatch):
     encoder, wave = encoders.load(folder, device="cpu"), speech(9.3)
     [whole] = encoder.encode([wave], SAMPLE_RATE)
-    monkeypatch.setattr(encoders, "WINDOW_S", 2.0)
-    monkeypatch.setattr(encoders, "MARGIN_S", 0.5)
+    monkeypatch.setattr(transformer, "WINDOW_S", 2.0)
+    monkeypatch.setattr(transformer, "MARGIN_S", 0.5)
     [cut] = encoder.encode([wave], SAMPLE_RATE)
     assert len(list(encoder._windows(len(wave)))) == 5
     assert cut.shape == whole.shape
@@ -167,7 +167,7 @@ def test_a_long_clip_is_cut_without_a_seam(folder, monkeypatch):
 
 def test_windows_cover_each_frame_once(model_folder, monkeypatch):
     encoder = encoders.load(str(model_folder()), layers=[0], device="cpu")
-    monkeypatch.setattr(encoders, "WINDOW_S", 1.0)
+    monkeypatch.setattr(transformer, "WINDOW_S", 1.0)
     for n_samples in (16_000, 16_399, 16_400, 32_080, 48_000, 160_001):
         n_frames = encoder._front_end.frames(n_samples)
         covered = []

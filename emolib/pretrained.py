@@ -1,0 +1,127 @@
+"""Networks of the wav2vec 2.0 family by name: from a folder, from the hub, or untrained.
+
+Weights are read as safetensors, or by transformers with ``weights_only``; nothing pickled is run.
+
+References
+----------
+wav2vec 2.0 arXiv:2006.11477, HuBERT arXiv:2106.07447, WavLM arXiv:2110.13900, data2vec arXiv:2202.03555; the
+models themselves come from the transformers library.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from emolib import paths
+
+#: Model types of transformers that share the wav2vec 2.0 layout.
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+#: Published models that are their configuration class's defaults: `random:` needs no hub for them.
+_DEFAULT_CONFIGS = {
+    "facebook/wav2vec2-base": "wav2vec2",
+    "facebook/hubert-base-ls960": "hubert",
+    "microsoft/wavlm-base": "wavlm",
+    "facebook/data2vec-audio-base": "data2vec-audio",
+}
+
+
+def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
+    """Load a network by name.
+
+    Parameters
+    ----------
+    name : str
+        A folder in ``models/``, any folder, or a Hugging Face id; ``random:`` in front leaves it untrained.
+    seed : int
+        Of untrained weights.
+
+    Returns
+    -------
+    model : transformers model
+    sample_rate : int, Hz
+    normalise : bool; whether it wants waves of zero mean and unit variance
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, it is not whole, or it is of another family.
+    """
+    bare = name.removeprefix("random:")
+    source = str(paths.models() / bare) if (paths.models() / bare / "config.json").is_file() else bare
+    try:
+        with _quiet_transformers() as transformers:
+            if name.startswith("random:"):
+                model = _untrained(transformers, bare, source, seed)
+            else:
+                model = _trained(transformers, source)
+            sample_rate, normalise = _preprocessing(transformers, source)
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(_explain(name, source, error)) from error
+    if model.config.model_type not in MODEL_TYPES:
+        raise ValueError(
+            f"encoder {name!r} is a {model.config.model_type!r} model; expected {', '.join(MODEL_TYPES)}"
+        )
+    return model, sample_rate, normalise
+
+
+def _trained(transformers: ModuleType, source: str) -> Any:
+    model, report = transformers.AutoModel.from_pretrained(
+        source, dtype=torch.float32, output_loading_info=True
+    )
+    # transformers fills what a file lacks with random numbers; only training ever uses the mask's embedding
+    lacking = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if lacking and model.config.model_type in MODEL_TYPES:
+        raise ValueError(f"its weights lack {len(lacking)} of the model's tensors, the first is {lacking[0]}")
+    return model
+
+
+def _untrained(transformers: ModuleType, bare: str, source: str, seed: int) -> Any:
+    if bare in _DEFAULT_CONFIGS:
+        config = transformers.AutoConfig.for_model(_DEFAULT_CONFIGS[bare])
+    else:
+        config = transformers.AutoConfig.from_pretrained(source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return transformers.AutoModel.from_config(config)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[ModuleType]:
+    """Import transformers and keep its progress bars out of the caller's output while the context is open."""
+    import transformers
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield transformers
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _explain(name: str, source: str, error: Exception) -> str:
+    if source and Path(source).is_dir():
+        reason = " ".join(str(error).split())
+        return f"encoder {name!r}: the folder {source} holds no usable model ({reason})"
+    folders = sorted(path.parent.name for path in paths.models().glob("*/config.json"))
+    return (
+        f"unknown encoder {name!r}; expected {', '.join(('logmel', 'prosody', *folders))}, a local folder, "
+        f"or a Hugging Face id that can be reached from here; random:<name> is its untrained architecture"
+    )
+
+
+def _preprocessing(transformers: ModuleType, source: str) -> tuple[int, bool]:
+    """Read the sampling rate and normalisation of a model from its preprocessor configuration."""
+    try:
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(source)
+    except (OSError, ValueError):  # an untrained copy of a published base model: they all normalise at 16 kHz
+        return 16_000, True
+    return int(extractor.sampling_rate), bool(extractor.do_normalize)
