@@ -62,7 +62,7 @@ def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArra
     f0_hz = pyworld.stonemask(samples, f0_hz, times, sample_rate)
     window = np.pad(wave, (0, max(0, 512 - len(wave))))  # one whole window at least
     spectrum = np.abs(
-        librosa.stft(wave, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
+        librosa.stft(window, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
     )
     n_frames = min(len(f0_hz), spectrum.shape[1])
     f0_hz, power = f0_hz[:n_frames], spectrum.T[:n_frames].astype(np.float64) ** 2 + 1e-10
