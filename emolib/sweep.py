@@ -124,6 +124,7 @@ def _execute(notebook: Path, folder: Path, parameters: Mapping[str, Number]) -> 
             language="python",
             cwd=notebook.parent,
             progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],  # else each kernel warns that it runs over TCP
         )
     except papermill.PapermillExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}".splitlines()[0]
