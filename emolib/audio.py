@@ -62,7 +62,7 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
         status = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{name!r}: can't be opened ({reason})") from None
+        raise AudioError(f"{name}: can't be opened ({reason})") from None
     if not stat.S_ISREG(status.st_mode):  # a FIFO would block for ever
         raise AudioError(f"{name}: not a regular file")
     if status.st_size == 0:

@@ -63,6 +63,7 @@ def plot_counts(manifest: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         base += table[gender].to_numpy()
     ax.bar_label(ax.containers[-1], [f"{n:.0f}" for n in base], padding=2)  # type: ignore[arg-type]
     ax.set(ylabel="clips")
+    ax.margins(y=0.12)  # room for the totals
     ax.tick_params(axis="x", rotation=30)
     return ax
 
@@ -111,22 +112,19 @@ def plot_by_emotion(
     """
     ax = ax or plt.gca()
     order = emotions.ordered(table["emotion"].tolist())
-    palette = [emotions.COLOURS[name] for name in order]
-    common = {
-        "data": table,
-        "x": column,
-        "y": "emotion",
-        "order": order,
-        "hue": "emotion",
-        "hue_order": order,
-    }
-    sns.stripplot(
-        **common, palette=palette, size=2, alpha=0.45, jitter=0.3, legend=False, rasterized=True, ax=ax
-    )
-    sns.boxplot(
-        **common, fill=False, showfliers=False, width=0.55, linewidth=1.1, palette=[INK] * len(order),
-        legend=False, ax=ax,
+    groups = [table.loc[table["emotion"] == name, column].to_numpy() for name in order]
+    rng = np.random.default_rng(0)  # of the dots' heights, which mean nothing
+    for row, (name, values) in enumerate(zip(order, groups, strict=True)):
+        heights = row + rng.uniform(-0.3, 0.3, len(values))
+        ax.scatter(
+            values, heights, s=4, color=emotions.COLOURS[name], alpha=0.45, linewidths=0, rasterized=True
+        )
+    lines = {"color": INK, "linewidth": 1.1}
+    ax.boxplot(
+        groups, positions=range(len(order)), tick_labels=order, orientation="horizontal", showfliers=False,
+        widths=0.55, boxprops=lines, medianprops=lines, whiskerprops=lines, capprops=lines,
     )  # fmt: skip
+    ax.set_ylim(len(order) - 0.5, -0.5)
     if zero:
         ax.axvline(0, color=QUIET, linewidth=1, zorder=0)
     ax.set(xlabel=label, ylabel="")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from emolib import __version__, corpora, encoders, paths
 from emolib.cli import app
 
-COMMANDS = ("corpora", "fetch", "manifest", "extract", "export-npy", "probe", "run", "bench")
+COMMANDS = ("corpora", "fetch", "manifest", "extract", "export-npy", "probe", "pretrain", "run", "bench")
 RATE = 16_000
 EMOTIONS = ("sad", "angry")
 
