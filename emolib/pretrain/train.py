@@ -27,8 +27,8 @@ from emolib.pretrain.network import LOSSES, Network
 from emolib.pretrain.settings import Settings
 from emolib.pretrain.targets import Targets
 
-#: Settings that may change where a training is taken up: how long to go on, what to hear, how often to look.
-_FREE = ("steps", "decay_share", "perturbation", "validate_every", "checkpoint_every")
+#: Settings that may change where a training is taken up: how long to go on, and how often to look.
+_FREE = ("steps", "decay_share", "validate_every", "checkpoint_every")
 CHECKPOINT, TARGETS, CURVE = "checkpoint.safetensors", "targets.safetensors", "validation.csv"
 
 
