@@ -475,6 +475,8 @@ def bench(
     ratios: dict[str, float] = {}
     for name in names or scripts:
         ratios |= runpy.run_path(str(scripts[name]))["measure"]()
+    for name, value in ratios.items():
+        print(f"{name:32} {value:.4g}")
     _finish(ratios, as_json)
 
 
