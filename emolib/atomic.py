@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all, once, by however many processes.
+"""Files and folders that are written whole or not at all, folders once, by however many processes.
 
 A finished folder carries a stamp: a small json file that says what it was made from, and is written last.
 """
@@ -10,6 +10,20 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file beside its place and move it there once it is whole and on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def build_folder(

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from emolib import __version__
+from emolib.paths import DEFAULT_ENCODER
 
 #: What typer raises for an unknown command, option or value; it exports only a subclass.
 _UsageError: Any = typer.BadParameter.__base__
@@ -224,7 +225,7 @@ def extract(
     corpus_option: CorpusOption = None,
     root: Root = None,
     table: Table = None,
-    encoder: EncoderName = "wav2vec2-nano",
+    encoder: EncoderName = DEFAULT_ENCODER,
     layer: Annotated[
         str,
         typer.Option(
@@ -278,7 +279,7 @@ def export_npy(
     corpus_option: CorpusOption = None,
     root: Root = None,
     table: Table = None,
-    encoder: EncoderName = "wav2vec2-nano",
+    encoder: EncoderName = DEFAULT_ENCODER,
     layer: Annotated[
         int, typer.Option("--layer", help="The layer to write; 0 is the transformer's input.")
     ] = 0,
@@ -306,7 +307,7 @@ def probe(
     corpus_option: CorpusOption = None,
     root: Root = None,
     table: Table = None,
-    encoder: EncoderName = "wav2vec2-nano",
+    encoder: EncoderName = DEFAULT_ENCODER,
     layer: Annotated[
         str, typer.Option("--layer", help="A layer, or best: chosen on each fold's training speakers.")
     ] = "best",
@@ -416,7 +417,7 @@ def run(
     corpus: Annotated[str, typer.Option("--corpus", help="A name that `emolib corpora` lists.")] = "demo",
     root: Root = None,
     table: Table = None,
-    encoder: EncoderName = "wav2vec2-nano",
+    encoder: EncoderName = DEFAULT_ENCODER,
     profile: Annotated[
         Profile, typer.Option("--profile", help="quick is for two cores, full for an accelerator.")
     ] = Profile.quick,

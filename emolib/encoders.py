@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emolib import audio
+from emolib import audio, paths
 from emolib.baselines import LogMel, Prosody
 from emolib.transformer import TransformerEncoder
 
-DEFAULT = "wav2vec2-nano"
+DEFAULT = paths.DEFAULT_ENCODER
 BASELINES = ("logmel", "prosody")
 Precision = Literal["float32", "bfloat16"]
 

@@ -8,6 +8,8 @@ import os
 import re
 from pathlib import Path
 
+#: The encoder that is shipped in models/ and stands in every default.
+DEFAULT_ENCODER = "wav2vec2-nano"
 _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -49,7 +51,7 @@ def figures() -> Path:
 
 def gallery(corpus: str, encoder: str) -> Path:
     """Return the folder of one run's figures: ``figures/`` for the default run, a folder in it for others."""
-    default = (corpus, encoder) == ("demo", "wav2vec2-nano")
+    default = (corpus, encoder) == ("demo", DEFAULT_ENCODER)
     return figures() if default else figures() / f"{folder_name(corpus)}-{folder_name(encoder)}"
 
 

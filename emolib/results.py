@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from emolib import __version__, paths
+from emolib.atomic import write_file
 
 Number = float | int | str | bool | None
 
@@ -98,10 +99,7 @@ def environment(device: str = "auto") -> dict[str, str]:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-    unfinished.replace(path)
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _commit() -> str:

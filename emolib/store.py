@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emolib.atomic import write_file
 from emolib.shards import INDEX, DamagedShard, Shard, index_rows, pack
 
 Pooling = Literal["mean", "mean+std"]
@@ -329,17 +330,7 @@ class FeatureStore:
         if not self._local:  # object stores show an object only once it is whole
             self._fs.pipe_file(self._path(name), data)
             return
-        target = Path(self._path(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f"{name}.{os.getpid()}.tmp")
-        try:
-            with unfinished.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_file(Path(self._path(name)), data)
 
 
 def _empty_index() -> pd.DataFrame:
