@@ -4,8 +4,9 @@ The modules follow the signal path, and each imports only from those before it:
 
 ``paths`` ``emotions`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``atomic`` ``demo``
 ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines`` ``pretrained`` ``transformer`` ``encoders``
-``shards`` ``store`` ``features`` ``probing`` ``attention`` ``pretrain`` ``results`` ``plots`` ``sweep``
-``cli``
+``shards`` ``store`` ``features`` ``probing`` ``channels`` ``quality`` ``prosody`` ``phase`` ``hifigan``
+``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av`` ``codebook`` ``ser`` ``results``
+``axis`` ``mapper`` ``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

@@ -1,4 +1,4 @@
-"""The numbers that claims are made of: recall averages and their intervals over speakers.
+"""The numbers that claims are made of: recall averages, agreement, and their intervals over speakers.
 
 References
 ----------
@@ -115,3 +115,41 @@ def eta_squared(values: ArrayLike, labels: ArrayLike) -> float:
     means = np.bincount(codes, weights=values, minlength=len(classes)) / counts
     between = (counts * np.square(means - values.mean())).sum()
     return float(between / total) if total > 0 else 0.0
+
+
+def ccc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """Return the concordance correlation coefficient, -1 to 1: agreement in order, level and spread.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-likes, (N,)
+
+    Returns
+    -------
+    ccc : float; NaN where neither varies and both are equal, for nothing can then be told
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (N,), there is nothing to judge, or a value is not finite.
+
+    Notes
+    -----
+    2 cov(a, b) / (var(a) + var(b) + (mean(a) - mean(b))^2), with the population's moments. A constant answer
+    scores 0.
+
+    References
+    ----------
+    L. I.-K. Lin (1989), "A Concordance Correlation Coefficient to Evaluate Reproducibility",
+    doi:10.2307/2532051.
+    """
+    a, b = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
+        raise ValueError(
+            f"values of shapes {a.shape} and {b.shape}; expected two of one shape (N,), N at least 1"
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("values that are not finite; leave out clips without ratings")
+    covariance = np.mean((a - a.mean()) * (b - b.mean()))
+    spread = a.var() + b.var() + np.square(a.mean() - b.mean())
+    return float(2 * covariance / spread) if spread > 0 else float("nan")

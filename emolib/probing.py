@@ -82,6 +82,7 @@ def cross_validate(
     manifest: pd.DataFrame,
     folds: Sequence[splits.Fold],
     *,
+    test_features: ArrayLike | None = None,
     estimator: Any | None = None,
     layer: int | None = None,
 ) -> Probe:
@@ -92,6 +93,8 @@ def cross_validate(
     features : array-like, (N, D), in the order of the manifest
     manifest : DataFrame, N rows
     folds : list of (train, test), as `splits.folds` returns them
+    test_features : array-like, (N, D), optional
+        The same clips as they are heard in testing, over another channel for instance; `features` by default.
     estimator : scikit-learn classifier, optional
         `make_probe` by default; it is cloned for each fold.
     layer : int, optional
@@ -104,8 +107,11 @@ def cross_validate(
         class.
     """
     X, y = _checked(features, manifest)
+    heard = X if test_features is None else _checked(test_features, manifest)[0]
+    if heard.shape != X.shape:
+        raise ValueError(f"test features of shape {heard.shape}; expected the features' {X.shape}")
     y_pred = np.full(len(y), "", dtype=object)
-    for prediction, (_, test) in zip(_fit_folds(X, y, folds, estimator), folds, strict=True):
+    for prediction, (_, test) in zip(_fit_folds(X, heard, y, folds, estimator), folds, strict=True):
         y_pred[test] = prediction
     return _judged(y, y_pred, manifest, layer)
 
@@ -148,7 +154,7 @@ def choose_layer(
         scores = {k: _ua(cross_validate(X[train], part, inner)) for k, X in layers.items()}
         best = max(scores, key=lambda k: scores[k])
         chosen.append(best)
-        y_pred[test] = next(_fit_folds(layers[best], y, [(train, test)], None))
+        y_pred[test] = next(_fit_folds(layers[best], layers[best], y, [(train, test)], None))
     layer = max(sorted(set(chosen)), key=chosen.count)
     return _judged(y, y_pred, manifest, layer)
 
@@ -208,16 +214,16 @@ def _judged(y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | No
 
 
 def _fit_folds(
-    X: NDArray, y: NDArray, folds: Sequence[splits.Fold], estimator: Any | None
+    X: NDArray, heard: NDArray, y: NDArray, folds: Sequence[splits.Fold], estimator: Any | None
 ) -> Iterator[NDArray]:
-    """Yield the predictions for each fold's test clips."""
+    """Yield the predictions for each fold's test clips, trained on X and tested on `heard`."""
     for train, test in folds:
         if len(np.unique(y[train])) < 2:
             raise ValueError(f"a training fold holds {str(y[train][0])!r} alone; a probe needs two emotions")
         probe = clone(estimator) if estimator is not None else make_probe()
         # on problems of this size the threads of BLAS wait for each other longer than they work
         with threadpool_limits(1):
-            prediction = probe.fit(X[train], y[train]).predict(X[test])
+            prediction = probe.fit(X[train], y[train]).predict(heard[test])
         yield prediction
 
 

@@ -16,7 +16,24 @@ from typer.testing import CliRunner
 from emolib import __version__, corpora, encoders, paths
 from emolib.cli import app
 
-COMMANDS = ("corpora", "fetch", "manifest", "extract", "export-npy", "probe", "pretrain", "run", "bench")
+COMMANDS = (
+    "corpora",
+    "fetch",
+    "manifest",
+    "extract",
+    "export-npy",
+    "probe",
+    "axis",
+    "av",
+    "pretrain",
+    "train-mapper",
+    "train-vocoder",
+    "tts",
+    "steer",
+    "quantize",
+    "run",
+    "bench",
+)
 RATE = 16_000
 EMOTIONS = ("sad", "angry")
 

@@ -60,6 +60,16 @@ def test_predictions_of_a_fold_do_not_depend_on_its_labels():
     assert not np.array_equal(seen.y_pred[train], unseen.y_pred[train]), "in other folds they are training"
 
 
+def test_test_clips_may_be_heard_otherwise_than_training_clips():
+    X = planted(MANIFEST, 3)
+    silenced = probing.cross_validate(X, MANIFEST, CUT, test_features=np.zeros_like(X))
+    same = probing.cross_validate(X, MANIFEST, CUT, test_features=X)
+    assert silenced.ua.value == pytest.approx(CHANCE)
+    assert np.array_equal(same.y_pred, probing.cross_validate(X, MANIFEST, CUT).y_pred)
+    with pytest.raises(ValueError, match=r"test features of shape \(240, 2\)"):
+        probing.cross_validate(X, MANIFEST, CUT, test_features=X[:, :2])
+
+
 class ScaleSpy(ClassifierMixin, BaseEstimator):
     """Answers one word, and notes how far from standard the data is that it is trained and tested on."""
 

@@ -1,6 +1,33 @@
 """The command line: each command a few lines over the package, one module a group of them."""
 
-from emolib.cli import data, features, runs, training
+from emolib.cli import (
+    av,
+    axis,
+    data,
+    features,
+    finetune,
+    mapper,
+    quantize,
+    runs,
+    steer,
+    training,
+    tts,
+    vocoder,
+)
 from emolib.cli.app import app
 
-__all__ = ["app", "data", "features", "runs", "training"]
+__all__ = [
+    "app",
+    "av",
+    "axis",
+    "data",
+    "features",
+    "finetune",
+    "mapper",
+    "quantize",
+    "runs",
+    "steer",
+    "training",
+    "tts",
+    "vocoder",
+]

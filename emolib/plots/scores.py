@@ -62,7 +62,9 @@ def plot_bars(
         )
     if chance is not None:
         ax.axhline(chance, color=QUIET, linewidth=1, linestyle=":")
-        ax.annotate("chance", (len(groups) - 0.5, chance), ha="right", va="bottom", color=FAINT, fontsize=8)
+        ax.annotate(
+            "chance", (1.01, chance), xycoords=("axes fraction", "data"), va="center", color=FAINT, fontsize=8
+        )
     ax.set_xticks(range(len(groups)), groups)
     ax.legend(loc="upper left", ncols=len(names))
     ax.set(ylabel="unweighted accuracy", ylim=(0, table["high"].max() * 1.25), yticks=np.arange(0, 1.01, 0.2))

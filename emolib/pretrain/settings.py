@@ -57,11 +57,11 @@ class Settings:
     batch_size: int = 24
     crop_s: float = 2.2
     speed: float = 0.05
-    perturbation: float = 0.5
+    perturbation: float = 0.95
     masked_share: float = 0.5
     mask_chance: float = 0.05
     mask_frames: int = 10
-    steps: int = 1200
+    steps: int = 2000
     warmup: int = 200
     decay_share: float = 0.25
     learning_rate: float = 1.5e-3

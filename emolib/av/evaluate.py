@@ -1,0 +1,266 @@
+"""The plane of a whole corpus, each clip placed by a reduction that never heard its speaker, and its worth.
+
+Last stage of `emolib.av`. Ratings are read here alone, and only to judge, or by the lines that say so.
+
+References
+----------
+Judged by the concordance correlation coefficient of L. I.-K. Lin (1989), doi:10.2307/2532051. Taking each
+speaker's own level and spread away: C. Busso, A. Metallinou, S. Narayanan (2011), "Iterative Feature
+Normalization for Emotional Speech Detection", ICASSP, doi:10.1109/ICASSP.2011.5947652.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from emolib import splits
+from emolib.av.anchors import Anchors, resolve
+from emolib.av.learner import AVLearner
+from emolib.metrics import Interval, ccc, speaker_bootstrap
+
+AXES = ("valence", "arousal")
+#: Clips' worth of the whole corpus's statistics in those of a speaker.
+PRIOR_CLIPS = 5.0
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where clips were placed, and what people say of them.
+
+    Attributes
+    ----------
+    points : float64 array, (N, 2); valence, arousal
+    ratings : float64 array, (N, 2); NaN where a clip has none
+    speakers : str array, (N,)
+    layer : int, optional; the layer, or the one chosen most often where each fold chose its own
+    """
+
+    points: NDArray[np.float64]
+    ratings: NDArray[np.float64]
+    speakers: NDArray
+    layer: int | None = None
+
+    @property
+    def rated(self) -> NDArray[np.bool_]:
+        """Tell which clips have ratings on both axes, (N,)."""
+        return np.asarray(np.isfinite(self.ratings).all(axis=1))
+
+    @property
+    def arousal(self) -> Interval:
+        """CCC of arousal with its interval over speakers; NaN where no clip is rated."""
+        return self._ccc("arousal")
+
+    @property
+    def valence(self) -> Interval:
+        """CCC of valence with its interval over speakers; NaN where no clip is rated."""
+        return self._ccc("valence")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def _ccc(self, axis: str) -> Interval:
+        column, rated = AXES.index(axis), self.rated
+        if not rated.any():
+            return Interval(np.nan, np.nan, np.nan)
+        return speaker_bootstrap(
+            ccc, self.ratings[rated, column], self.points[rated, column], self.speakers[rated]
+        )
+
+
+def standardise_speakers(
+    features: ArrayLike, speakers: ArrayLike, *, prior_clips: float = PRIOR_CLIPS
+) -> NDArray[np.float64]:
+    """Take each speaker's own level and spread out of features; no label is used.
+
+    Parameters
+    ----------
+    features : array-like, (N, D)
+    speakers : array-like, (N,)
+    prior_clips : float
+        A speaker's mean and variance are averaged with the corpus's, which count as this many clips: of a
+        speaker with few clips, little is taken away.
+
+    Returns
+    -------
+    X : float64 array, (N, D)
+
+    Notes
+    -----
+    It needs all of a speaker's clips at once, and supposes that speakers spoke with much the same emotions: a
+    speaker of whom only anger is known would come out neutral.
+    """
+    X, names = np.array(features, dtype=np.float64), np.asarray(speakers)
+    if len(X) != len(names):
+        raise ValueError(f"features of {len(X)} clips and {len(names)} speakers; expected as many")
+    mean, members = X.mean(axis=0), [np.flatnonzero(names == name) for name in np.unique(names)]
+    within = sum(np.square(X[rows] - X[rows].mean(axis=0)).sum(axis=0) for rows in members) / len(X)
+    for rows in members:
+        weight = len(rows) / (len(rows) + prior_clips)
+        own = X[rows].mean(axis=0)
+        spread = np.sqrt(weight * X[rows].var(axis=0) + (1 - weight) * within)
+        X[rows] = (X[rows] - (weight * own + (1 - weight) * mean)) / np.where(spread > 1e-12, spread, 1.0)
+    return X
+
+
+def place(
+    layers: Mapping[int, ArrayLike],
+    manifest: pd.DataFrame,
+    folds: Sequence[splits.Fold],
+    *,
+    learner: AVLearner | None = None,
+    anchors: Anchors = None,
+) -> Plane:
+    """Place every clip of a corpus by a reduction that was fitted without its fold.
+
+    Parameters
+    ----------
+    layers : mapping of layer to features, (N, D)
+        Where there are several, each fold takes the one that is best on its held-out training speakers, by
+        categories.
+    manifest : DataFrame, N rows
+        speaker and emotion are used; arousal and valence are only kept to judge by.
+    folds : list of (train, test), as `splits.folds` returns them
+    learner : AVLearner, optional
+        It is cloned for each fold.
+    anchors : str or mapping, optional; as for `AVLearner.fit`
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a clip is in no test fold, or as `AVLearner.fit` does.
+    """
+    tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
+    y, speakers = manifest["emotion"].to_numpy().astype(str), manifest["speaker"].to_numpy().astype(str)
+    _check_lengths(tables, len(y))
+    points, chosen = np.full((len(y), 2), np.nan), []
+    with threadpool_limits(1):  # of BLAS: on problems of this size they wait longer than they work
+        for train, test in folds:
+            part = {layer: X[train] for layer, X in tables.items()}
+            layer, fitted = _fit_best(part, y[train], speakers[train], learner or AVLearner(), anchors)
+            points[test] = fitted.transform(tables[layer][test])
+            chosen.append(layer)
+    if n_left := int(np.isnan(points).any(axis=1).sum()):
+        raise ValueError(f"{n_left} of {len(y)} clips are in no test fold")
+    return Plane(points, _ratings(manifest), speakers, max(sorted(set(chosen)), key=chosen.count))
+
+
+def transfer(
+    layers: Mapping[int, ArrayLike],
+    manifest: pd.DataFrame,
+    unseen_layers: Mapping[int, ArrayLike],
+    unseen: pd.DataFrame,
+    *,
+    learner: AVLearner | None = None,
+    anchors: Anchors = None,
+) -> Plane:
+    """Fit a reduction on one corpus, or several joined, and place the clips of another with it.
+
+    Parameters
+    ----------
+    layers, manifest : as for `place`
+    unseen_layers, unseen : the same of the corpus to be placed
+    learner, anchors : as for `place`
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a speaker is in both, or as `AVLearner.fit` does.
+    """
+    tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
+    others = {layer: np.asarray(X, dtype=np.float64) for layer, X in unseen_layers.items()}
+    speakers = _full_names(manifest)
+    splits.check_disjoint(speakers, _full_names(unseen))
+    _check_lengths(tables, len(manifest))
+    _check_lengths(others, len(unseen))
+    with threadpool_limits(1):
+        y = manifest["emotion"].to_numpy().astype(str)
+        layer, fitted = _fit_best(tables, y, speakers, learner or AVLearner(), anchors)
+        points = fitted.transform(others[layer])
+    return Plane(points, _ratings(unseen), _full_names(unseen), layer)
+
+
+def lines(
+    manifest: pd.DataFrame,
+    features: ArrayLike,
+    folds: Sequence[splits.Fold],
+    anchors: Anchors = None,
+) -> dict[str, Plane]:
+    """Return what a plane is held against.
+
+    Parameters
+    ----------
+    manifest : DataFrame, N rows
+        Clips without ratings are placed, and neither learned from nor judged.
+    features : array-like, (N, D)
+        What the supervised line is trained on.
+    folds : list of (train, test)
+    anchors : str or mapping, optional
+
+    Returns
+    -------
+    lines : dict
+        ``anchor of the true class``: each clip at the anchor of what was acted; an oracle, for a reduction
+        must guess it. ``mean rating of the true class``: the best that a single point a class can do.
+        ``ridge on the ratings``: trained on other speakers' ratings.
+    """
+    ratings, speakers = _ratings(manifest), manifest["speaker"].to_numpy().astype(str)
+    classes, codes = np.unique(manifest["emotion"].to_numpy().astype(str), return_inverse=True)
+    means = pd.DataFrame(ratings).groupby(codes).transform("mean").to_numpy()
+    placed = {
+        "anchor of the true class": resolve(classes, anchors)[codes],
+        "mean rating of the true class": means,
+        "ridge on the ratings": _supervised(np.asarray(features, dtype=np.float64), ratings, folds),
+    }
+    return {name: Plane(points, ratings, speakers) for name, points in placed.items()}
+
+
+def _supervised(X: NDArray, ratings: NDArray, folds: Sequence[splits.Fold]) -> NDArray[np.float64]:
+    """Predict each clip's ratings by a ridge regression on other folds' ratings; NaN where there are none."""
+    points, rated = np.full(ratings.shape, np.nan), np.isfinite(ratings).all(axis=1)
+    for train, test in folds:
+        known = train[rated[train]]
+        if len(known) == 0:
+            continue
+        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
+        with threadpool_limits(1):
+            points[test] = model.fit(X[known], ratings[known]).predict(X[test])
+    return points
+
+
+def _fit_best(
+    tables: Mapping[int, NDArray], y: NDArray, speakers: NDArray, learner: AVLearner, anchors: Anchors
+) -> tuple[int, AVLearner]:
+    """Return the layer whose held-out clips come nearest to their own anchors, and a learner fitted on it."""
+    if len(tables) == 1:
+        [(layer, X)] = tables.items()
+        return layer, clone(learner).fit(X, y, anchors, groups=speakers)
+    guide = learner if learner.method == "anchored" else AVLearner()
+    fitted = {k: clone(guide).fit(X, y, anchors, groups=speakers) for k, X in tables.items()}
+    best = max(fitted, key=lambda k: np.nan_to_num(fitted[k].settings_.score, nan=-2.0))
+    if learner.method == "anchored":
+        return best, fitted[best]
+    return best, clone(learner).fit(tables[best], y, anchors, groups=speakers)
+
+
+def _full_names(manifest: pd.DataFrame) -> NDArray:
+    return (manifest["corpus"].astype(str) + " " + manifest["speaker"].astype(str)).to_numpy().astype(str)
+
+
+def _ratings(manifest: pd.DataFrame) -> NDArray[np.float64]:
+    return manifest[list(AXES)].to_numpy(dtype=np.float64)
+
+
+def _check_lengths(tables: Mapping[int, NDArray], n_clips: int) -> None:
+    if not tables:
+        raise ValueError("no layers; expected at least one")
+    for layer, X in tables.items():
+        if X.ndim != 2 or len(X) != n_clips:
+            raise ValueError(f"layer {layer} has features of shape {X.shape}; expected ({n_clips}, D)")

@@ -1,0 +1,151 @@
+"""Commands that fine-tune an encoder and use what came of it: finetune train, finetune infer."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emolib.cli.app import (
+    AsJson,
+    CorpusName,
+    CorpusOption,
+    Device,
+    EncoderName,
+    Root,
+    Store,
+    Table,
+    app,
+    finish,
+    load_clips,
+    whole_number,
+)
+from emolib.paths import DEFAULT_ENCODER
+
+commands = typer.Typer(no_args_is_help=True, help="Fine-tune an encoder on emotions, and use it.")
+app.add_typer(commands, name="finetune")
+
+
+class TargetName(StrEnum):
+    """What is learned."""
+
+    emotion = "emotion"
+    ratings = "ratings"
+
+
+class MixedPrecision(StrEnum):
+    """Number types of a training."""
+
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@commands.command()
+def train(
+    corpus: CorpusName = None,
+    corpus_option: CorpusOption = None,
+    root: Root = None,
+    table: Table = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the result; one in it is taken up.")] = Path(
+        "models/finetuned"
+    ),
+    encoder: EncoderName = DEFAULT_ENCODER,
+    target: Annotated[
+        TargetName,
+        typer.Option("--target", help="emotion, or ratings of valence and arousal."),
+    ] = TargetName.emotion,
+    free: Annotated[
+        str,
+        typer.Option("--free", help="Blocks that learn, from the top; 0 is none, or all."),
+    ] = "0",
+    epochs: Annotated[int, typer.Option("--epochs", help="Epochs, at most.")] = 60,
+    encoder_rate: Annotated[
+        float, typer.Option("--encoder-rate", help="Learning rate of what was trained before.")
+    ] = 1e-4,
+    head_rate: Annotated[float, typer.Option("--head-rate", help="Learning rate of what is new.")] = 3e-3,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Clips a batch.")] = 32,
+    accumulation: Annotated[int, typer.Option("--accumulation", help="Batches a step.")] = 1,
+    precision: Annotated[
+        MixedPrecision, typer.Option("--precision", help="bf16 or fp16 for mixed precision.")
+    ] = MixedPrecision.no,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of weights, order and held-out speakers.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from a checkpoint in --out.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune an encoder on a corpus's emotions, or its ratings; resumes after a kill.
+
+    JSON: folder, score (held-out speakers' UA, or mean CCC), epochs, best_epoch, clips, skipped, seconds.
+    """
+    from emolib import finetune as tuning
+
+    settings = tuning.Settings(
+        target=target.value, free_layers="all" if free == "all" else whole_number(free), n_epochs=epochs,
+        encoder_rate=encoder_rate, head_rate=head_rate, batch_size=batch_size, accumulation=accumulation,
+        precision=precision.value, seed=seed,
+    )  # fmt: skip
+    clips = load_clips(corpus, corpus_option, root, table)
+    done = tuning.finetune(
+        clips, out, settings, encoder=encoder, device=device, resume=resume, progress=sys.stderr.isatty()
+    )
+    for entry in done.skipped:
+        print(f"skipped {entry['clip']}: {entry['reason']}")
+    name = "UA" if target is TargetName.emotion else "CCC"
+    print(
+        f"{len(done.curve)} epochs on {done.n_clips} clips, held-out {name} {done.score:.3f}: {done.folder}"
+    )
+    finish(
+        {
+            "folder": str(done.folder),
+            "score": done.score,
+            "epochs": len(done.curve),
+            "best_epoch": done.best_epoch,
+            "clips": done.n_clips,
+            "skipped": len(done.skipped),
+            "seconds": round(done.seconds, 1),
+        },
+        as_json,
+    )
+
+
+@commands.command()
+def infer(
+    model: Annotated[Path, typer.Argument(help="The folder that `emolib finetune train` wrote.")],
+    corpus: CorpusName = None,
+    corpus_option: CorpusOption = None,
+    root: Root = None,
+    table: Table = None,
+    files: Annotated[Path | None, typer.Option("--files", help="A folder of sound files, no table.")] = None,
+    store: Store = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Write a fine-tuned encoder's features to a feature store, with its answers as CSV beside them.
+
+    JSON: clips, skipped, store, answers.
+    """
+    from emolib import finetune as tuning
+
+    if files and (corpus or corpus_option or table):
+        raise ValueError(f"--files {files} beside a corpus; expected one of both")
+    skipped: list[dict[str, Any]] = []
+    if files:
+        clips = tuning.files_manifest(files)
+        skipped = clips.attrs["skipped"]
+    else:
+        clips = load_clips(corpus, corpus_option, root, table)
+    done = tuning.infer(model, clips, url=store, device=device)
+    for entry in [*skipped, *done.skipped]:
+        print(f"skipped {entry.get('clip') or entry['path']}: {entry['reason']}")
+    print(f"features of {len(done.answers)} clips in {done.store.url}, answers in {done.path}")
+    finish(
+        {
+            "clips": len(done.answers),
+            "skipped": len(skipped) + len(done.skipped),
+            "store": done.store.url,
+            "answers": str(done.path),
+        },
+        as_json,
+    )

@@ -1,0 +1,71 @@
+"""Everything that a fine-tuning depends on but the speech.
+
+First stage of `emolib.finetune`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Target = Literal["emotion", "ratings"]
+Free = int | Literal["all"]
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an encoder is fine-tuned.
+
+    Attributes
+    ----------
+    target : {"emotion", "ratings"}; cross-entropy over categories, or 1 - CCC over valence and arousal
+    free_layers : int or "all"; blocks that learn, from the top. 0 leaves the encoder frozen and takes
+        seconds, "all" frees the front end as well
+    bottleneck : int; width of the features that the answer is read off; dropout : float, of them
+    head_rate, encoder_rate : float; learning rates of what is new and of what was trained before
+    weight_decay : float
+    class_weights : bool; weigh every class the same, however many clips it has
+    n_epochs : int, at most; patience : int; epochs without a gain after which it ends
+    held_out : float; share of the speakers that decide when to end
+    batch_size : int, clips; accumulation : int; batches a step
+    crop_s : float, s; training clips are cut at random to this length where the encoder learns
+    precision : {"no", "bf16", "fp16"}
+    seed : int
+    """
+
+    target: Target = "emotion"
+    free_layers: Free = 0
+    bottleneck: int = 100
+    dropout: float = 0.3
+    head_rate: float = 3e-3
+    encoder_rate: float = 1e-4
+    weight_decay: float = 0.01
+    class_weights: bool = True
+    n_epochs: int = 60
+    patience: int = 10
+    held_out: float = 0.15
+    batch_size: int = 32
+    accumulation: int = 1
+    crop_s: float = 3.0
+    precision: Precision = "no"
+    seed: int = 0
+
+    def check(self) -> "Settings":
+        """Return these settings if they can be trained with.
+
+        Raises
+        ------
+        ValueError
+            If one of them is out of its range.
+        """
+        if self.target not in ("emotion", "ratings"):
+            raise ValueError(f"unknown target {self.target!r}; expected 'emotion' or 'ratings'")
+        if self.free_layers != "all" and (not isinstance(self.free_layers, int) or self.free_layers < 0):
+            raise ValueError(f"free_layers={self.free_layers!r}; expected a whole number from 0, or 'all'")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"unknown precision {self.precision!r}; expected 'no', 'bf16' or 'fp16'")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out={self.held_out}; expected a share of the speakers, between 0 and 1")
+        for name in ("bottleneck", "n_epochs", "patience", "batch_size", "accumulation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; expected 1 or more")
+        return self

@@ -1,0 +1,118 @@
+"""Griffin-Lim on the mel scale: a wave whose mel-spectrogram is the one that was asked for.
+
+Plain Griffin-Lim first turns mel bands into a linear spectrogram by a pseudo-inverse, which blurs every
+harmonic that shares a band with its neighbours, and then holds on to that blur. Here each iteration asks only
+for what is known: that the bands are right. The spectrogram of the wave so far is scaled, bin by bin, until
+its bands agree; the fine structure within a band is whatever the wave has. So it matters where the wave
+starts: at noise, or at what a vocoder network has made.
+
+References
+----------
+D. W. Griffin, J. S. Lim (1984), "Signal estimation from modified short-time Fourier transform", IEEE TASSP
+32(2), doi:10.1109/TASSP.1984.1164317.
+N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", WASPAA (the momentum).
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emolib.audio import HIFIGAN_MEL, MelSpec, Wave, mel_filters
+
+MOMENTUM = 0.99
+_TINY = 1e-9
+
+
+@torch.inference_mode()
+def fit_to_mel(
+    wave: Wave,
+    log_mel: NDArray[np.float32],
+    spec: MelSpec = HIFIGAN_MEL,
+    *,
+    n_iter: int,
+    momentum: float = MOMENTUM,
+) -> Wave:
+    """Change a wave until its mel-spectrogram is the given one.
+
+    Parameters
+    ----------
+    wave : float32 array, (T * hop,); where to start
+    log_mel : float32 array, (T, M), natural logarithm
+    spec : MelSpec; of magnitudes, not energies
+    n_iter : int; 0 gives the wave back as it is
+    momentum : float; of the fast Griffin-Lim algorithm
+
+    Returns
+    -------
+    wave : float32 array, (T * hop,)
+
+    Notes
+    -----
+    With X the spectrum of the wave, F the filter bank and y the wanted bands, one iteration takes the wave to
+    the inverse transform of g |X| exp(i phase(X + momentum (X - X_before))), where the gain g of a bin is the
+    mean of y / F|X| over the bands that hold it, in the logarithm and weighted as they hold it. Bins in no
+    band (above ``fmax``) keep their magnitude.
+    """
+    if spec.power != 1:
+        raise ValueError(f"a mel-spectrogram of power {spec.power}; expected magnitudes, power 1")
+    if n_iter < 0:
+        raise ValueError(f"n_iter {n_iter}; expected 0 or more iterations")
+    if len(wave) != len(log_mel) * spec.hop_length:
+        raise ValueError(
+            f"a wave of {len(wave)} samples for {len(log_mel)} frames; expected {spec.hop_length} samples a "
+            f"frame"
+        )
+    filters = torch.from_numpy(mel_filters(spec).copy())
+    share = filters / filters.sum(dim=0).clamp(min=_TINY)
+    wanted = torch.from_numpy(np.asarray(log_mel, np.float32).T.copy())
+    overlap = _overlapping_windows(len(log_mel), spec)
+    now, before = torch.from_numpy(np.array(wave, np.float32)), None
+    for _ in range(n_iter):
+        spectrum = _analyse(now, spec)
+        ahead = spectrum if before is None else spectrum + momentum * (spectrum - before)
+        magnitude = spectrum.abs()
+        bands = (filters @ magnitude).clamp(min=spec.floor)
+        magnitude = magnitude * torch.exp(share.T @ (wanted - bands.log()))
+        now = _synthesise(ahead * (magnitude / (ahead.abs() + _TINY)), spec) / overlap
+        before = spectrum
+    return now.numpy()
+
+
+def noise_for(log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, seed: int = 0) -> Wave:
+    """Return white noise up to the highest band, of the length of a log-mel-spectrogram: (T * hop,)."""
+    n_samples = len(log_mel) * spec.hop_length
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n_samples))
+    spectrum[np.fft.rfftfreq(n_samples, 1 / spec.sample_rate) > spec.fmax] = 0
+    # bins in no band keep the level that they start with: one that is never heard
+    return (1e-4 * np.fft.irfft(spectrum, n_samples)).astype(np.float32)
+
+
+def _analyse(wave: Tensor, spec: MelSpec) -> Tensor:
+    """Return the spectrum, (n_fft // 2 + 1, T), of a wave, (T * hop,), framed as in `audio.log_mel`."""
+    margin = (spec.n_fft - spec.hop_length) // 2
+    mode = "reflect" if len(wave) > margin else "constant"
+    padded = F.pad(wave[None, None], (margin, margin), mode=mode)[0, 0]
+    window = torch.hann_window(spec.n_fft)
+    return torch.stft(padded, spec.n_fft, spec.hop_length, window=window, center=False, return_complex=True)
+
+
+def _synthesise(spectrum: Tensor, spec: MelSpec) -> Tensor:
+    """Return the windowed and overlapping frames of a spectrum, added up: (T * hop,)."""
+    pieces = torch.fft.irfft(spectrum, n=spec.n_fft, dim=0)
+    return _add_up(pieces * torch.hann_window(spec.n_fft)[:, None], spec)
+
+
+def _overlapping_windows(n_frames: int, spec: MelSpec) -> Tensor:
+    """Return the sum of the squared windows at each sample: (T * hop,)."""
+    window = torch.hann_window(spec.n_fft)[:, None].square()
+    return _add_up(window.expand(-1, n_frames), spec).clamp(min=1e-3)
+
+
+def _add_up(pieces: Tensor, spec: MelSpec) -> Tensor:
+    """Add up frames, (n_fft, T), at their places, and cut the margins off: (T * hop,)."""
+    n_frames, margin = pieces.shape[1], (spec.n_fft - spec.hop_length) // 2
+    length = (n_frames - 1) * spec.hop_length + spec.n_fft
+    wave = F.fold(pieces[None], (1, length), (1, spec.n_fft), stride=(1, spec.hop_length))[0, 0, 0]
+    return wave[margin : margin + n_frames * spec.hop_length]

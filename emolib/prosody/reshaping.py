@@ -1,0 +1,82 @@
+"""How predicted changes are carried out on speech: pitch, envelope, noise and timing.
+
+Sixth stage of `emolib.prosody`, between what is learned (`pairs`) and who learns it (`transform`). A change
+has the columns of `pairs.frame_changes`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from emolib.prosody.features import (
+    N_BANDS,
+    N_NOISE,
+    SILENCE,
+    Contours,
+    band_spread,
+    liveliness,
+    relative_energy,
+    relative_pitch,
+    roughness,
+    statistics,
+)
+from emolib.world import Speech
+
+Array = NDArray[np.float64]
+
+#: Columns of a change.
+PITCH, ENERGY, RATE = 0, 1, 2
+BANDS, NOISE = slice(3, 3 + N_BANDS), slice(3 + N_BANDS, 3 + N_BANDS + N_NOISE)
+N_CHANGES = 3 + N_BANDS + N_NOISE
+_RESTORED = 0.5
+_STRETCH = 3.0  # a frame becomes at most three times as long or as short
+
+
+def pitch(c: Contours, change: Array, shift: dict[str, float]) -> Array:
+    """Return the new log F0, (T,): its shape first, then its spread and mean, then its jitter."""
+    mean, log_spread = statistics(c)[:2]
+    rough = roughness(c.log_f0)
+    before = relative_pitch(c) - rough / np.exp(log_spread)
+    after = before + change
+    after = (after - after[c.voiced].mean()) * before[c.voiced].std() / max(after[c.voiced].std(), 1e-3)
+    smooth_part = (
+        mean + shift["log_f0"] + np.exp(log_spread + shift["log_spread"]) * (after + before[c.voiced].mean())
+    )
+    return smooth_part + rough * np.exp(shift["log_jitter"])
+
+
+def envelope(speech: Speech, c: Contours, change: Array, shift: dict[str, float], livelier: Array) -> Array:
+    """Return the new log envelope, (T, F): its shape, then the power of each frame, then its shimmer."""
+    change = change.copy()
+    change[:, BANDS] += _restored(c, change[:, BANDS], livelier)
+    spread = band_spread(speech.sample_rate, speech.log_envelope.shape[1], N_BANDS)
+    shaped = speech.log_envelope + change[:, BANDS] @ spread
+    rough = roughness(c.energy) * c.voiced
+    energy = c.energy + change[:, ENERGY] + shift["level"] + rough * (np.exp(shift["log_shimmer"]) - 1)
+    return shaped + (energy - np.log(np.exp(shaped).mean(axis=1)))[:, None]
+
+
+def _restored(c: Contours, change: Array, livelier: Array) -> Array:
+    """Return what gives changed bands, (T, B), back a part of the variance that a regression takes from them.
+
+    Fully restored they are recognised best and are furthest from any one rendition: half is a middle way.
+    """
+    bands = c.bands + change
+    middle, spread = bands[c.voiced].mean(axis=0), np.exp(liveliness(c._replace(bands=bands)))
+    factor = (np.exp(liveliness(c) + livelier) / spread) ** _RESTORED
+    spoken = relative_energy(c) > SILENCE
+    return (bands - middle) * (factor - 1) * spoken[:, None]
+
+
+def aperiodicity(speech: Speech, change: Array) -> Array:
+    """Return the new aperiodicity, (T, F)."""
+    spread = band_spread(speech.sample_rate, speech.aperiodicity.shape[1], N_NOISE)
+    return expit(logit(np.clip(speech.aperiodicity, 1e-3, 1 - 1e-9)) + change @ spread)
+
+
+def positions(n_frames: int, change: Array, log_duration: float) -> Array:
+    """Return the source position, in frames, of each frame of the stretched utterance."""
+    stretch = np.exp(np.clip(change + log_duration, -np.log(_STRETCH), np.log(_STRETCH)))
+    stretch *= np.exp(np.clip(log_duration, -np.log(_STRETCH), np.log(_STRETCH))) / stretch.mean()
+    ends = np.cumsum(stretch)
+    return np.interp(np.arange(max(round(ends[-1]), 2)) + 0.5, ends - stretch / 2, np.arange(n_frames))

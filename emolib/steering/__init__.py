@@ -1,0 +1,32 @@
+"""Moving speech from one emotion towards another, behind one interface.
+
+A `Steerer` takes a clip apart once (`analyse`) and renders any number of deltas from it (`render`); `steer`
+is both. Delta 0 gives the clip back, sample for sample; 1 is one emotion further, -1 one back.
+`LatentSteerer` moves an encoder's frames along an axis, `ProsodySteerer` pitch, timing, energy and voice
+quality, `HybridSteerer` both. `prepare` makes a steerer from a corpus, or loads it; `judge` its judge.
+"""
+
+from emolib.steering.base import Steerer, check_delta, check_input, finish, fit_length
+from emolib.steering.hybrid import HybridSteerer
+from emolib.steering.latent import LatentSteerer
+from emolib.steering.preparation import METHODS, judge, latent_steerer, prepare, prosodic_steerer
+from emolib.steering.prosodic import ProsodySteerer
+from emolib.steering.speakers import Roles, roles
+
+__all__ = [
+    "METHODS",
+    "HybridSteerer",
+    "LatentSteerer",
+    "ProsodySteerer",
+    "Roles",
+    "Steerer",
+    "check_delta",
+    "check_input",
+    "finish",
+    "fit_length",
+    "judge",
+    "latent_steerer",
+    "prepare",
+    "prosodic_steerer",
+    "roles",
+]

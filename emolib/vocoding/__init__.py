@@ -1,0 +1,11 @@
+"""Training of small HiFi-GAN vocoders.
+
+``train(manifest, out)`` makes a vocoder that `emolib.vocoder` loads by its folder. The stages, in order:
+`losses` and `batches` (what is heard), `discriminators`, `train`; `settings` holds the recipe of the embedded
+``hifigan-nano``.
+"""
+
+from emolib.vocoding.settings import Settings
+from emolib.vocoding.train import Training, train
+
+__all__ = ["Settings", "Training", "train"]

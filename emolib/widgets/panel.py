@@ -1,0 +1,308 @@
+"""Sliders that steer speech: choose a clip or upload one, move it, hear it and see what changed."""
+
+import html
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+import soundfile as sf
+from numpy.typing import NDArray
+
+from emolib import atomic, audio
+from emolib.audio import Wave
+from emolib.widgets import sketches
+from emolib.widgets.pad import PlanePad
+
+Point = tuple[float, float]
+
+_LONGEST_S = 60.0
+_CACHED = 8
+_NARROW = widgets.Layout(width="210px")
+
+
+class Renderer(Protocol):
+    """What the panel asks of a steerer: to look at a clip once, and to render it at any delta."""
+
+    def analyse(self, wave: Wave, sample_rate: int) -> Any:
+        """Return what `render` needs of a clip."""
+        ...
+
+    def render(self, analysis: Any, delta: float) -> Wave:
+        """Return the clip, moved by delta."""
+        ...
+
+
+class Judge(Protocol):
+    """What the panel asks of a judge."""
+
+    classes_: Any
+
+    def predict_proba(self, waves: Sequence[Wave], sample_rate: int) -> NDArray:
+        """Return probabilities, (N, C)."""
+        ...
+
+
+class Clip(NamedTuple):
+    """A clip that is being steered."""
+
+    name: str
+    wave: Wave
+    sample_rate: int
+    emotion: str
+
+
+class SteeringPanel(widgets.VBox):
+    """A panel that steers one clip: sound, spectrograms, pitch, judge and plane follow its controls.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        The clips to choose from, with speaker, text_id, text, emotion and path: of speakers that neither the
+        steerers nor the judge were trained on.
+    steerer : callable (method, source, target) -> Renderer
+        Called when a method or an emotion is chosen; what it trains it should keep.
+    blend : callable (source, valence, arousal) -> Renderer
+        A steerer whose delta 1 is a point of the plane.
+    judge : Judge
+    locate : callable (wave, sample_rate) -> (valence, arousal)
+    anchors : mapping of emotion to (valence, arousal)
+    targets, methods : sequence of str
+    folder : Path; where `save` puts the sound and its settings
+
+    Attributes
+    ----------
+    heard : float32 array, (S,); what is playing now, at ``clip.sample_rate``
+    clip : Clip
+    latency_s : float, s; from the last change to its sound
+    """
+
+    def __init__(
+        self,
+        manifest: pd.DataFrame,
+        *,
+        steerer: Callable[[str, str, str], Renderer],
+        blend: Callable[[str, float, float], Renderer],
+        judge: Judge,
+        locate: Callable[[Wave, int], Point],
+        anchors: Mapping[str, Point],
+        targets: Sequence[str],
+        methods: Sequence[str] = ("prosody", "latent", "hybrid"),
+        folder: Path,
+    ) -> None:
+        if manifest.empty:
+            raise ValueError("an empty manifest; expected at least one clip to steer")
+        self._manifest, self._steerer, self._blend = manifest, steerer, blend
+        self._judge, self._locate, self._anchors, self._folder = judge, locate, dict(anchors), folder
+        self._analyses: dict[tuple[object, ...], tuple[Renderer, Any]] = {}
+        self.latency_s = float("nan")
+        self._build(targets, methods)
+        super().__init__(children=self._arranged())
+        self._choose_clip()
+        self._listen()
+
+    # ------------------------------------------------------------------------------------- controls
+
+    def _build(self, targets: Sequence[str], methods: Sequence[str]) -> None:
+        def dropdown(name: str, options: Sequence[Any]) -> widgets.Dropdown:
+            return widgets.Dropdown(options=options, description=name, layout=_NARROW)
+
+        first = self._manifest.iloc[0]
+        self.speaker = dropdown("speaker", sorted(self._manifest["speaker"].unique()))
+        self.speaker.value = first["speaker"]
+        self.sentence = dropdown("sentence", self._sentences())
+        self.source = dropdown("source", self._sources())
+        self.target = dropdown("target", list(targets))
+        self.method = dropdown("method", list(methods))
+        self.delta = widgets.FloatSlider(
+            value=0.0, min=-1.0, max=1.0, step=0.05, description="delta", readout_format=".2f",
+            continuous_update=False, layout=widgets.Layout(width="430px"),
+        )  # fmt: skip
+        self.upload = widgets.FileUpload(accept="audio/*", multiple=False, description="own recording")
+        self.save_button = widgets.Button(description="save", tooltip="the sound, and its settings beside it")
+        self.pad = PlanePad(self._anchors)
+        self.before, self.after = (
+            widgets.Audio(value=b"", format="wav", autoplay=False, loop=False) for _ in range(2)
+        )
+        self.picture, self.verdict, self.status = (widgets.HTML() for _ in range(3))
+
+    def _arranged(self) -> list[widgets.Widget]:
+        def named(text: str, player: widgets.Audio) -> widgets.HBox:
+            return widgets.HBox([widgets.Label(text, layout=widgets.Layout(width="60px")), player])
+
+        return [
+            widgets.HBox([self.speaker, self.sentence, self.source], layout=widgets.Layout(flex_flow="wrap")),
+            widgets.HBox([self.target, self.method, self.upload, self.save_button],
+                         layout=widgets.Layout(flex_flow="wrap")),
+            self.delta,
+            named("before", self.before),
+            named("after", self.after),
+            self.status,
+            widgets.HBox([self.picture, self.verdict, self.pad], layout=widgets.Layout(flex_flow="wrap")),
+        ]  # fmt: skip
+
+    def _listen(self) -> None:
+        self.speaker.observe(self._on_speaker, "value")
+        self.sentence.observe(self._on_sentence, "value")
+        self.source.observe(lambda _: self._choose_clip(), "value")
+        for control in (self.target, self.method, self.delta):
+            control.observe(lambda _: self._render_target(), "value")
+        self.pad.observe(lambda _: self._render_point(), ["valence", "arousal"])
+        self.upload.observe(self._on_upload, "value")
+        self.save_button.on_click(lambda _: self.save())
+
+    def _of_speaker(self) -> pd.DataFrame:
+        return self._manifest[self._manifest["speaker"] == self.speaker.value]
+
+    def _sentences(self) -> list[tuple[str, str]]:
+        rows = self._of_speaker().drop_duplicates("text_id")
+        texts = rows["text"].where(rows["text"].astype(bool), rows["text_id"])
+        return list(zip(texts.str.slice(0, 40), rows["text_id"], strict=True))
+
+    def _sources(self) -> list[str]:
+        rows = self._of_speaker()
+        return sorted(rows.loc[rows["text_id"] == self.sentence.value, "emotion"].unique(),
+                      key=lambda name: (name != "neutral", name))  # fmt: skip
+
+    def _on_speaker(self, _: Any) -> None:
+        with self.hold_trait_notifications():
+            self.sentence.options = self._sentences()
+        self._on_sentence(None)
+
+    def _on_sentence(self, _: Any) -> None:
+        source = self.source.value
+        options = self._sources()
+        self.source.options = options
+        self.source.value = source if source in options else options[0]
+        self._choose_clip()
+
+    # ---------------------------------------------------------------------------------------- clips
+
+    def _choose_clip(self) -> None:
+        rows = self._of_speaker()
+        rows = rows[(rows["text_id"] == self.sentence.value) & (rows["emotion"] == self.source.value)]
+        if rows.empty or (hasattr(self, "clip") and self.clip.name == rows.iloc[0]["clip"]):
+            return
+        row = rows.iloc[0]
+        wave, sample_rate = audio.load(row["path"])
+        self._take(Clip(row["clip"], wave, sample_rate, row["emotion"]))
+
+    def _on_upload(self, _: Any) -> None:
+        if not self.upload.value:
+            return
+        file = self.upload.value[0]
+        try:
+            self.take_upload(file["name"], bytes(file["content"]))
+        except ValueError as error:
+            self._say(str(error), wrong=True)
+
+    def take_upload(self, name: str, content: bytes) -> None:
+        """Steer a recording of one's own, mono or stereo, of any rate; it is taken for the source emotion.
+
+        Raises
+        ------
+        ValueError
+            If it can't be read, is silent, or is longer than a minute.
+        """
+        with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
+            file.write(content)
+            file.flush()
+            try:
+                wave, sample_rate = audio.load(file.name)
+            except audio.AudioError as error:
+                raise ValueError(f"{name}: {str(error).replace(file.name, 'the upload')}") from None
+        if len(wave) > _LONGEST_S * sample_rate:
+            length_s = len(wave) / sample_rate
+            raise ValueError(
+                f"{name} lasts {length_s:.0f} s; expected at most {_LONGEST_S:.0f} s: cut it first"
+            )
+        self._take(Clip(name, wave, sample_rate, self.source.value))
+
+    def _take(self, clip: Clip) -> None:
+        self.clip, self.heard = clip, clip.wave
+        self.before.value = self.after.value = _wav(clip.wave, clip.sample_rate)
+        self._seen = self._measures(clip.wave)
+        self._render_target()
+
+    # ------------------------------------------------------------------------------------ rendering
+
+    def _render_target(self) -> None:
+        key = (self.method.value, self.clip.emotion, self.target.value)
+        words = f"{self.method.value}, delta {self.delta.value:+.2f} toward {self.target.value}"
+        self._render(key, lambda: self._steerer(*key), self.delta.value, words)
+
+    def _render_point(self) -> None:
+        point = self.pad.valence, self.pad.arousal
+        words = f"toward valence {point[0]:+.2f}, arousal {point[1]:+.2f}"
+        self._render(
+            ("plane", self.clip.emotion, point), lambda: self._blend(self.clip.emotion, *point), 1.0, words
+        )
+
+    def _render(
+        self, key: tuple[object, ...], make: Callable[[], Renderer], delta: float, words: str
+    ) -> None:
+        """Render and play first, then draw: the ear is served before the eye."""
+        started = time.perf_counter()
+        try:
+            steerer, analysis = self._analysed((*key, self.clip.name), make)
+            self.heard = self.clip.wave if delta == 0 else steerer.render(analysis, delta)
+        except ValueError as error:
+            self._say(str(error), wrong=True)
+            return
+        self.after.value = _wav(self.heard, self.clip.sample_rate)
+        self.latency_s = time.perf_counter() - started
+        self._draw()
+        self._say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
+
+    def _analysed(self, key: tuple[object, ...], make: Callable[[], Renderer]) -> tuple[Renderer, Any]:
+        if key not in self._analyses:
+            steerer = make()
+            analysis = steerer.analyse(self.clip.wave, self.clip.sample_rate)
+            self._analyses = dict(list(self._analyses.items())[1 - _CACHED :])
+            self._analyses[key] = steerer, analysis
+        return self._analyses[key]
+
+    def _measures(self, wave: Wave) -> tuple[dict[str, float], Point]:
+        shares = self._judge.predict_proba([wave], self.clip.sample_rate)[0]
+        named = {str(name): float(share) for name, share in zip(self._judge.classes_, shares, strict=True)}
+        return named, self._locate(wave, self.clip.sample_rate)
+
+    def _draw(self) -> None:
+        rate, (shares, point) = self.clip.sample_rate, self._measures(self.heard)
+        self.verdict.value = (
+            sketches.bars(self._seen[0], shares, self.target.value)
+            + "<br>"
+            + sketches.plane(self._anchors, self._seen[1], point)
+        )
+        self.picture.value = sketches.mels(self.clip.wave, self.heard, rate) + sketches.f0(
+            self.clip.wave, self.heard, rate
+        )
+
+    def _say(self, words: str, *, wrong: bool = False) -> None:
+        colour, role = ("#B00020", "alert") if wrong else ("#444444", "status")
+        self.status.value = f'<span role="{role}" style="color: {colour}">{html.escape(words)}</span>'
+
+    def save(self) -> Path:
+        """Write what is heard as a wav file, and its settings as JSON beside it; return the sound's path."""
+        stem = f"{Path(self.clip.name).stem}_{self.method.value}_{self.target.value}_{self.delta.value:+.2f}"
+        path = audio.write(self._folder / f"{stem}.wav", self.heard, self.clip.sample_rate)
+        settings = {
+            "clip": self.clip.name, "source": self.clip.emotion, "target": self.target.value,
+            "method": self.method.value, "delta": self.delta.value,
+            "valence": self.pad.valence, "arousal": self.pad.arousal,
+        }  # fmt: skip
+        atomic.write_file(path.with_suffix(".json"), json.dumps(settings, indent=1).encode())
+        self._say(f"saved {path.name} and {path.stem}.json in {self._folder.name}/")
+        return path
+
+
+def _wav(wave: Wave, sample_rate: int) -> bytes:
+    file = io.BytesIO()
+    sf.write(file, np.clip(wave, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()

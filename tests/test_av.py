@@ -1,0 +1,333 @@
+"""Reductions to the plane: invariants, scikit-learn's own checks, and agreement with a known truth."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import check_estimator
+from torchmetrics.functional import concordance_corrcoef
+
+from emolib import av, corpora, emotions, features, metrics, plots, splits
+from emolib.av import AVLearner, barycentre, layout
+
+WORDS = np.array(["angry", "sad", "happy", "neutral"])
+
+
+def blobs(n=240, width=12, seed=0, spread=1.0):
+    """Return features of four classes that lie apart on hidden valence and arousal, labels and the truth."""
+    rng = np.random.default_rng(seed)
+    codes = np.arange(n) % len(WORDS)
+    truth = av.resolve(WORDS, "emodb")[codes] + 0.1 * rng.standard_normal((n, 2))
+    mixing = np.random.default_rng(99).standard_normal((2, width))
+    return 3 * truth @ mixing + spread * rng.standard_normal((n, width)), WORDS[codes], truth
+
+
+@pytest.fixture(scope="module")
+def anchored():
+    X, y, _ = blobs()
+    return AVLearner().fit(X, y, "emodb")
+
+
+# ------------------------------------------------------------------------------------- the estimator
+
+
+def test_it_passes_scikit_learns_checks():
+    check_estimator(AVLearner())
+
+
+@pytest.mark.parametrize("method", ["anchored", "umap"])
+def test_a_clip_is_placed_by_itself_and_columns_are_valence_then_arousal(method):
+    X, y, _ = blobs(120)
+    learner = AVLearner(method, n_epochs=20)
+    placed = learner.fit_transform(X, y, "emodb")
+    assert placed.shape == (120, 2)
+    assert placed[y == "happy", 0].mean() > 0.3 > placed[y == "sad", 0].mean()
+    assert placed[y == "angry", 1].mean() > 0.3 > placed[y == "sad", 1].mean()
+    np.testing.assert_allclose(learner.transform(X), placed, atol=1e-5)
+    new = blobs(30, seed=5)[0]
+    together, alone = (
+        learner.transform(new),
+        np.concatenate([learner.transform(new[i : i + 1]) for i in range(30)]),
+    )
+    np.testing.assert_allclose(together, alone, atol=1e-9)
+    np.testing.assert_allclose(learner.transform(new[::-1])[::-1], together, atol=1e-9)
+
+
+def test_held_out_places_agree_with_the_truth_and_shuffled_categories_do_not():
+    X, y, _ = blobs()
+    new, _, hidden = blobs(seed=1)
+    placed = AVLearner().fit(X, y, "emodb").transform(new)
+    nothing = AVLearner().fit(X, np.random.default_rng(0).permutation(y), "emodb").transform(new)
+    for axis in range(2):
+        assert metrics.ccc(hidden[:, axis], placed[:, axis]) > 0.85
+        assert abs(metrics.ccc(hidden[:, axis], nothing[:, axis])) < 0.4
+
+
+def test_classes_are_pulled_to_their_anchors_and_keep_their_inside(anchored):
+    X, y, truth = blobs()
+    for name, anchor in zip(anchored.classes_, anchored.anchors_, strict=True):
+        inside = y == name
+        assert np.linalg.norm(anchored.transform(X[inside]).mean(axis=0) - anchor) < 0.15
+        assert anchored.transform(X[inside]).std(axis=0).min() > 0.01
+    left = anchored.transform(X) - anchored.anchors_[np.searchsorted(anchored.classes_, y)]
+    beyond = truth - anchored.anchors_[np.searchsorted(anchored.classes_, y)]
+    assert np.corrcoef(left[:, 1], beyond[:, 1])[0, 1] > 0.2
+
+
+def test_the_formula(anchored):
+    """Of one clip, term by term: sum_k p_k (a_k + w B (x - c_k))."""
+    X, y, _ = blobs()
+    reduction, x = anchored.reduction_, (X[3] - X.mean(0)) / X.std(0)
+    p = barycentre.softmax((x @ reduction.weight + reduction.bias)[None], reduction.temperature)[0]
+    centroids = np.stack([((X[y == name] - X.mean(0)) / X.std(0)).mean(0) for name in anchored.classes_])
+    kept = (x - centroids) @ reduction.residual
+    np.testing.assert_allclose(anchored.transform(X[3:4])[0], p @ (anchored.anchors_ + kept), atol=1e-9)
+    assert p.sum() == pytest.approx(1)
+
+
+def test_fixed_settings_are_kept_and_free_ones_chosen():
+    X, y, _ = blobs()
+    fitted = AVLearner(shrinkage=0.3, within=0.0).fit(X, y)
+    assert (fitted.settings_.shrinkage, fitted.settings_.within) == (0.3, 0.0)
+    assert fitted.settings_.temperature in barycentre.TEMPERATURES and fitted.settings_.score > 0.5
+
+
+def test_held_out_folds_are_whole_speakers():
+    codes, groups = np.arange(60) % 3, np.repeat(np.arange(12), 5)
+    folds = barycentre.deal(codes, groups)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(12))
+    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
+    by_class = barycentre.deal(codes)
+    assert all(np.bincount(by_class[codes == code]).tolist() == [4] * 5 for code in range(3))
+
+
+def test_one_clip_a_class_can_still_be_laid_out():
+    placed = AVLearner().fit(np.eye(3), WORDS[:3], "emodb")
+    assert np.isnan(placed.settings_.score) and np.isfinite(placed.transform(np.eye(3))).all()
+
+
+def test_constant_and_duplicated_features_do_no_harm():
+    X, y, _ = blobs()
+    wide = np.column_stack([X, X, np.full(len(X), 7.0)])
+    assert np.isfinite(AVLearner().fit(wide, y).transform(wide)).all()
+
+
+@pytest.mark.parametrize("method", ["anchored", "umap"])
+def test_it_is_saved_and_read_back(method, tmp_path):
+    X, y, _ = blobs(100)
+    learner = AVLearner(method, n_epochs=10, seed=3).fit(X, y, "emodb")
+    learner.provenance_["layer"] = 4
+    again = AVLearner.load(learner.save(tmp_path / "av"))
+    np.testing.assert_array_equal(again.transform(X), learner.transform(X))
+    assert again.get_params() == learner.get_params() and again.provenance_ == {"layer": 4}
+    assert again.classes_.tolist() == learner.classes_.tolist()
+    (tmp_path / "av" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="no saved AVLearner"):
+        AVLearner.load(tmp_path / "av")
+
+
+def test_two_processes_agree_to_the_bit():
+    code = (
+        "import numpy as np; from emolib.av import AVLearner\n"
+        "X = np.random.default_rng(0).standard_normal((90, 6))\n"
+        "y = np.array(['angry', 'sad', 'happy'] * 30)\n"
+        "for method in ('anchored', 'umap'):\n"
+        "    print(AVLearner(method, n_epochs=10, seed=1).fit_transform(X, y, 'emodb').tobytes().hex())"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1] and len(runs[0].split()) == 2
+
+
+# ------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "change, anchors, message",
+    [
+        ({"y": np.full(40, "angry")}, None, "1 class"),
+        ({"y": np.array(["angry", "furious"] * 20)}, "emodb", "no anchor for furious"),
+        ({"y": np.array(["calm", "angry"] * 20)}, "emodb", "no anchor for calm"),
+        ({}, "nowhere", "unknown anchors"),
+        ({}, {"angry": (0, 1), "sad": (0, np.nan)}, "both finite"),
+        ({"X": np.full((40, 3), np.nan)}, None, "NaN"),
+        ({"y": None}, None, "y"),
+        ({"method": "tsne"}, None, "unknown method"),
+        ({"method": "umap", "n_neighbors": 40}, None, "fewer neighbours"),
+        ({"method": "umap", "n_neighbors": 1}, None, "expected 2 to 39"),
+        ({"shrinkage": 1.5}, None, "shrinkage=1.5"),
+        ({"temperature": 0.0}, None, "temperature=0.0"),
+    ],
+)  # fmt: skip
+def test_it_refuses_with_a_reason(change, anchors, message):
+    X = change.pop("X", np.random.default_rng(0).standard_normal((40, 3)))
+    y = change.pop("y", np.array(["angry", "sad"] * 20))
+    with pytest.raises(ValueError, match=message):
+        AVLearner(**change).fit(X, y, anchors)
+
+
+def test_anchors_by_name_mapping_and_around_a_circle():
+    assert av.resolve(["angry"], "iemocap").tolist() == [[-0.51, 0.59]]
+    assert av.resolve(["a", "b"], {"a": (1, 2), "b": (3, 4)}).tolist() == [[1, 2], [3, 4]]
+    assert set(emotions.EMOTIONS) == set(av.JOINED)
+    np.testing.assert_allclose(np.linalg.norm(av.resolve([0, 1, 2]), axis=1), 1)
+
+
+# ------------------------------------------------------------------------------------- UMAP
+
+
+def test_umap_starts_at_the_anchors_in_their_own_units():
+    X, y, _ = blobs(120)
+    still = AVLearner("umap", n_epochs=1, learning_rate=1e-9).fit(X, y, "emodb")
+    start = still.anchors_[np.searchsorted(still.classes_, y)]
+    assert np.abs(still.embedding_ - start).max() < 6 * layout.START_SD
+    assert np.abs(still.embedding_ - start).std() > layout.START_SD / 3
+
+
+# ------------------------------------------------------------------------------------- CCC
+
+
+def test_ccc_agrees_with_torchmetrics_and_its_definition():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(200)
+    b = 0.5 * a + 0.3 * rng.standard_normal(200) + 0.2
+    # torchmetrics takes sample moments; of 200 values they are n / (n - 1) apart
+    theirs = float(concordance_corrcoef(torch.tensor(b), torch.tensor(a)))
+    n = 200 / 199
+    spread = n * (a.var() + b.var()) + (a.mean() - b.mean()) ** 2
+    ours_in_their_form = n * 2 * np.mean((a - a.mean()) * (b - b.mean())) / spread
+    assert metrics.ccc(a, b) == pytest.approx(theirs, abs=2e-3)
+    assert theirs == pytest.approx(metrics.ccc(a, b), abs=2e-3) and ours_in_their_form > 0
+    assert metrics.ccc(a, a) == pytest.approx(1) and metrics.ccc(a, -a) < 0
+    assert metrics.ccc(a, np.zeros(200)) == 0 and np.isnan(metrics.ccc([1, 1], [1, 1]))
+    assert metrics.ccc(a, a + 1) < 1 and metrics.ccc(a, 2 * a) == pytest.approx(metrics.ccc(2 * a, a))
+    for bad in ([1.0, np.nan], [1.0], [[1.0, 2.0]]):
+        with pytest.raises(ValueError, match="values"):
+            metrics.ccc([1.0, 2.0], bad)
+
+
+# ------------------------------------------------------------------------------------- whole corpora
+
+
+def corpus(n=240, n_speakers=6):
+    X, y, truth = blobs(n)
+    speakers = np.array([f"s{i // 4 % n_speakers}" for i in range(n)])
+    offset = np.random.default_rng(7).standard_normal((n_speakers, X.shape[1]))
+    X = X + 3 * offset[[int(name[1:]) for name in speakers]]
+    columns = {
+        "corpus": "tiny",
+        "speaker": speakers,
+        "emotion": y,
+        "valence": truth[:, 0],
+        "arousal": truth[:, 1],
+    }
+    return X, pd.DataFrame(columns)
+
+
+def test_speakers_are_taken_out_and_few_clips_keep_what_they_have():
+    X, manifest = corpus()
+    out = av.standardise_speakers(X, manifest["speaker"], prior_clips=0)
+    for name in manifest["speaker"].unique():
+        own = out[manifest["speaker"] == name]
+        np.testing.assert_allclose(own.mean(0), 0, atol=1e-9)
+        np.testing.assert_allclose(own.std(0), 1, atol=1e-9)
+    single = av.standardise_speakers(X, np.where(np.arange(len(X)) == 0, "alone", "all"))
+    assert np.abs(single[0]).max() > 0.5
+    with pytest.raises(ValueError, match="as many"):
+        av.standardise_speakers(X, ["a"])
+
+
+def test_every_clip_is_placed_without_its_speaker():
+    X, manifest = corpus()
+    folds = splits.folds(manifest, "loso")
+    layers = {
+        0: np.random.default_rng(0).standard_normal(X.shape),
+        5: av.standardise_speakers(X, manifest["speaker"]),
+    }
+    plane = av.place(layers, manifest, folds, anchors="emodb")
+    assert plane.layer == 5 and len(plane) == len(manifest)
+    assert plane.arousal.low > 0.8 and plane.valence.low > 0.8
+    train, test = folds[0]
+    y = manifest["emotion"].to_numpy()
+    alone = AVLearner().fit(layers[5][train], y[train], "emodb", groups=plane.speakers[train])
+    np.testing.assert_allclose(plane.points[test], alone.transform(layers[5][test]), atol=1e-9)
+    # ratings have no part in it
+    blind = av.place(layers, manifest.assign(valence=np.nan, arousal=np.nan), folds, anchors="emodb")
+    np.testing.assert_array_equal(blind.points, plane.points)
+    assert np.isnan(blind.arousal.value) and not blind.rated.any()
+
+
+def test_lines_frame_the_plane():
+    X, manifest = corpus()
+    lines = av.lines(
+        manifest, av.standardise_speakers(X, manifest["speaker"]), splits.folds(manifest, "loso"), "emodb"
+    )
+    assert (
+        lines["mean rating of the true class"].arousal.value
+        >= lines["anchor of the true class"].arousal.value
+    )
+    assert 0.8 < lines["ridge on the ratings"].valence.value < 1
+    manifest.loc[::2, ["valence", "arousal"]] = np.nan
+    half = av.lines(manifest, X, splits.folds(manifest, "loso"), "emodb")["ridge on the ratings"]
+    assert half.rated.sum() == len(manifest) // 2 and np.isfinite(half.arousal.value)
+
+
+def test_transfer_refuses_shared_speakers_and_unequal_lengths():
+    X, manifest = corpus()
+    other = manifest.assign(corpus="else")
+    assert len(av.transfer({0: X}, manifest, {0: X}, other, anchors="emodb")) == len(manifest)
+    with pytest.raises(ValueError, match="both the training and the test set"):
+        av.transfer({0: X}, manifest, {0: X}, manifest)
+    with pytest.raises(ValueError, match="layer 0 has features of shape"):
+        av.place({0: X[1:]}, manifest, splits.folds(manifest, "loso"))
+
+
+def test_a_learner_with_settings_of_its_own_is_cloned():
+    X, manifest = corpus()
+    learner = AVLearner(within=0.0)
+    av.place({0: X}, manifest, splits.folds(manifest, "loso"), learner=learner, anchors="emodb")
+    assert not hasattr(learner, "classes_") and clone(learner).within == 0.0
+
+
+# ------------------------------------------------------------------------------------- drawing
+
+
+def test_the_plane_is_drawn_with_its_anchors_and_colours():
+    _, y, truth = blobs(40)
+    table = dict(zip(WORDS.tolist(), av.resolve(WORDS, "emodb"), strict=True))
+    fig, axes = plt.subplots(1, 3)
+    ax = plots.plot_plane(truth, y, anchors=table, ax=axes[0])
+    assert ax is axes[0] and len(ax.collections) == len(WORDS) == len(ax.get_legend().texts)
+    assert sum(len(points.get_offsets()) for points in ax.collections) == 40
+    points = np.stack(list(table.values()))
+    texts = [text.get_text() for text in plots.plot_moves(points, 0.5 * points, WORDS, ax=axes[1]).texts]
+    assert [text for text in texts if text] == WORDS.tolist()
+    assert "arousal" in plots.plot_agreement(truth[:, 1], truth[:, 1], y, "arousal", ax=axes[2]).get_ylabel()
+    plt.close(fig)
+
+
+# ------------------------------------------------------------------------------------- recorded speech
+
+
+@pytest.mark.skipif(
+    not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no recorded speech"
+)
+def test_emodb_reaches_what_was_promised(tmp_path):
+    root = os.environ["EMOLIB_CORPORA"]
+    manifest = corpora.load("emodb", f"{root}/emodb-2s")
+    store = features.extract(manifest, url=tmp_path / "store").store
+    clips = manifest["clip"].tolist()
+    layers = {
+        k: av.standardise_speakers(store.pooled(k, "mean+std", clips), manifest["speaker"])
+        for k in store.config.layers
+    }
+    plane = av.place(layers, manifest, splits.folds(manifest, "loso"))
+    assert plane.arousal.value >= 0.72 and plane.valence.value >= 0.45 and plane.rated.sum() == 535

@@ -1,0 +1,136 @@
+"""Fine-tuning: a frozen and a free encoder, resumption to the bit, and features that any store holds."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import speech, write_corpus
+
+from emolib import encoders, features, finetune, metrics
+from emolib.finetune import FineTuned, Settings, network
+from emolib.pretrained import load_model
+
+QUICK = Settings(n_epochs=4, batch_size=4, crop_s=0.4, bottleneck=8, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def encoder(model_folder):
+    return str(model_folder(num_hidden_layers=2))
+
+
+@pytest.mark.parametrize("free", [0, 1, "all"])
+def test_only_what_is_free_learns(manifest, encoder, tmp_path, free):
+    settings = dataclasses.replace(QUICK, free_layers=free)
+    done = finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
+    assert len(done.curve) == 4 and done.n_clips == 10 and 0 <= done.score <= 1
+    assert done.best_epoch in range(1, 5) and len(done.held_out) == 1
+    before, after = load_model(encoder)[0], load_model(str(tmp_path / "out" / "encoder"))[0]
+    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
+    changed = {name for (name, a), b in pairs if not torch.equal(a, b)}
+    if free == 0:
+        assert not changed
+    elif free == 1:
+        assert changed and all(name.startswith("encoder.layers.1.") for name in changed)
+    else:
+        assert any(name.startswith("feature_extractor") for name in changed)
+
+
+def test_a_killed_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_path):
+    settings = dataclasses.replace(QUICK, free_layers=1, patience=9)
+    finetune.finetune(manifest, tmp_path / "once", settings, encoder=encoder)
+    half = dataclasses.replace(settings, n_epochs=2)
+    finetune.finetune(manifest, tmp_path / "twice", half, encoder=encoder)
+    done = finetune.finetune(manifest, tmp_path / "twice", settings, encoder=encoder)
+    assert len(done.curve) == 4
+    for name in ("model.safetensors", "encoder/model.safetensors", "validation.csv"):
+        assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+
+
+def test_a_checkpoint_of_something_else_is_refused(manifest, encoder, tmp_path):
+    finetune.finetune(manifest, tmp_path, QUICK, encoder=encoder)
+    with pytest.raises(ValueError, match="other settings"):
+        finetune.finetune(manifest, tmp_path, dataclasses.replace(QUICK, seed=2), encoder=encoder)
+    other = dataclasses.replace(QUICK, seed=2)
+    assert len(finetune.finetune(manifest, tmp_path, other, encoder=encoder, resume=False).curve) == 4
+
+
+def test_its_pooled_frames_are_what_it_answers_from(manifest, encoder, tmp_path):
+    finetune.finetune(manifest, tmp_path / "out", QUICK, encoder=encoder)
+    tuned = FineTuned(tmp_path / "out")
+    (frames,) = tuned.encode([speech(0.5)], 16_000)
+    assert frames.shape[0] == 1 and frames.shape[2] == tuned.width == 8 and frames.dtype == np.float32
+    found = finetune.infer(tmp_path / "out", manifest)
+    clips = manifest["clip"].tolist()
+    assert found.path.parent.name == "finetuned-out" and found.answers["clip"].tolist() == clips
+    np.testing.assert_allclose(found.answers[tuned.classes].sum(axis=1), 1, atol=1e-5)
+    best = found.answers[tuned.classes].to_numpy().argmax(axis=1)
+    assert found.answers["predicted"].tolist() == [tuned.classes[i] for i in best]
+    # pooling first and squeezing first are the same: all of it is linear
+    store = features.extract(manifest, encoder).store
+    states = np.stack([store.pooled(k, "mean", clips) for k in store.config.layers], axis=1)
+    with torch.inference_mode():
+        squeezed = tuned.head.features(torch.from_numpy(states)).numpy()
+    np.testing.assert_allclose(found.store.pooled(0, "mean", clips), squeezed, atol=2e-4)
+
+
+def test_training_states_equal_the_frozen_encoders(manifest, encoder):
+    model, _, normalise = load_model(encoder)
+    waves = [speech(0.5), speech(0.5, seed=2)]
+    with torch.no_grad():
+        ours = network.pooled_states(model.eval(), waves, normalise).numpy()
+    theirs = np.stack([state.mean(axis=1) for state in encoders.load(encoder).encode(waves, 16_000)])
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_ratings_are_learned_with_a_ccc_loss(manifest, tmp_path):
+    loud = (manifest["emotion"] == "angry").to_numpy(float)
+    rated = manifest.assign(arousal=loud - 0.5, valence=0.5 - loud)
+    settings = dataclasses.replace(QUICK, target="ratings", n_epochs=3)
+    done = finetune.finetune(rated, tmp_path / "out", settings, encoder="logmel")
+    assert -1 <= done.score <= 1
+    found = finetune.infer(tmp_path / "out", rated)
+    assert list(found.answers.columns) == ["clip", "valence", "arousal"]
+    a, b = torch.randn(50, 2), torch.randn(50, 2)
+    loss = 1 - np.mean([metrics.ccc(a[:, i].numpy(), b[:, i].numpy()) for i in range(2)])
+    assert float(network.ccc_loss(a, b)) == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"target": "mood"}, "unknown target"),
+        ({"free_layers": -1}, "free_layers=-1"),
+        ({"free_layers": 9}, "has 2"),
+        ({"held_out": 1.0}, "held_out=1.0"),
+        ({"precision": "int8"}, "unknown precision"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"target": "ratings"}, "no clip has valence"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused(manifest, encoder, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        finetune.finetune(manifest, tmp_path, dataclasses.replace(QUICK, **change), encoder=encoder)
+
+
+def test_one_class_or_one_speaker_is_refused(manifest, encoder, tmp_path):
+    for column, message in (("emotion", "1 emotion"), ("speaker", "1 speaker")):
+        with pytest.raises(ValueError, match=message):
+            finetune.finetune(manifest.assign(**{column: "calm"}), tmp_path, QUICK, encoder=encoder)
+
+
+def test_a_folder_of_files_needs_no_table(tmp_path):
+    write_corpus(tmp_path / "sound", 3)
+    (tmp_path / "sound" / "broken.wav").write_bytes(b"RIFF")
+    found = finetune.files_manifest(tmp_path / "sound")
+    assert found["clip"].tolist() == ["clip-000.wav", "clip-001.wav", "clip-002.wav"]
+    assert len(found.attrs["skipped"]) == 1 and isinstance(found, pd.DataFrame)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no usable sound"):
+        finetune.files_manifest(tmp_path / "empty")

@@ -1,0 +1,201 @@
+"""The panel plays, draws and saves what its controls say, and says in one sentence what it can't take."""
+
+import io
+import json
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from emolib import emotions
+from emolib.widgets import PlanePad, SteeringPanel, sketches
+
+RATE = 16_000
+NOW = datetime(2020, 1, 1, tzinfo=UTC)
+ANCHORS = {name: tuple(emotions.ANCHORS["emodb"][name]) for name in ("neutral", "angry", "sad")}
+
+
+def voice(f0_hz: float, seconds: float = 0.8) -> np.ndarray:
+    time_s = np.arange(int(seconds * RATE)) / RATE
+    return (0.2 * sum(np.sin(2 * np.pi * f0_hz * k * time_s) / k for k in range(1, 9))).astype(np.float32)
+
+
+class Louder:
+    """A steerer whose delta is a gain; it counts how often it had to analyse."""
+
+    n_analysed = 0
+
+    def analyse(self, wave, sample_rate):
+        Louder.n_analysed += 1
+        return wave
+
+    def render(self, analysis, delta):
+        if delta < -0.9:
+            raise ValueError("delta -1 is too far for <this> voice")
+        return (analysis * (1 + 0.5 * delta)).astype(np.float32)
+
+
+class LevelJudge:
+    classes_ = np.array(["neutral", "angry"])
+
+    def predict_proba(self, waves, sample_rate):
+        angry = [min(1.0, float(np.abs(wave).max())) for wave in waves]
+        return np.array([[1 - share, share] for share in angry])
+
+
+@pytest.fixture
+def panel(tmp_path):
+    rows = []
+    for speaker, f0_hz in (("a", 120), ("b", 220)):
+        for text_id in ("one", "two"):
+            for emotion in ("neutral", "sad"):
+                path = tmp_path / f"{speaker}-{text_id}-{emotion}.wav"
+                sf.write(path, voice(f0_hz + 10 * (emotion == "sad")), RATE)
+                rows.append((path.stem, speaker, text_id, "", emotion, str(path)))
+    manifest = pd.DataFrame(rows, columns=["clip", "speaker", "text_id", "text", "emotion", "path"])
+    Louder.n_analysed = 0
+    return SteeringPanel(
+        manifest,
+        steerer=lambda method, source, target: Louder(),
+        blend=lambda source, valence, arousal: Louder(),
+        judge=LevelJudge(),
+        locate=lambda wave, rate: (0.0, float(np.abs(wave).max())),
+        anchors=ANCHORS,
+        targets=["angry", "sad"],
+        folder=tmp_path / "saved",
+    )
+
+
+def played(player) -> np.ndarray:
+    return sf.read(io.BytesIO(player.value))[0]
+
+
+def test_at_first_the_clip_is_heard_as_it_is(panel):
+    assert panel.clip.name == "a-one-neutral"
+    assert np.array_equal(panel.heard, panel.clip.wave)
+    assert panel.before.value == panel.after.value
+
+
+def test_the_slider_changes_sound_pictures_bars_and_words(panel):
+    seen = [panel.after.value, panel.picture.value, panel.verdict.value, panel.status.value]
+    panel.delta.value = 0.5
+    now = [panel.after.value, panel.picture.value, panel.verdict.value, panel.status.value]
+    assert all(before != after for before, after in zip(seen, now, strict=True))
+    assert np.allclose(played(panel.after), 1.25 * panel.clip.wave, atol=1e-3)
+    assert "delta +0.50 toward angry" in panel.status.value and panel.latency_s > 0
+
+
+def test_delta_zero_plays_the_clip_itself(panel):
+    panel.delta.value = 0.5
+    panel.delta.value = 0.0
+    assert panel.after.value == panel.before.value
+
+
+def test_a_clip_is_analysed_once_for_all_deltas(panel):
+    for delta in (0.1, 0.2, 0.3):
+        panel.delta.value = delta
+    assert Louder.n_analysed == 1
+    panel.target.value = "sad"
+    assert Louder.n_analysed == 2
+
+
+def test_speaker_sentence_and_source_choose_the_clip(panel):
+    panel.speaker.value = "b"
+    assert panel.clip.name == "b-one-neutral"
+    panel.sentence.value = "two"
+    assert panel.clip.name == "b-two-neutral"
+    panel.source.value = "sad"
+    assert panel.clip.name == "b-two-sad" and panel.clip.emotion == "sad"
+    panel.speaker.value = "a"
+    assert panel.clip.name == "a-two-sad"
+
+
+def test_the_pad_steers_to_its_point(panel):
+    panel.pad.valence = 0.5
+    assert "valence +0.50" in panel.status.value
+    assert np.allclose(played(panel.after), 1.5 * panel.clip.wave, atol=1e-3)
+
+
+def test_the_pad_stays_inside_the_plane():
+    pad = PlanePad(ANCHORS)
+    pad.valence = 3
+    pad.arousal = -7
+    assert (pad.valence, pad.arousal) == (1, -1)
+    assert [row["name"] for row in pad.anchors] == list(ANCHORS)
+
+
+def test_what_a_steerer_refuses_is_said_and_the_sound_stays(panel):
+    panel.delta.value = 0.5
+    sound = panel.after.value
+    panel.delta.value = -1
+    assert 'role="alert"' in panel.status.value and "&lt;this&gt; voice" in panel.status.value
+    assert panel.after.value == sound
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(1, 8_000), (2, 44_100)])
+def test_one_s_own_recording_is_taken(panel, channels, rate):
+    wave = np.repeat(voice(150)[:, None], channels, axis=1)
+    file = io.BytesIO()
+    sf.write(file, wave, rate, format="WAV")
+    panel.take_upload("mine.wav", file.getvalue())
+    assert panel.clip.name == "mine.wav" and panel.clip.sample_rate == rate
+    panel.delta.value = 0.4
+    assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"not a sound", "mine.wav"), (None, "silen"), (61.0, "lasts 61 s; expected at most 60 s")],
+    ids=["noise", "silence", "long"],
+)
+def test_uploads_that_can_t_be_used_are_refused(panel, content, reason):
+    if not isinstance(content, bytes):
+        file = io.BytesIO()
+        wave = np.zeros(RATE) if content is None else voice(150, content)
+        sf.write(file, wave, RATE, format="WAV")
+        content = file.getvalue()
+    with pytest.raises(ValueError, match=reason) as refusal:
+        panel.take_upload("mine.wav", content)
+    assert "/tmp" not in str(refusal.value)
+    panel.upload.value = (
+        {"name": "mine.wav", "type": "", "size": 1, "content": memoryview(content), "last_modified": NOW},
+    )
+    assert 'role="alert"' in panel.status.value and panel.clip.name == "a-one-neutral"
+
+
+def test_saving_writes_the_sound_with_its_settings(panel):
+    panel.delta.value = 0.5
+    path = panel.save()
+    assert np.allclose(sf.read(path)[0], panel.heard, atol=1e-3)
+    settings = json.loads(path.with_suffix(".json").read_text())
+    assert settings["delta"] == 0.5 and settings["target"] == "angry" and settings["clip"] == "a-one-neutral"
+
+
+def test_an_empty_manifest_is_refused():
+    with pytest.raises(ValueError, match="empty manifest"):
+        SteeringPanel(
+            pd.DataFrame(columns=["clip"]), steerer=None, blend=None, judge=None, locate=None, anchors={},
+            targets=[], folder=None,
+        )  # fmt: skip
+
+
+def test_the_pitch_sketch_is_higher_for_a_higher_voice():
+    low, high = (sketches.f0(voice(110), voice(f0_hz), RATE) for f0_hz in (110, 220))
+    heights = [
+        [float(y) for y in re.findall(r",([\d.]+)", line)] for line in re.findall(r'points="([^"]+)"', high)
+    ]
+    assert len(heights) == 2 and np.mean(heights[1]) < np.mean(heights[0]) - 20, "up is less in SVG"
+    assert len(set(re.findall(r'points="([^"]+)"', low))) == 1
+
+
+def test_silence_has_no_pitch_and_still_a_sketch():
+    assert "polyline" not in sketches.f0(np.zeros(RATE, np.float32), np.zeros(RATE, np.float32), RATE)
+
+
+def test_bars_are_as_long_as_the_probabilities():
+    drawn = sketches.bars({"angry": 0.1, "sad": 0.9}, {"angry": 0.5, "sad": 0.5}, "angry")
+    assert re.findall(r'<rect[^>]* width="([\d.]+)"', drawn) == ["75.0", "75.0"]
+    assert 'font-weight="bold">angry' in drawn
