@@ -151,6 +151,41 @@ def convert(config: Mapping[str, Any], state_dict: Mapping[str, Any]) -> SpeechT
     return network
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the JSON configuration of an original generator.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or holds no JSON object.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: no HiFi-GAN configuration ({error})") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: no HiFi-GAN configuration; expected a JSON object")
+    return config
+
+
+def read_tensors(path: Path) -> Mapping[str, Any]:
+    """Read an original checkpoint, of which nothing but tensors is accepted: no code in it is run.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, or holds anything else.
+    """
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that isn't one of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: no checkpoint of plain tensors ({reason})") from error
+    if not isinstance(tensors, Mapping):
+        raise ValueError(f"{path}: no checkpoint of plain tensors (it holds a {type(tensors).__name__})")
+    return tensors
+
+
 def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return plain weights: w = g v / |v|, the norm over all axes but the first; other tensors as they are.
 

@@ -9,7 +9,6 @@ N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", 
 J. Bae (2020), "HiFi-GAN", arXiv:2010.05646.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,14 +177,9 @@ class HiFiGAN:
             If the two don't belong together or can't be read.
         """
         if isinstance(config, str | Path):
-            config = _read_json(Path(config))
+            config = hifigan.read_config(Path(config))
         if isinstance(state_dict, str | Path):
-            try:
-                state_dict = torch.load(state_dict, map_location="cpu", weights_only=True)
-            except Exception as error:  # torch raises many kinds for a file that isn't one of its own
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise ValueError(f"{state_dict}: no checkpoint of plain tensors ({reason})") from error
-        assert isinstance(state_dict, Mapping)
+            state_dict = hifigan.read_tensors(Path(state_dict))
         return cls(hifigan.convert(config, state_dict), device=device)
 
     def save(self, folder: str | Path) -> Path:
@@ -255,13 +249,3 @@ def check_log_mel(log_mel: NDArray[np.float32], spec: MelSpec) -> NDArray[np.flo
     if not np.isfinite(log_mel).all():
         raise ValueError("the log-mel-spectrogram holds NaN or infinity; expected finite natural logarithms")
     return log_mel
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: no HiFi-GAN configuration ({error})") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: no HiFi-GAN configuration; expected a JSON object")
-    return config

@@ -30,8 +30,8 @@ def train_mapper(
     table: Table = None,
     encoder: EncoderName = DEFAULT_ENCODER,
     layer: Annotated[
-        int, typer.Option("--layer", help="The layer to map; 0 is the transformer's input.")
-    ] = 1,
+        int, typer.Option("--layer", help="The layer to map; 0, the transformer's input, sounds best.")
+    ] = 0,
     without: Annotated[
         str, typer.Option("--without", help="Speakers to leave out, with commas; judge on these.")
     ] = "",

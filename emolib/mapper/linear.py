@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from emolib.mapper.alignment import align, positions, shifted
-from emolib.mapper.network import Mapper, Network, linear_only
+from emolib.mapper.network import Mapper, Network
 from emolib.mapper.pairs import Pairs
-from emolib.mapper.settings import Settings
+from emolib.mapper.settings import Settings, linear_only
 from emolib.store import StoreConfig
 
 #: Mel frames that the fit takes at most, spread evenly: some thousand unknowns a band need no more.

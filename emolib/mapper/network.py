@@ -12,7 +12,7 @@ from Discrete Disentangled Self-Supervised Representations", arXiv:2104.00355.
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from emolib import atomic, audio, paths
 from emolib.encoders import Encoder
 from emolib.mapper.alignment import align, check_hop, mel_frames, positions, shifted
 from emolib.mapper.pairs import LEVEL_DBFS, Mel, at_level
-from emolib.mapper.settings import Settings
+from emolib.mapper.settings import Settings, from_stored
 
 _KIND = "emolib mapper"
 
@@ -220,7 +220,7 @@ class Mapper:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if config.get("kind") != _KIND:
             raise ValueError(f"{folder} holds no mapper; name a folder that `emolib train-mapper` wrote")
-        settings = settings_from(config["settings"])
+        settings = from_stored(config["settings"])
         network = Network(config["width"], settings)
         network.load_state_dict(load_file(folder / "model.safetensors"))
         return cls(network.to(device), settings, config["provenance"])
@@ -235,17 +235,6 @@ class Mapper:
         if not np.isfinite(frames).all():
             raise ValueError("the frames hold NaN or infinity; encode a finite wave")
         return frames
-
-
-def settings_from(stored: dict[str, Any]) -> Settings:
-    """Return settings as json kept them."""
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
-    return Settings(**values)
-
-
-def linear_only(settings: Settings, context: int | None = None) -> Settings:
-    """Return settings without residual blocks: the linear baseline's."""
-    return replace(settings, slow_dilations=(), fast_dilations=(), context=context or settings.context)
 
 
 def default_folder(corpus: str, encoder: str, layer: int) -> Path:

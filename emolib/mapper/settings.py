@@ -1,6 +1,7 @@
 """Everything that a mapper depends on but the speech; first stage of `emolib.mapper`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,19 @@ class Settings:
     def __post_init__(self) -> None:
         if self.context < 1 or self.context % 2 == 0:
             raise ValueError(f"a context of {self.context} frames; expected an odd number, such as 5")
-        if self.steps < 0 or self.batch_size < 1 or self.crop_frames < max(2, *self.scales, 2):
+        if self.steps < 0 or self.batch_size < 1 or self.crop_frames < max(2, *self.scales):
             raise ValueError(
                 f"{self.steps} steps of {self.batch_size} crops of {self.crop_frames} mel frames; expected "
                 f"at least 0, 1, and the largest of the scales {self.scales}"
             )
+
+
+def from_stored(stored: dict[str, Any]) -> Settings:
+    """Return settings as json kept them."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    return Settings(**values)
+
+
+def linear_only(settings: Settings, context: int | None = None) -> Settings:
+    """Return settings without residual blocks: the linear baseline's."""
+    return replace(settings, slow_dilations=(), fast_dilations=(), context=context or settings.context)

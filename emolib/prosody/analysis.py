@@ -26,7 +26,7 @@ F0_LIMITS_HZ = (60.0, 700.0)  # a low male creak, and a woman's fear
 DURATION_LIMITS_S = (0.2, 120.0)  # shorter holds no contour; longer is no phrase, and much memory
 RATE_LIMITS_HZ = (16_000, 24_000)  # D4C needs its bands up to 8 kHz; above 12 kHz speech has little left
 _RANGE_DB = 45.0
-_LEAST_VOICED_S, _PERIODIC, _LEAST_PERIODIC = 0.05, 0.6, 0.2  # less is a whisper
+_LEAST_VOICED_S, _PERIODIC, _LEAST_PERIODIC = 0.05, 0.6, 0.05  # less is a whisper
 _SHORT_FRAMES = 3  # 15 ms: neither a voiced sound nor a stop is shorter
 _OCTAVE_ERROR = np.log(1.6)
 

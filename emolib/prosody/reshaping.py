@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 PITCH, ENERGY, RATE = 0, 1, 2
 BANDS, NOISE = slice(3, 3 + N_BANDS), slice(3 + N_BANDS, 3 + N_BANDS + N_NOISE)
 N_CHANGES = 3 + N_BANDS + N_NOISE
-_RESTORED = 0.5
+_RESTORED = 0.75
 _STRETCH = 3.0  # a frame becomes at most three times as long or as short
 
 
@@ -59,7 +59,7 @@ def envelope(speech: Speech, c: Contours, change: Array, shift: dict[str, float]
 def _restored(c: Contours, change: Array, livelier: Array) -> Array:
     """Return what gives changed bands, (T, B), back a part of the variance that a regression takes from them.
 
-    Fully restored they are recognised best and are furthest from any one rendition: half is a middle way.
+    Fully restored they are recognised best and are furthest from any one rendition: this is a middle way.
     """
     bands = c.bands + change
     middle, spread = bands[c.voiced].mean(axis=0), np.exp(liveliness(c._replace(bands=bands)))

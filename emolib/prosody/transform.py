@@ -42,7 +42,8 @@ from emolib.world import Speech
 Array = NDArray[np.float64]
 
 _CONFIG, _WEIGHTS, _KIND = "config.json", "model.safetensors", "prosody-transform"
-_F0_HZ = (50.0, 800.0)
+_F0_HZ = (62.0, 700.0)  # what is rendered can be analysed again
+_MEAN_F0_HZ = (70.0, 450.0)  # no voice is moved beyond, but one that is there already may stay
 _LEAST_SPEAKERS = 6  # what a few voices differ by is chance
 _SETTLING_FRAMES = 5  # what is predicted moves no faster than a phone; the source's own roughness stays
 
@@ -146,6 +147,7 @@ class ProsodyTransform:
         c = contours(speech) if seen is None else seen
         utterance = delta * self.utterance_(statistics(c))
         shift = dict(zip(STATISTICS, utterance.tolist(), strict=False))
+        shift["log_f0"] = _within_voice(float(statistics(c)[0]), shift["log_f0"])
         change = delta * smooth(self.frame_(frame_inputs(c)), _SETTLING_FRAMES)
         log_f0 = reshaping.pitch(c, change[:, reshaping.PITCH], shift)
         envelope = reshaping.envelope(speech, c, change, shift, utterance[len(STATISTICS) :])
@@ -275,6 +277,12 @@ def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> tuple[Array, Array, Ar
     inputs[:, -N_WHOLE:] *= by_voice
     changes, weights = zip(*map(frame_changes, pairs), strict=True)
     return inputs, np.vstack(changes), np.vstack(weights)
+
+
+def _within_voice(mean: float, shift: float) -> float:
+    """Return the shift of mean log F0 that stays within what voices do."""
+    low, high = np.log(_MEAN_F0_HZ)
+    return float(np.clip(mean + shift, min(mean, low), max(mean, high)) - mean)
 
 
 def _weighted(maps: Sequence[Linear], weights: Sequence[float]) -> Linear:

@@ -3,7 +3,8 @@
 A `Steerer` takes a clip apart once (`analyse`) and renders any number of deltas from it (`render`); `steer`
 is both. Delta 0 gives the clip back, sample for sample; 1 is one emotion further, -1 one back.
 `LatentSteerer` moves an encoder's frames along an axis, `ProsodySteerer` pitch, timing, energy and voice
-quality, `HybridSteerer` both. `prepare` makes a steerer from a corpus, or loads it; `judge` its judge.
+quality, `HybridSteerer` both. `prepare` makes a steerer from a corpus, or loads it; `judge` its judge; a
+`Studio` has all that the sliders of a panel ask for.
 """
 
 from emolib.steering.base import Steerer, check_delta, check_input, finish, fit_length
@@ -12,6 +13,7 @@ from emolib.steering.latent import LatentSteerer
 from emolib.steering.preparation import METHODS, judge, latent_steerer, prepare, prosodic_steerer
 from emolib.steering.prosodic import ProsodySteerer
 from emolib.steering.speakers import Roles, roles
+from emolib.steering.studio import Studio, shares_at
 
 __all__ = [
     "METHODS",
@@ -20,6 +22,7 @@ __all__ = [
     "ProsodySteerer",
     "Roles",
     "Steerer",
+    "Studio",
     "check_delta",
     "check_input",
     "finish",
@@ -29,4 +32,5 @@ __all__ = [
     "prepare",
     "prosodic_steerer",
     "roles",
+    "shares_at",
 ]

@@ -1,8 +1,8 @@
 """Training of small HiFi-GAN vocoders.
 
 ``train(manifest, out)`` makes a vocoder that `emolib.vocoder` loads by its folder. The stages, in order:
-`losses` and `batches` (what is heard), `discriminators`, `train`; `settings` holds the recipe of the embedded
-``hifigan-nano``.
+`losses`, `batches` (what is heard), `discriminators`, `generator`, `trainer`, `train`; `settings` holds the
+recipe whose measures stand in ``models/hifigan-nano``.
 """
 
 from emolib.vocoding.settings import Settings

@@ -1,6 +1,6 @@
 """Everything that the training of a vocoder depends on but the speech.
 
-The defaults are the recipe of ``models/hifigan-nano``.
+The defaults are the recipe whose measures stand in ``models/hifigan-nano``.
 """
 
 from dataclasses import dataclass

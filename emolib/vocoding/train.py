@@ -73,7 +73,7 @@ def train(
         training's on the same processor and number of threads; more steps than before go on from its end.
         ``heard/`` in it lets the held-out clips be listened to as the training goes.
     settings : Settings, optional
-        The recipe of ``hifigan-nano`` by default.
+        The recipe measured in ``models/hifigan-nano`` by default.
     hold_out : collection of str
         Speakers, ``corpus/speaker``, that are never trained on; validation clips are theirs.
     device : str

@@ -107,6 +107,9 @@ class SteeringPanel(widgets.VBox):
         self._choose_clip()
         self._listen()
 
+    def __repr__(self) -> str:
+        return f"SteeringPanel(clip={self.clip.name!r})"
+
     # ------------------------------------------------------------------------------------- controls
 
     def _build(self, targets: Sequence[str], methods: Sequence[str]) -> None:
@@ -249,9 +252,10 @@ class SteeringPanel(widgets.VBox):
     ) -> None:
         """Render and play first, then draw: the ear is served before the eye."""
         started = time.perf_counter()
+        if (*key, self.clip.name) not in self._analyses and delta != 0:
+            self._say("learning, or looking at the clip ...")
         try:
-            steerer, analysis = self._analysed((*key, self.clip.name), make)
-            self.heard = self.clip.wave if delta == 0 else steerer.render(analysis, delta)
+            self.heard = self._rendered((*key, self.clip.name), make, delta)
         except ValueError as error:
             self._say(str(error), wrong=True)
             return
@@ -260,13 +264,17 @@ class SteeringPanel(widgets.VBox):
         self._draw()
         self._say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
-    def _analysed(self, key: tuple[object, ...], make: Callable[[], Renderer]) -> tuple[Renderer, Any]:
+    def _rendered(self, key: tuple[object, ...], make: Callable[[], Renderer], delta: float) -> Wave:
+        """Return the clip moved by delta; at 0 nothing needs to be learned or analysed."""
+        if delta == 0:
+            return self.clip.wave
         if key not in self._analyses:
             steerer = make()
             analysis = steerer.analyse(self.clip.wave, self.clip.sample_rate)
             self._analyses = dict(list(self._analyses.items())[1 - _CACHED :])
             self._analyses[key] = steerer, analysis
-        return self._analyses[key]
+        made, analysis = self._analyses[key]
+        return made.render(analysis, delta)
 
     def _measures(self, wave: Wave) -> tuple[dict[str, float], Point]:
         shares = self._judge.predict_proba([wave], self.clip.sample_rate)[0]

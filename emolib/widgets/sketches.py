@@ -42,7 +42,8 @@ def f0(before: Wave, after: Wave, sample_rate: int) -> str:
     """Draw both pitch contours on one logarithmic axis; unvoiced stretches are gaps."""
     curves = [f0_contour(wave, sample_rate) for wave in (before, after)]
     heard = np.concatenate([curve[curve > 0] for curve in curves])
-    low, high = (heard.min() / 1.15, heard.max() * 1.15) if len(heard) else (80.0, 400.0)
+    # single frames an octave off would squeeze the rest together
+    low, high = np.percentile(heard, (3, 97)) * (0.85, 1.15) if len(heard) else (80.0, 400.0)
     width = round(_PX_PER_S * max(len(before), len(after)) / sample_rate)
     marks = [_level_line(hz, _height(hz, low, high), width) for hz in (50, 100, 200, 400) if low < hz < high]
     for curve, colour in zip(curves, (_BEFORE, _AFTER), strict=True):
@@ -124,7 +125,7 @@ def _png(level_db: NDArray, top_db: float) -> str:
 
 
 def _height(hz: float, low: float, high: float) -> float:
-    return float(_F0_PX * (1 - np.log(hz / low) / np.log(high / low)))
+    return float(_F0_PX * np.clip(1 - np.log(hz / low) / np.log(high / low), 0, 1))
 
 
 def _level_line(hz: float, y: float, width: float) -> str:

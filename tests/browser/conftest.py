@@ -96,7 +96,14 @@ def page(browser):
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     elsewhere: list[str] = []
-    own = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
+    # Voila's own template asks a CDN for icons, and does without them
+    own = (
+        "http://127.0.0.1",
+        "ws://127.0.0.1",
+        "data:",
+        "blob:",
+        "https://cdn.jsdelivr.net/npm/@fortawesome/",
+    )
     page.on("request", lambda request: None if request.url.startswith(own) else elsewhere.append(request.url))
     yield page
     context.close()

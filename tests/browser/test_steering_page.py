@@ -58,9 +58,7 @@ def use(page, name: str):
         page.keyboard.press("ArrowRight")
     wait_for(page, "delta +0.20")
     second = seen(page)
-    assert all(first[part] != second[part] for part in first), (
-        "all follows the slider"
-    )
+    assert all(first[part] != second[part] for part in first), "all follows the slider"
     playable = page.evaluate(
         "async () => { const a = document.querySelectorAll('audio')[1]; a.load();"
         " await new Promise(go => { a.onloadedmetadata = go; setTimeout(go, 5000); });"
