@@ -20,7 +20,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 app: $(READY)
-	$(BIN)/voila notebooks
+	$(BIN)/voila notebooks/04_steering.ipynb --VoilaExecutor.timeout=600
 
 bench: $(READY)
 	$(BIN)/emolib bench

@@ -111,7 +111,7 @@ def _explain(name: str, source: str, error: Exception) -> str:
     if source and Path(source).is_dir():
         reason = " ".join(str(error).split())
         return f"encoder {name!r}: the folder {source} holds no usable model ({reason})"
-    folders = sorted(path.parent.name for path in paths.models().glob("*/config.json"))
+    folders = sorted(path.parent.name for path in paths.models().glob("*/preprocessor_config.json"))
     return (
         f"unknown encoder {name!r}; expected {', '.join(('logmel', 'prosody', *folders))}, a local folder, "
         f"or a Hugging Face id that can be reached from here; random:<name> is its untrained architecture"

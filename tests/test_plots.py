@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from emolib import audio, emotions, plots
+from emolib.metrics import Interval
 
 mpl.use("agg")
 
@@ -32,6 +33,19 @@ BARS = pd.DataFrame(
     columns=["features", "split", "value", "low", "high"],
 )
 SIMILARITY = pd.DataFrame([[1, -0.2], [-0.2, 1]], index=["sad", "angry"], columns=["sad", "angry"])
+RATES = pd.DataFrame(
+    [(e, lam, bits, v) for e in ("sad", "angry") for lam, bits, v in ((0.1, 40, 0.9), (1.0, 10, 0.6))],
+    columns=["emotion", "lam", "bits", "value"],
+)
+RESPONSE = pd.DataFrame(
+    [
+        (n, d, 0.2 + 0.1 * d, 0.1 + 0.1 * d, 0.3 + 0.1 * d)
+        for n in ("axis", "random 1")
+        for d in (-1.0, 0.0, 1.0)
+    ],
+    columns=["name", "delta", "value", "low", "high"],
+)
+POINTS = RNG.uniform(-1, 1, (60, 2))
 MEL = RNG.standard_normal((50, audio.HIFIGAN_MEL.n_mels))
 
 DRAWN = {
@@ -46,6 +60,20 @@ DRAWN = {
     ),
     "bars": lambda ax: plots.plot_bars(BARS, "features", "split", chance=0.14, ax=ax),
     "similarity": lambda ax: plots.plot_similarity(SIMILARITY, ax=ax),
+    "auc_by_layer": lambda ax: plots.plot_auc_by_layer(CURVE.assign(method="lda"), ax=ax),
+    "controls": lambda ax: plots.plot_controls(
+        {"axis": Interval(0.9, 0.8, 0.95)}, {"random": RNG.uniform(0.3, 0.7, 40)}, ax=ax
+    ),
+    "transfer": lambda ax: plots.plot_transfer(SIMILARITY.abs(), ax=ax),
+    "ladder": lambda ax: plots.plot_ladder({"axis": CURVE.assign(step=["calm", "normal", "strong"])}, ax=ax),
+    "rate_curves": lambda ax: plots.plot_rate_curves(RATES, "value", "cosine similarity", ax=ax),
+    "ways": lambda ax: plots.plot_ways(RATES.assign(way=RATES["emotion"]), "bits", "value", ax=ax),
+    "matrix": lambda ax: plots.plot_matrix(SIMILARITY, "drift", ax=ax),
+    "plane": lambda ax: plots.plot_plane(POINTS, WORDS, ax=ax),
+    "moves": lambda ax: plots.plot_moves(POINTS[:3], POINTS[3:6], WORDS[:3], ax=ax),
+    "agreement": lambda ax: plots.plot_agreement(POINTS[:, 0], POINTS[:, 1], WORDS, "arousal", ax=ax),
+    "by_layer": lambda ax: plots.plot_by_layer(CURVE, "mel L1 (nepers)", ax=ax),
+    "response": lambda ax: plots.plot_response(RESPONSE, "P(angry)", controls=["random 1"], ax=ax),
 }  # fmt: skip
 
 

@@ -37,6 +37,7 @@ def test_commands_exist():
     from emolib.cli import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known |= {group.name or group.typer_instance.info.name for group in app.registered_groups}
     assert set(re.findall(r"^(?:\.venv/bin/)?emolib ([a-z-]+)", TEXT, flags=re.M)) <= known
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"make ([a-z]+)", TEXT)) <= targets

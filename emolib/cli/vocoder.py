@@ -10,7 +10,7 @@ import typer
 from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips
 
 
-@app.command()
+@app.command("train-vocoder")
 def train_vocoder(
     corpora_names: Annotated[
         list[str] | None, typer.Argument(metavar="CORPUS...", help="Corpora to learn from; demo by default.")
