@@ -303,6 +303,13 @@ def test_an_unheard_voice_comes_closer_to_its_own_rendition(angry, manifest):
     assert np.mean([d.mcd_db for d in after]) < 1.15 * np.mean([d.mcd_db for d in before])
 
 
+def test_the_gain_of_the_microphone_changes_nothing(angry, unheard):
+    louder = prosody.record(0.1 * unheard.wave, unheard.sample_rate).speech
+    before, after = angry.apply(unheard.speech, 1.0), angry.apply(louder, 1.0)
+    assert len(after.f0_hz) == pytest.approx(len(before.f0_hz), abs=2)
+    assert log_f0(after) == pytest.approx(log_f0(before), abs=0.01)
+
+
 def test_there_and_back_comes_home(angry, unheard):
     moved = angry.apply(unheard.speech, -1.0)
     home = angry.apply(moved, 1.0)

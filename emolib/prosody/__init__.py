@@ -15,10 +15,10 @@ from emolib.prosody.analysis import Recording, record, repair_voicing, resynthes
 from emolib.prosody.distances import Distance, Track, distance, track
 from emolib.prosody.features import Contours, contours, statistics, summary
 from emolib.prosody.pairs import Pair, Parallel, Renditions, pairs, renditions
-from emolib.prosody.transform import ProsodyTransform
+from emolib.prosody.transform import VERSION, ProsodyTransform
 
 __all__ = [
-    "Contours", "Distance", "Pair", "Parallel", "ProsodyTransform", "Recording", "Renditions", "Track",
-    "contours", "distance", "pairs", "record", "renditions", "repair_voicing", "resynthesise", "statistics",
-    "summary", "track",
+    "VERSION", "Contours", "Distance", "Pair", "Parallel", "ProsodyTransform", "Recording", "Renditions",
+    "Track", "contours", "distance", "pairs", "record", "renditions", "repair_voicing", "resynthesise",
+    "statistics", "summary", "track",
 ]  # fmt: skip

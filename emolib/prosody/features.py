@@ -17,6 +17,7 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
+from scipy.signal import find_peaks
 from scipy.special import logit
 
 from emolib.world import HOP_MS, Speech
@@ -29,7 +30,8 @@ N_NOISE = 5  # WORLD itself measures aperiodicity in about this many bands
 SUMMARY = ("f0_hz", "range_st", "duration_s", "voiced", "level_db", "tilt_db", "jitter", "shimmer_db")
 SILENCE = -9.0  # natural logarithm of power below the loudest frame: 39 dB
 _N_SHAPE = 6
-N_WHOLE = 8 + _N_SHAPE  # the last inputs of a frame, equal for all frames of an utterance
+N_VOICE = 7
+N_WHOLE = N_VOICE + _N_SHAPE  # the last inputs of a frame, equal for all frames of an utterance
 _SMOOTHING_FRAMES = 9  # 45 ms: slower is the contour, faster is the voice's roughness
 _DB = 10 / np.log(10)
 
@@ -88,6 +90,21 @@ def liveliness(c: Contours) -> Array:
 STATISTICS = ("log_f0", "log_spread", "log_duration", "voiced", "level", "tilt", "log_jitter", "log_shimmer")
 
 
+def voice(c: Contours) -> Array:
+    """Return what tells a voice, (7,): its statistics, and its pace for the length, which is the sentence's.
+
+    The level is left out as well: it is the microphone's.
+    """
+    kept = [name not in ("log_duration", "level") for name in STATISTICS]
+    return np.append(statistics(c)[kept], pace(c))
+
+
+def pace(c: Contours) -> float:
+    """Return the logarithm of the syllables a second, as peaks of the smoothed energy tell them."""
+    peaks, _ = find_peaks(smooth(relative_energy(c), 21), prominence=0.7)
+    return float(np.log((len(peaks) + 1) / (len(c.energy) * HOP_MS / 1000)))
+
+
 def summary(speech: Speech) -> dict[str, float]:
     """Return eight measures of an utterance in the units that people use.
 
@@ -111,8 +128,7 @@ def frame_inputs(c: Contours) -> Array:
     """Return what the change of a frame is predicted from, (T, P).
 
     Its spectrum relative to the utterance's, and that once more where it is voiced; voicing, energy and
-    pitch, here and around; the place in the phrase, as four half-waves of a cosine; the utterance's
-    statistics.
+    pitch, here and around; the place in the phrase, as four half-waves of a cosine; the voice.
     """
     average = c.bands[c.voiced].mean(axis=0)
     deviation, voiced = c.bands - average, c.voiced.astype(float)[:, None]
@@ -120,7 +136,7 @@ def frame_inputs(c: Contours) -> Array:
     energy = (energy - energy[c.voiced].mean())[:, None]
     pitch = relative_pitch(c)[:, None]
     place = np.cos(np.pi * phrase_place(c)[:, None] * np.arange(1, 5))
-    whole = np.append(statistics(c), dct(average, norm="ortho")[1 : 1 + _N_SHAPE])
+    whole = np.append(voice(c), dct(average, norm="ortho")[1 : 1 + _N_SHAPE])
     return np.hstack(
         [
             deviation, deviation * voiced, voiced, smooth(voiced, 21), energy, smooth(energy, 51),

@@ -2,6 +2,12 @@
 
 Sixth stage of `emolib.prosody`, between what is learned (`pairs`) and who learns it (`transform`). A change
 has the columns of `pairs.frame_changes`.
+
+References
+----------
+Variance that regression takes away: T. Toda, A. W. Black, K. Tokuda (2007), "Voice conversion based on
+maximum-likelihood estimation of spectral parameter trajectory", IEEE TASLP 15(8),
+doi:10.1109/TASL.2007.907344.
 """
 
 import numpy as np
@@ -28,7 +34,6 @@ Array = NDArray[np.float64]
 PITCH, ENERGY, RATE = 0, 1, 2
 BANDS, NOISE = slice(3, 3 + N_BANDS), slice(3 + N_BANDS, 3 + N_BANDS + N_NOISE)
 N_CHANGES = 3 + N_BANDS + N_NOISE
-_RESTORED = 0.75
 _STRETCH = 3.0  # a frame becomes at most three times as long or as short
 
 
@@ -57,15 +62,14 @@ def envelope(speech: Speech, c: Contours, change: Array, shift: dict[str, float]
 
 
 def _restored(c: Contours, change: Array, livelier: Array) -> Array:
-    """Return what gives changed bands, (T, B), back a part of the variance that a regression takes from them.
+    """Return what gives changed bands, (T, B), the variance that the target has and a regression takes away.
 
-    Fully restored they are recognised best and are furthest from any one rendition: this is a middle way.
+    It costs a part of what the regression gains in distance, and wins far more in being recognised.
     """
     bands = c.bands + change
-    middle, spread = bands[c.voiced].mean(axis=0), np.exp(liveliness(c._replace(bands=bands)))
-    factor = (np.exp(liveliness(c) + livelier) / spread) ** _RESTORED
+    middle, now = bands[c.voiced].mean(axis=0), liveliness(c._replace(bands=bands))
     spoken = relative_energy(c) > SILENCE
-    return (bands - middle) * (factor - 1) * spoken[:, None]
+    return (bands - middle) * (np.exp(liveliness(c) + livelier - now) - 1) * spoken[:, None]
 
 
 def aperiodicity(speech: Speech, change: Array) -> Array:

@@ -26,6 +26,7 @@ from emolib import atomic, emotions
 from emolib.prosody import reshaping, ridge
 from emolib.prosody.features import (
     N_BANDS,
+    N_VOICE,
     N_WHOLE,
     STATISTICS,
     Contours,
@@ -34,6 +35,7 @@ from emolib.prosody.features import (
     liveliness,
     smooth,
     statistics,
+    voice,
 )
 from emolib.prosody.pairs import Pair, frame_changes
 from emolib.prosody.ridge import Linear
@@ -41,6 +43,8 @@ from emolib.world import Speech
 
 Array = NDArray[np.float64]
 
+#: Of what is learned: a transform that is kept is learned anew where this has changed.
+VERSION = 2
 _CONFIG, _WEIGHTS, _KIND = "config.json", "model.safetensors", "prosody-transform"
 _F0_HZ = (62.0, 700.0)  # what is rendered can be analysed again
 _MEAN_F0_HZ = (70.0, 450.0)  # no voice is moved beyond, but one that is there already may stay
@@ -59,7 +63,7 @@ class ProsodyTransform:
 
     Attributes
     ----------
-    utterance_ : Linear, 8 to 40; from `features.statistics` to their change and that of `liveliness`
+    utterance_ : Linear, 7 to 40; from `features.voice` to the change of `statistics` and of `liveliness`
     frame_ : Linear; from `features.frame_inputs`, (T, P), to the change of `pairs.frame_changes`, (T, 40)
     provenance : dict; corpora, speakers and the number of pairs that it was fitted on
 
@@ -115,7 +119,7 @@ class ProsodyTransform:
 
     def shift(self, c: Contours) -> dict[str, float]:
         """Return the predicted change of each of `features.STATISTICS` at delta 1."""
-        return dict(zip(STATISTICS, self.utterance_(statistics(c)).tolist(), strict=False))
+        return dict(zip(STATISTICS, self.utterance_(voice(c)).tolist(), strict=False))
 
     def apply(self, speech: Speech, delta: float, seen: Contours | None = None) -> Speech:
         """Move speech along the transform.
@@ -145,7 +149,7 @@ class ProsodyTransform:
         if delta == 0:
             return speech
         c = contours(speech) if seen is None else seen
-        utterance = delta * self.utterance_(statistics(c))
+        utterance = delta * self.utterance_(voice(c))
         shift = dict(zip(STATISTICS, utterance.tolist(), strict=False))
         shift["log_f0"] = _within_voice(float(statistics(c)[0]), shift["log_f0"])
         change = delta * smooth(self.frame_(frame_inputs(c)), _SETTLING_FRAMES)
@@ -211,7 +215,7 @@ class ProsodyTransform:
         change[reshaping.BANDS] = _coarse(_voiced_mean(after, "bands") - _voiced_mean(before, "bands"))
         change[reshaping.NOISE] = _voiced_mean(after, "noise") - _voiced_mean(before, "noise")
         n_inputs = frame_inputs(before).shape[1]
-        utterance = Linear(np.zeros((len(STATISTICS), len(shift))), shift)
+        utterance = Linear(np.zeros((N_VOICE, len(shift))), shift)
         return cls._of("clip", "reference", utterance, Linear(np.zeros((n_inputs, len(change))), change), {})
 
     @classmethod
@@ -264,7 +268,7 @@ class ProsodyTransform:
 
 
 def _utterance_rows(pairs: Sequence[Pair], by_voice: bool) -> tuple[Array, Array, Array]:
-    inputs = np.array([statistics(pair.source) for pair in pairs]) * by_voice
+    inputs = np.array([voice(pair.source) for pair in pairs]) * by_voice
     before, after = (
         np.array([np.append(statistics(c), liveliness(c)) for c in side])
         for side in ([pair.source for pair in pairs], [pair.target for pair in pairs])

@@ -178,7 +178,8 @@ def prosodic_steerer(
         found = prosody.pairs(makers, source, target, progress=progress)
         prosody.ProsodyTransform(source, target).fit(found.pairs).save(place)
 
-    _once(place, ser.digest(makers[makers["emotion"].isin([source, target])]), fit)
+    clips = ser.digest(makers[makers["emotion"].isin([source, target])])
+    _once(place, f"{clips} {prosody.VERSION}", fit)
     transform = prosody.ProsodyTransform.load(place)
     return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
 
