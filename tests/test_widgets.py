@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 
 from emolib import emotions
-from emolib.widgets import PlanePad, SteeringPanel, sketches
+from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, sketches
 
 RATE = 16_000
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
@@ -199,3 +199,24 @@ def test_bars_are_as_long_as_the_probabilities():
     drawn = sketches.bars({"angry": 0.1, "sad": 0.9}, {"angry": 0.5, "sad": 0.5}, "angry")
     assert re.findall(r'<rect[^>]* width="([\d.]+)"', drawn) == ["75.0", "75.0"]
     assert 'font-weight="bold">angry' in drawn
+
+
+def test_a_clicked_point_is_heard_and_named(tmp_path):
+    rows = []
+    for name, f0_hz in (("one", 120), ("two", 240)):
+        sf.write(tmp_path / f"{name}.wav", voice(f0_hz), RATE)
+        rows.append((name, "sad", "a<b", str(tmp_path / f"{name}.wav")))
+    manifest = pd.DataFrame(rows, columns=["clip", "emotion", "speaker", "path"], index=[7, 3])
+    scatter = AudibleScatter([[0.5, -0.25], [2.0, 0.0]], manifest)
+    assert scatter.player.value == b""
+    scatter.scatter.chosen = 1
+    assert np.allclose(played(scatter.player), voice(240), atol=1e-3)
+    assert "two: sad, speaker a&lt;b" in scatter.words.value and "valence +2.00" in scatter.words.value
+    (tmp_path / "one.wav").write_bytes(b"")
+    scatter.scatter.chosen = 0
+    assert "one.wav" in scatter.words.value
+
+
+def test_as_many_points_as_clips_are_asked_for():
+    with pytest.raises(ValueError, match=r"shape \(1, 2\) for 2 clips"):
+        AudibleScatter([[0, 0]], pd.DataFrame({"emotion": ["sad", "sad"]}))

@@ -1,10 +1,11 @@
-"""The interactive parts of the notebooks: a steering panel, and a pad on the arousal-valence plane.
+"""The interactive parts of the notebooks: a steering panel, a pad and a scatter on the arousal-valence plane.
 
 `sketches` draws in a few milliseconds what follows a slider, `pad` is a point to drag, `panel` joins them
-with the steerers, the judge and the sound.
+with the steerers, the judge and the sound; `scatter` plays the clip that is clicked.
 """
 
 from emolib.widgets.pad import PlanePad
 from emolib.widgets.panel import SteeringPanel
+from emolib.widgets.scatter import AudibleScatter
 
-__all__ = ["PlanePad", "SteeringPanel"]
+__all__ = ["AudibleScatter", "PlanePad", "SteeringPanel"]

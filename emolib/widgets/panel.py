@@ -1,7 +1,6 @@
 """Sliders that steer speech: choose a clip or upload one, move it, hear it and see what changed."""
 
 import html
-import io
 import json
 import tempfile
 import time
@@ -10,15 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import ipywidgets as widgets
-import numpy as np
 import pandas as pd
-import soundfile as sf
 from numpy.typing import NDArray
 
 from emolib import atomic, audio
 from emolib.audio import Wave
 from emolib.widgets import sketches
 from emolib.widgets.pad import PlanePad
+from emolib.widgets.sound import wav_bytes
 
 Point = tuple[float, float]
 
@@ -229,7 +227,7 @@ class SteeringPanel(widgets.VBox):
 
     def _take(self, clip: Clip) -> None:
         self.clip, self.heard = clip, clip.wave
-        self.before.value = self.after.value = _wav(clip.wave, clip.sample_rate)
+        self.before.value = self.after.value = wav_bytes(clip.wave, clip.sample_rate)
         self._seen = self._measures(clip.wave)
         self._render_target()
 
@@ -259,7 +257,7 @@ class SteeringPanel(widgets.VBox):
         except ValueError as error:
             self._say(str(error), wrong=True)
             return
-        self.after.value = _wav(self.heard, self.clip.sample_rate)
+        self.after.value = wav_bytes(self.heard, self.clip.sample_rate)
         self.latency_s = time.perf_counter() - started
         self._draw()
         self._say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
@@ -308,9 +306,3 @@ class SteeringPanel(widgets.VBox):
         atomic.write_file(path.with_suffix(".json"), json.dumps(settings, indent=1).encode())
         self._say(f"saved {path.name} and {path.stem}.json in {self._folder.name}/")
         return path
-
-
-def _wav(wave: Wave, sample_rate: int) -> bytes:
-    file = io.BytesIO()
-    sf.write(file, np.clip(wave, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
-    return file.getvalue()

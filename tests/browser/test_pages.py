@@ -1,0 +1,212 @@
+"""The interactive parts in a real browser, by keyboard and mouse, in JupyterLab and in Voila."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from servers import BIN, PICTURES, ROOT, free_port, serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """A folder that holds the steering notebook, and settings that keep Jupyter's news away."""
+    place = tmp_path_factory.mktemp("jupyter")
+    shutil.copy(ROOT / "notebooks" / "04_steering.ipynb", place)
+    settings = place / "config" / "labconfig" / "page_config.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
+    return place
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium; apt-get install -y --no-install-recommends chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            headless=True,
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                  "--no-first-run"],
+        )  # fmt: skip
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that must ask nothing of any other machine."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    elsewhere: list[str] = []
+    # Voila's own template asks a CDN for icons, and does without them
+    own = (
+        "http://127.0.0.1",
+        "ws://127.0.0.1",
+        "data:",
+        "blob:",
+        "https://cdn.jsdelivr.net/npm/@fortawesome/",
+    )
+    page.on("request", lambda request: None if request.url.startswith(own) else elsewhere.append(request.url))
+    yield page
+    context.close()
+    assert not elsewhere, f"asked for {elsewhere}"
+
+
+@pytest.fixture
+def lab(page, folder):
+    """The steering notebook in JupyterLab, run from its first cell to its last."""
+    port = free_port()
+    command = [str(BIN / "jupyter"), "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+               f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+               f"--ServerApp.root_dir={folder}",
+               "--LabApp.extension_manager=readonly"]  # fmt: skip
+    with serving(command, port, folder) as address:
+        page.goto(f"{address}/lab/workspaces/auto-test/tree/04_steering.ipynb?reset")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
+        idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+        page.wait_for_selector(idle, state="attached", timeout=120_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
+        yield page
+
+
+@pytest.fixture
+def voila(page, folder):
+    """The steering notebook as a Voila page."""
+    port = free_port()
+    command = [str(BIN / "voila"), "04_steering.ipynb", "--no-browser", f"--port={port}",
+               "--Voila.ip=127.0.0.1", "--VoilaExecutor.timeout=600"]  # fmt: skip
+    with serving(command, port, folder) as address:
+        page.goto(address, wait_until="domcontentloaded", timeout=600_000)
+        yield page
+
+
+#: The source of the player named "after", which changes when there is something new to hear.
+AFTER = "document.querySelectorAll('audio')[1].src"
+STATUS = "[role=status], [role=alert]"
+#: Starts a clock, presses End or Home on the slider and waits for the player's new source.
+TIMED_PRESS = """async (key) => {
+  const player = document.querySelectorAll('audio')[1], before = player.src, started = performance.now();
+  const handle = document.querySelector('.widget-slider .noUi-handle');
+  handle.focus();
+  handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+  while (player.src === before) await new Promise((go) => setTimeout(go, 2));
+  return performance.now() - started;
+}"""
+
+
+def opened(page):
+    """Wait for the panel and return its slider's handle."""
+    page.wait_for_selector(".emolib-pad", timeout=600_000)
+    page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
+    handle = page.locator(".widget-slider .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    return handle
+
+
+def seen(page) -> dict[str, str]:
+    """Return what a person hears and sees now."""
+    return {
+        "sound": page.evaluate(AFTER),
+        "words": page.locator(STATUS).first.inner_text(),
+        "bars": page.locator("svg[data-emolib=judge]").evaluate("e => e.outerHTML"),
+        "plane": page.locator("svg[data-emolib=plane]").evaluate("e => e.outerHTML"),
+        "pitch": page.locator("svg[data-emolib=f0]").evaluate("e => e.outerHTML"),
+        "mel": page.locator("img[data-emolib=mel-after]").get_attribute("src") or "",
+    }
+
+
+def wait_for(page, words: str):
+    page.wait_for_function(
+        "words => [...document.querySelectorAll('[role=status], [role=alert]')]"
+        ".some(e => e.innerText.includes(words))",
+        arg=words,
+        timeout=60_000,
+    )
+
+
+def use(page, name: str):
+    """Move everything that moves; return how long a new sound took, in ms."""
+    handle = opened(page)
+    first = seen(page)
+    handle.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    wait_for(page, "delta +0.20")
+    second = seen(page)
+    assert all(first[part] != second[part] for part in first), "all follows the slider"
+    playable = page.evaluate(
+        "async () => { const a = document.querySelectorAll('audio')[1]; a.load();"
+        " await new Promise(go => { a.onloadedmetadata = go; setTimeout(go, 5000); });"
+        " return [a.duration, a.error && a.error.code]; }"
+    )
+    assert playable[0] > 0.5 and playable[1] is None
+    page.screenshot(path=PICTURES / f"{name}_slider.png")
+
+    waits_ms = [page.evaluate(TIMED_PRESS, key) for key in ("End", "Home", "End", "Home", "End")]
+
+    pad = page.locator(".emolib-pad").first
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.2 * box["height"], steps=5)
+    page.mouse.up()
+    wait_for(page, "toward valence -0")
+    third = seen(page)
+    assert third["sound"] != second["sound"] and third["pitch"] != second["pitch"]
+    page.screenshot(path=PICTURES / f"{name}_pad.png")
+    return waits_ms
+
+
+@pytest.mark.parametrize("place", ["lab", "voila"])
+def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    waits_ms = use(request.getfixturevalue(place), place)
+    (PICTURES / f"{place}_latency.json").write_text(json.dumps({"ms_to_sound": waits_ms}))
+
+
+CELL = """
+from emolib import corpora, widgets
+manifest = corpora.load("demo").iloc[:3]
+widgets.AudibleScatter([[-0.5, 0.5], [0.5, 0.5], [0.0, -0.5]], manifest)
+"""
+
+
+@pytest.fixture
+def scatter(page, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "scatter.ipynb")
+    port = free_port()
+    command = [str(BIN / "voila"), "scatter.ipynb", "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    with serving(command, port, tmp_path) as address:
+        page.goto(address, wait_until="domcontentloaded", timeout=300_000)
+        page.wait_for_selector(".emolib-scatter", timeout=300_000)
+        yield page
+
+
+def test_a_click_chooses_and_plays(scatter):
+    box = scatter.locator(".emolib-scatter").bounding_box()
+
+    def words() -> str:
+        return scatter.locator(".widget-html-content, .jupyter-widgets.widget-html").first.inner_text()
+
+    first = words()
+    scatter.mouse.click(box["x"] + 0.72 * box["width"], box["y"] + 0.28 * box["height"])
+    scatter.wait_for_function("document.querySelector('audio').src.startsWith('blob:')", timeout=20_000)
+    assert "valence +0.50, arousal +0.50" in words() and words() != first
+    sound = scatter.evaluate("document.querySelector('audio').src")
+    scatter.locator(".emolib-scatter").press("ArrowRight")
+    scatter.wait_for_function("old => document.querySelector('audio').src !== old", arg=sound, timeout=20_000)
+    assert "arousal -0.50" in words()
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    scatter.screenshot(path=PICTURES / "scatter.png")
