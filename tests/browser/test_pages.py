@@ -75,6 +75,9 @@ def lab(page, folder):
         page.wait_for_selector(idle, state="attached", timeout=120_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
+        busy = idle.replace("idle", "busy")
+        page.wait_for_selector(busy, state="attached", timeout=120_000)
+        page.wait_for_selector(idle, state="attached", timeout=600_000)  # sliders wait for the last cell
         yield page
 
 
@@ -129,7 +132,7 @@ def wait_for(page, words: str):
         "words => [...document.querySelectorAll('[role=status], [role=alert]')]"
         ".some(e => e.innerText.includes(words))",
         arg=words,
-        timeout=60_000,
+        timeout=600_000,
     )
 
 
