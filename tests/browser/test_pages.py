@@ -198,18 +198,22 @@ def scatter(page, tmp_path):
 
 
 def test_a_click_chooses_and_plays(scatter):
+    def named(words: str) -> None:
+        scatter.wait_for_function("w => document.body.innerText.includes(w)", arg=words, timeout=20_000)
+
+    def wait_for_sound(before: str) -> str:
+        source = "document.querySelector('audio').src"
+        scatter.wait_for_function(f"old => {source} !== old", arg=before, timeout=20_000)
+        return scatter.evaluate(source)
+
     box = scatter.locator(".emolib-scatter").bounding_box()
-
-    def words() -> str:
-        return scatter.locator(".widget-html-content, .jupyter-widgets.widget-html").first.inner_text()
-
-    first = words()
+    silence = scatter.evaluate("document.querySelector('audio').src")
+    named("click a point")
     scatter.mouse.click(box["x"] + 0.72 * box["width"], box["y"] + 0.28 * box["height"])
-    scatter.wait_for_function("document.querySelector('audio').src.startsWith('blob:')", timeout=20_000)
-    assert "valence +0.50, arousal +0.50" in words() and words() != first
-    sound = scatter.evaluate("document.querySelector('audio').src")
+    named("valence +0.50, arousal +0.50")
+    first = wait_for_sound(silence)
     scatter.locator(".emolib-scatter").press("ArrowRight")
-    scatter.wait_for_function("old => document.querySelector('audio').src !== old", arg=sound, timeout=20_000)
-    assert "arousal -0.50" in words()
+    named("valence +0.00, arousal -0.50")
+    assert wait_for_sound(first).startswith("blob:")
     PICTURES.mkdir(parents=True, exist_ok=True)
     scatter.screenshot(path=PICTURES / "scatter.png")
