@@ -54,7 +54,7 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
     bare = name.removeprefix("random:")
     source = str(paths.models() / bare) if (paths.models() / bare / "config.json").is_file() else bare
     try:
-        with _quiet_transformers() as transformers:
+        with quiet_transformers() as transformers:
             if name.startswith("random:"):
                 model = _untrained(transformers, bare, source, seed)
             else:
@@ -91,7 +91,7 @@ def _untrained(transformers: ModuleType, bare: str, source: str, seed: int) -> A
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[ModuleType]:
+def quiet_transformers() -> Iterator[ModuleType]:
     """Import transformers and keep its progress bars out of the caller's output while the context is open."""
     import transformers
     from transformers.utils import logging

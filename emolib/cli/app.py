@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 import typer
@@ -146,6 +146,32 @@ def load_clips(corpus: str | None, option: str | None, root: Path | None, table:
         raise ValueError(f"two corpora, {corpus!r} and --corpus {option!r}; expected one")
     name = corpus or option or ("folder" if table else "demo")
     return corpora.load(name, root, table)
+
+
+class Pooled(NamedTuple):
+    """The clips that could be encoded, their pooled features by layer, and the store they lie in."""
+
+    clips: pd.DataFrame
+    layers: dict[int, Any]
+    store: Any
+
+
+def pooled_layers(
+    clips: pd.DataFrame, encoder: str, layer: str, pooling: PoolingName, *, store: str | None, device: str
+) -> Pooled:
+    """Encode clips, say which were skipped, and pool one layer, or all of them for `best`."""
+    from emolib import features
+
+    wanted = None if layer == "best" else [whole_number(layer)]
+    done = features.extract(
+        clips, encoder, layers=wanted, url=store, device=device, progress=sys.stderr.isatty()
+    )
+    for entry in done.skipped:
+        print(f"skipped {entry['clip']}: {entry['reason']}")
+    clips = clips[~done.store.missing(clips)].reset_index(drop=True)
+    names: list[Any] = clips["clip"].tolist()
+    chosen = list(done.store.config.layers) if wanted is None else wanted
+    return Pooled(clips, {k: done.store.pooled(k, pooling.value, names) for k in chosen}, done.store)
 
 
 def whole_number(text: str) -> int:

@@ -1,9 +1,8 @@
 """The command on the plane of valence and arousal: av."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +20,7 @@ from emolib.cli.app import (
     app,
     finish,
     load_clips,
-    whole_number,
+    pooled_layers,
 )
 from emolib.paths import DEFAULT_ENCODER
 
@@ -127,19 +126,9 @@ def _features(
     store: str | None,
 ) -> "tuple[pd.DataFrame, Layers]":
     """Return the clips that could be encoded, and their pooled features by layer."""
-    from emolib import features
     from emolib.av import standardise_speakers
 
-    wanted = None if layer == "best" else [whole_number(layer)]
-    done = features.extract(
-        clips, encoder, layers=wanted, url=store, device=device, progress=sys.stderr.isatty()
-    )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
-    clips = clips[~done.store.missing(clips)].reset_index(drop=True)
-    names: list[Any] = clips["clip"].tolist()
-    chosen = list(done.store.config.layers) if wanted is None else wanted
-    layers = {k: done.store.pooled(k, pooling.value, names) for k in chosen}
+    clips, layers, _ = pooled_layers(clips, encoder, layer, pooling, store=store, device=device)
     if not normalise:
         return clips, dict(layers)
     return clips, {k: standardise_speakers(X, clips["speaker"]) for k, X in layers.items()}

@@ -1,6 +1,5 @@
 """Commands on directions from one emotion to another: axis."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from emolib.cli.app import (
     app,
     finish,
     load_clips,
-    whole_number,
+    pooled_layers,
 )
 from emolib.paths import DEFAULT_ENCODER
 
@@ -62,18 +61,10 @@ def axis(
     JSON: auc, auc_low, auc_high, method, n_speakers, layer, n, auc_random.
     """
     from emolib import axis as axes
-    from emolib import features, splits
+    from emolib import splits
 
     clips = load_clips(corpus, corpus_option, root, table)
-    layers = None if layer == "best" else [whole_number(layer)]
-    done = features.extract(
-        clips, encoder, layers=layers, url=store, device=device, progress=sys.stderr.isatty()
-    )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
-    clips = clips[~done.store.missing(clips)].reset_index(drop=True)
-    chosen = list(done.store.config.layers) if layers is None else layers
-    X = {k: done.store.pooled(k, pooling.value, clips["clip"].tolist()) for k in chosen}
+    clips, X, found = pooled_layers(clips, encoder, layer, pooling, store=store, device=device)
     held_out = axes.choose_layer(
         X, clips, splits.folds(clips, folds.value, seed=seed), source=source, target=target, method=method,
         centre=centre,
@@ -89,7 +80,7 @@ def axis(
     print(f"AUC {held_out.auc}, {folds.value} folds; random directions {chance.mean():.3f}")
     if out:
         fitted = axes.fit_axis(
-            clips, done.store, held_out.layer, source=source, target=target, method=method,
+            clips, found, held_out.layer, source=source, target=target, method=method,
             pooling=pooling.value,
         )  # fmt: skip
         print(f"wrote {fitted.save(out)}")

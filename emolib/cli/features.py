@@ -22,6 +22,7 @@ from emolib.cli.app import (
     app,
     finish,
     load_clips,
+    pooled_layers,
     whole_number,
 )
 from emolib.paths import DEFAULT_ENCODER
@@ -134,18 +135,10 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n."""
-    from emolib import features, probing, splits
+    from emolib import probing, splits
 
     clips = load_clips(corpus, corpus_option, root, table)
-    layers = None if layer == "best" else [whole_number(layer)]
-    done = features.extract(
-        clips, encoder, layers=layers, url=store, device=device, progress=sys.stderr.isatty()
-    )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
-    clips = clips[~done.store.missing(clips)].reset_index(drop=True)
-    chosen = list(done.store.config.layers) if layers is None else layers
-    X = {k: done.store.pooled(k, pooling.value, clips["clip"].tolist()) for k in chosen}
+    clips, X, _ = pooled_layers(clips, encoder, layer, pooling, store=store, device=device)
     cut = splits.folds(clips, folds.value, seed=seed)
     answer = probing.choose_layer(X, clips, cut, scheme="random" if folds is Folds.random else "speaker")
     ua = answer.ua

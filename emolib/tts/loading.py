@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from emolib import espeak, paths
-from emolib.pretrained import _quiet_transformers
+from emolib.pretrained import quiet_transformers
 from emolib.tts import networks, phonemes
 from emolib.tts.voices import EspeakVoice, Voice
 
@@ -61,7 +61,7 @@ def load_voice(
     if not name or not (Path(source).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
         raise ValueError(_unknown(name))
     try:
-        with _quiet_transformers() as transformers, _quiet_hub():
+        with quiet_transformers() as transformers, _quiet_hub():
             return _load_network(transformers, name, source, vocoder, speaker)
     except _UNUSABLE as error:
         raise ValueError(_explain(name, source, error)) from error
