@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: run test lab app bench lint
+.PHONY: run test lab app bench docs lint
 
 run: $(READY)
 	$(BIN)/emolib run --corpus $(CORPUS) --encoder $(ENCODER) --profile $(PROFILE) --device $(DEVICE)
@@ -24,6 +24,9 @@ app: $(READY)
 
 bench: $(READY)
 	$(BIN)/emolib bench
+
+docs: $(READY)
+	$(BIN)/pdoc --docformat numpy emolib -o build/docs
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

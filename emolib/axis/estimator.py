@@ -70,6 +70,11 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
     np.float64(1.0)
     """
 
+    direction_: NDArray[np.float64]
+    scale_: float
+    origin_: NDArray[np.float64]
+    centre_: NDArray[np.float64]
+
     def __init__(
         self,
         source: str | None = "calm",

@@ -1,8 +1,8 @@
 """Corpora of emotional speech, each by a small parser of its own file names and tables, all in one manifest.
 
 `load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` tells its licence and whom to cite;
-`emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels;
-`emolib.corpora.scan` reads the sound itself.
+`emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels
+(`Label`, `Skipped`, `Note`); `assemble` reads the sound itself, and makes a manifest of a parser of your own.
 
 Examples
 --------
@@ -23,9 +23,12 @@ from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, rav
 from emolib.corpora.catalogue import CATALOGUE, CorpusInfo
 from emolib.corpora.iemocap import four_classes
 from emolib.corpora.manifest import COLUMNS, Label, Note, Skipped, read, save
-from emolib.corpora.scan import assemble
+from emolib.corpora.scan import assemble, sound_files
 
-__all__ = ["COLUMNS", "CorpusInfo", "four_classes", "info", "load", "names", "read", "save"]
+__all__ = [
+    "COLUMNS", "CorpusInfo", "Label", "Note", "Skipped", "assemble", "four_classes", "info", "load", "names",
+    "read", "save", "sound_files",
+]  # fmt: skip
 
 _Parser = Callable[[Path], Iterable[Label | Skipped | Note]]
 _PARSERS: MappingProxyType[str, _Parser] = MappingProxyType(

@@ -19,13 +19,13 @@ class CorpusInfo:
     """
 
     name: str
-    title: str
-    licence: str
-    citation: str
-    language: str
-    clips: int | None
-    speakers: int | None
-    source: str
+    title: str = ""
+    licence: str = ""
+    citation: str = ""
+    language: str = ""
+    clips: int | None = None
+    speakers: int | None = None
+    source: str = ""
     twins: frozenset[str] = frozenset()
 
 
