@@ -1,0 +1,258 @@
+"""How good generated clips are, and whether they are copies: distances between sets of features.
+
+The features are the caller's, of any network that neither made the clips nor will be helped by them, so this
+file measures and knows no recogniser. Intervals are percentile bootstraps: of generated clips, which are
+independent of one another, by clip, and of real ones by speaker where speakers are given. Resampling repeats
+clips, which by itself raises a distance and lowers a score, so intervals are moved back by that shift's mean.
+
+References
+----------
+FID: M. Heusel et al. (2017), arXiv:1706.08500. Inception Score: T. Salimans et al. (2016), arXiv:1606.03498.
+Both by torchmetrics. Precision and recall: T. Kynkaanniemi et al. (2019), "Improved Precision and Recall
+Metric for Assessing Generative Models", arXiv:1904.06991. Copying by the distance to the nearest training
+clip: N. Carlini et al. (2023), "Extracting Training Data from Diffusion Models", arXiv:2301.13188.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import cdist
+from torch import Tensor, nn
+
+from emolib.generate.mels import Mels, Normaliser
+from emolib.metrics import Interval
+
+Features = NDArray[np.float64]
+
+
+class _AsGiven(nn.Module):
+    """A feature network for torchmetrics that is given features already."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.num_features = n_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(
+    features_real: ArrayLike,
+    features_generated: ArrayLike,
+    *,
+    speakers: ArrayLike | None = None,
+    n_resamples: int = 100,
+    seed: int = 0,
+) -> Interval:
+    """Return the Frechet distance between two sets of features, 0 for equal moments, with its interval.
+
+    Parameters
+    ----------
+    features_real, features_generated : arrays, (N, D) and (M, D)
+        The distance shrinks as either set grows, so it compares only sets of equal sizes; with fewer clips
+        than dimensions it says little.
+    speakers : array-like, (N,), optional; of the real clips, which are then resampled by speaker
+    n_resamples : int; 0 for no interval
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If a set isn't (N, D) of finite numbers with at least two clips, or the widths differ.
+
+    """
+    real, generated = _pair(features_real, features_generated)
+    groups = _groups(speakers, len(real))
+
+    def measure(rows: NDArray[np.intp], others: NDArray[np.intp]) -> float:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+
+        metric = FrechetInceptionDistance(feature=_AsGiven(real.shape[1])).set_dtype(torch.float64)
+        metric.update(torch.from_numpy(real[rows]), real=True)
+        metric.update(torch.from_numpy(generated[others]), real=False)
+        return max(0.0, float(metric.compute()))
+
+    found = _bootstrap(measure, groups, len(generated), n_resamples, seed)
+    return Interval(found.value, float(np.maximum(found.low, 0.0)), found.high)
+
+
+def inception_score(probabilities: ArrayLike, *, n_resamples: int = 100, seed: int = 0) -> Interval:
+    """Return the Inception Score, 1 (unsure, or always the same class) to C (sure, all classes alike).
+
+    Parameters
+    ----------
+    probabilities : array, (N, C); of the classes, by a network
+    n_resamples, seed : int
+
+    Raises
+    ------
+    ValueError
+        If they are not probabilities.
+    """
+    given = _features(probabilities, "probabilities")
+    if given.min() < 0 or not np.allclose(given.sum(1), 1, atol=1e-3):
+        raise ValueError("rows that are no probabilities; expected numbers from 0 that add up to 1, (N, C)")
+    logits = torch.from_numpy(np.log(np.maximum(given, 1e-12)))
+
+    def measure(_: NDArray[np.intp], rows: NDArray[np.intp]) -> float:
+        from torchmetrics.image.inception import InceptionScore
+
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")  # that it keeps what it is given, and a spread over one split
+            metric = InceptionScore(feature=_AsGiven(logits.shape[1]), splits=1)
+            metric.update(logits[rows])
+            return float(metric.compute()[0])
+
+    return _bootstrap(measure, [np.arange(1)], len(given), n_resamples, seed)
+
+
+def precision_recall(
+    features_real: ArrayLike, features_generated: ArrayLike, *, k: int = 3
+) -> tuple[float, float]:
+    """Return precision, the share of generated clips among the real ones, and recall, the other way round.
+
+    Parameters
+    ----------
+    features_real, features_generated : arrays, (N, D) and (M, D); N and M above k
+    k : int
+        A clip is among a set where it lies no farther from one of the set's clips than that clip's k-th
+        neighbour in its own set does.
+    """
+    real, generated = _pair(features_real, features_generated)
+    if not 1 <= k < min(len(real), len(generated)):
+        raise ValueError(
+            f"k={k} of {len(real)} real and {len(generated)} generated clips; expected 1 or more, and fewer "
+            f"than there are of either"
+        )
+    between = cdist(real, generated)
+    radius_real = np.partition(cdist(real, real), k, axis=1)[:, k]  # the clip itself is at place 0
+    radius_generated = np.partition(cdist(generated, generated), k, axis=1)[:, k]
+    precision = (between <= radius_real[:, None]).any(0).mean()
+    recall = (between <= radius_generated[None]).any(1).mean()
+    return float(precision), float(recall)
+
+
+@dataclass(frozen=True)
+class CopyAudit:
+    """Whether generated clips are copies of training clips.
+
+    Attributes
+    ----------
+    threshold : float
+        The 1 % quantile of the distances between different training clips of one speaker.
+    share : float; of the generated clips that lie closer than that to some training clip
+    nearest : float64 array, (M,); each generated clip's distance to its nearest training clip
+    clips : array of str, (M,); the nearest training clips
+    share_training : float
+        The same share of the training clips themselves, by the nearest other clip of their speaker: what
+        real clips score.
+    """
+
+    threshold: float
+    share: float
+    nearest: NDArray[np.float64]
+    clips: NDArray[np.str_]
+    share_training: float
+
+
+def copy_audit(
+    features_training: ArrayLike,
+    speakers: ArrayLike,
+    features_generated: ArrayLike,
+    *,
+    clips: ArrayLike | None = None,
+    quantile: float = 0.01,
+) -> CopyAudit:
+    """Compare generated clips' nearest training clips with training clips of one speaker.
+
+    Parameters
+    ----------
+    features_training : array, (N, D); `mel_features`, or a network's: distances are Euclidean
+    speakers : array-like, (N,)
+    features_generated : array, (M, D)
+    clips : array-like of str, (N,), optional; names of the training clips
+    quantile : float in (0, 1)
+
+    Raises
+    ------
+    ValueError
+        If no speaker has two training clips, or shapes are wrong.
+    """
+    training, generated = _pair(features_training, features_generated)
+    names = np.arange(len(training)).astype(str) if clips is None else np.asarray(clips).astype(str)
+    own, nearest_own = [], np.full(len(training), np.inf)
+    for rows in _groups(speakers, len(training)):
+        distances = cdist(training[rows], training[rows])
+        own.append(distances[np.triu_indices(len(rows), 1)])
+        np.fill_diagonal(distances, np.inf)
+        nearest_own[rows] = distances.min(1)
+    if not len(np.concatenate(own)):
+        raise ValueError("no speaker has two training clips; expected at least one who has")
+    threshold = float(np.quantile(np.concatenate(own), quantile))
+    distances = cdist(generated, training)
+    nearest = distances.min(1)
+    return CopyAudit(
+        threshold,
+        float((nearest < threshold).mean()),
+        nearest,
+        names[distances.argmin(1)],
+        float((nearest_own < threshold).mean()),
+    )
+
+
+def mel_features(mels: Mels, normaliser: Normaliser) -> NDArray[np.float32]:
+    """Return clips as vectors for `copy_audit`, (N, 128 * 172): no network stands between clip and copy.
+
+    Normalised log-mels, 0 in padding, divided by sqrt(128 * 172): the Euclidean distance between two is their
+    root-mean-square difference over the whole 4 s, in standard deviations of the bands.
+    """
+    values = normaliser.apply(mels).reshape(len(mels), -1)
+    return (values / np.sqrt(values.shape[1])).astype(np.float32)
+
+
+def _features(given: ArrayLike, what: str) -> Features:
+    features = np.asarray(given, np.float64)
+    if features.ndim != 2 or len(features) < 2 or not np.isfinite(features).all():
+        raise ValueError(
+            f"{what} of shape {features.shape}; expected finite numbers, (N, D), of at least two clips"
+        )
+    return features
+
+
+def _pair(real: ArrayLike, generated: ArrayLike) -> tuple[Features, Features]:
+    both = _features(real, "features of real clips"), _features(generated, "features of generated clips")
+    if both[0].shape[1] != both[1].shape[1]:
+        raise ValueError(
+            f"features of {both[0].shape[1]} and {both[1].shape[1]} dimensions; expected equal ones"
+        )
+    return both
+
+
+def _groups(speakers: ArrayLike | None, n_clips: int) -> list[NDArray[np.intp]]:
+    """Return the rows of each speaker, or of each clip where speakers are not told apart."""
+    names = np.arange(n_clips) if speakers is None else np.asarray(speakers)
+    if len(names) != n_clips:
+        raise ValueError(f"{len(names)} speakers of {n_clips} clips; expected one for each")
+    return [np.flatnonzero(names == name) for name in np.unique(names)]
+
+
+def _bootstrap(
+    measure: Callable[[NDArray[np.intp], NDArray[np.intp]], float],
+    groups: list[NDArray[np.intp]],
+    n_generated: int,
+    n_resamples: int,
+    seed: int,
+) -> Interval:
+    value = measure(np.concatenate(groups), np.arange(n_generated))
+    if n_resamples == 0:
+        return Interval(value, float("nan"), float("nan"))
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(n_resamples):
+        drawn = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+        found.append(measure(drawn, rng.integers(n_generated, size=n_generated)))
+    low, high = np.quantile(found, [0.025, 0.975]) - (np.mean(found) - value)
+    return Interval(value, float(low), float(high))
