@@ -8,15 +8,16 @@ block that it was in.
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import audio, encoders, paths
+from emolib import blocks, encoders, paths, scheduling
 from emolib.encoders import Encoder
 from emolib.store import FeatureStore, Pooling, StoreConfig
 
@@ -57,6 +58,7 @@ def extract(
     device: str = "auto",
     precision: encoders.Precision = "float32",
     progress: bool = False,
+    client: Any = None,
 ) -> Extraction:
     """Encode the clips of a manifest into a feature store; what is there already is kept.
 
@@ -75,6 +77,9 @@ def extract(
         The store's folder or fsspec URL; ``data/features/<corpus>/<encoder>`` by default.
     progress : bool
         Show a progress bar on standard error.
+    client : distributed.Client, optional
+        Encode on its workers, as `scheduling.connect` yields it; they must see the clips and the store under
+        the same names as this process, and load the encoder by its name.
 
     Returns
     -------
@@ -83,8 +88,9 @@ def extract(
     Raises
     ------
     ValueError
-        If the manifest is empty or names a clip twice, if the folder belongs to something else, or if an
-        encoder that is given lacks layers that the store holds.
+        If the manifest is empty or names a clip twice, if the folder belongs to something else, if an
+        encoder that is given lacks layers that the store holds, or if an encoder that has no name is to go to
+        workers.
 
     Notes
     -----
@@ -99,8 +105,11 @@ def extract(
         raise ValueError(f"clip {twice!r} stands twice in the manifest; expected unique names")
     name = encoder if isinstance(encoder, str) else encoder.name
     by_name = isinstance(encoder, str)
+    if client and not by_name:
+        raise ValueError(f"the encoder {name!r} is an object, which is not sent to workers; give its name")
+    here = "cpu" if client else device  # the workers' device may be none of this machine's
     if isinstance(encoder, str):
-        encoder = encoders.load(name, layers=layers, device=device, precision=precision)
+        encoder = encoders.load(name, layers=layers, device=here, precision=precision)
     config = StoreConfig(
         name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames
     )
@@ -116,8 +125,18 @@ def extract(
                     f"{store.url} holds layers {list(store.config.layers)}, the encoder {name!r} gives "
                     f"{list(encoder.layers)}; load it with the store's, or extract into another folder"
                 )
-            encoder = encoders.load(name, layers=store.config.layers, device=device, precision=precision)
-        skipped = _fill(store, manifest, missing, encoder, progress)
+            encoder = encoders.load(name, layers=store.config.layers, device=here, precision=precision)
+        # blocks are cut from the whole manifest: what is there already must not move their borders
+        cut = [manifest.iloc[part][missing[part]] for part in _blocks(manifest["duration_s"].to_numpy())]
+        todo = [block for block in cut if len(block)]
+        numbers = store.free_numbers([block["clip"].tolist() for block in todo])
+        bar = tqdm(total=int(missing.sum()), desc=f"extract {name}", unit="clip", disable=not progress)
+        with bar:
+            if client:
+                settings = {"device": device, "precision": precision}
+                skipped = _fill_by_workers(store, todo, numbers, settings, client, bar)
+            else:
+                skipped = _fill(store, todo, numbers, encoder, bar)
         store.tidy()
     return Extraction(
         store=store,
@@ -130,28 +149,47 @@ def extract(
 
 
 def _fill(
-    store: FeatureStore, manifest: pd.DataFrame, missing: NDArray[np.bool_], encoder: Encoder, progress: bool
+    store: FeatureStore, todo: list[pd.DataFrame], numbers: list[int], encoder: Encoder, bar: tqdm
 ) -> list[dict[str, str]]:
-    """Encode the missing clips block by block while the next block is loaded; return what was skipped."""
-    # blocks are cut from the whole manifest: what is there already must not move their borders
-    blocks = [manifest.iloc[block][missing[block]] for block in _blocks(manifest["duration_s"].to_numpy())]
-    blocks = [block for block in blocks if len(block)]
+    """Encode blocks one by one while the next is loaded; return what was skipped."""
     skipped: list[dict[str, str]] = []
-    bar = tqdm(total=int(missing.sum()), desc=f"extract {encoder.name}", unit="clip", disable=not progress)
-    with ThreadPoolExecutor(1) as loader, bar:
-        upcoming = loader.submit(_load_block, blocks[0], encoder.sample_rate) if blocks else None
-        for number, block in enumerate(blocks):
+    with ThreadPoolExecutor(1) as loader:
+        upcoming = loader.submit(blocks.load_block, todo[0], encoder.sample_rate) if todo else None
+        for position, (number, block) in enumerate(zip(numbers, todo, strict=True)):
             assert upcoming is not None
             waves, reasons = upcoming.result()
-            if number + 1 < len(blocks):
-                upcoming = loader.submit(_load_block, blocks[number + 1], encoder.sample_rate)
-            states, refused = _encode_block(encoder, waves)
-            skipped += [{"clip": clip, "reason": why} for clip, why in (reasons | refused).items()]
+            if position + 1 < len(todo):
+                upcoming = loader.submit(blocks.load_block, todo[position + 1], encoder.sample_rate)
+            states, refused = blocks.encode_block(encoder, waves)
+            skipped += _entries(reasons | refused)
             if states:
                 digests = block.set_index("clip")["sha256"]
-                store.append(list(states), digests[list(states)].tolist(), list(states.values()))
+                store.append(list(states), digests[list(states)].tolist(), list(states.values()), number)
             bar.update(len(block))
     return skipped
+
+
+def _fill_by_workers(
+    store: FeatureStore,
+    todo: list[pd.DataFrame],
+    numbers: list[int],
+    settings: dict[str, Any],
+    client: Any,
+    bar: tqdm,
+) -> list[dict[str, str]]:
+    """Let workers encode blocks and write them as shards; return what was skipped, in the blocks' order."""
+    url = store.url if "://" in store.url else str(Path(store.url).absolute())
+    settings |= {"url": url, "config": asdict(store.config)}
+    tasks = (blocks.describe(block, number) | settings for number, block in zip(numbers, todo, strict=True))
+    skipped: dict[str, str] = {}
+    for task, result in scheduling.outcomes(client, blocks.encode_task, tasks):
+        skipped |= result()
+        bar.update(len(task["clip"]))
+    return _entries({clip: skipped[clip] for block in todo for clip in block["clip"] if clip in skipped})
+
+
+def _entries(reasons: dict[str, str]) -> list[dict[str, str]]:
+    return [{"clip": clip, "reason": why} for clip, why in reasons.items()]
 
 
 def _blocks(durations_s: NDArray[np.float64]) -> Iterator[slice]:
@@ -164,34 +202,6 @@ def _blocks(durations_s: NDArray[np.float64]) -> Iterator[slice]:
         length_s += duration_s
     if start < len(durations_s):
         yield slice(start, len(durations_s))
-
-
-def _load_block(block: pd.DataFrame, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
-    """Load a block's clips; return waves and reasons for refusal, by clip."""
-    waves, reasons = {}, {}
-    for clip, path in zip(block["clip"], block["path"], strict=True):
-        try:
-            waves[clip] = audio.load(path, sample_rate)[0]
-        except audio.AudioError as error:
-            reasons[clip] = str(error)
-    return waves, reasons
-
-
-def _encode_block(
-    encoder: Encoder, waves: dict[str, audio.Wave]
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Encode a block's waves; return hidden states and reasons for refusal, by clip."""
-    try:
-        return dict(zip(waves, encoder.encode(list(waves.values()), encoder.sample_rate), strict=True)), {}
-    except audio.AudioError:
-        pass
-    states, reasons = {}, {}
-    for clip, wave in waves.items():  # one of them was refused: find out which
-        try:
-            states[clip] = encoder.encode([wave], encoder.sample_rate)[0]
-        except audio.AudioError as error:
-            reasons[clip] = str(error)
-    return states, reasons
 
 
 def export_npy(store: FeatureStore, manifest: pd.DataFrame, out: str | Path, layer: int) -> int:

@@ -9,7 +9,7 @@ G. Alain, Y. Bengio (2016), "Understanding intermediate layers using linear clas
 arXiv:1610.01644. Silhouettes: P. J. Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from emolib import emotions, splits
+from emolib import emotions, scheduling, splits
 from emolib.metrics import Interval, macro_f1, speaker_bootstrap, unweighted_accuracy, weighted_accuracy
 
 
@@ -85,6 +85,7 @@ def cross_validate(
     test_features: ArrayLike | None = None,
     estimator: Any | None = None,
     layer: int | None = None,
+    client: Any = None,
 ) -> Probe:
     """Predict every clip with a probe that was trained without its fold.
 
@@ -99,6 +100,8 @@ def cross_validate(
         `make_probe` by default; it is cloned for each fold.
     layer : int, optional
         Passed on to the result.
+    client : distributed.Client, optional
+        Train each fold on one of its workers, as `scheduling.connect` yields it; the answers are the same.
 
     Raises
     ------
@@ -111,8 +114,12 @@ def cross_validate(
     if heard.shape != X.shape:
         raise ValueError(f"test features of shape {heard.shape}; expected the features' {X.shape}")
     y_pred = np.full(len(y), "", dtype=object)
-    for prediction, (_, test) in zip(_fit_folds(X, heard, y, folds, estimator), folds, strict=True):
-        y_pred[test] = prediction
+    tasks = (  # one by one: all at once they would hold the features once a fold
+        {"number": i, "X": X[train], "y": y[train], "heard": heard[test], "estimator": estimator}
+        for i, (train, test) in enumerate(folds)
+    )
+    for number, prediction in _each(_fit_fold, tasks, client):
+        y_pred[folds[number][1]] = prediction
     return _judged(y, y_pred, manifest, layer)
 
 
@@ -122,6 +129,7 @@ def choose_layer(
     folds: Sequence[splits.Fold],
     *,
     scheme: splits.Scheme = "speaker",
+    client: Any = None,
 ) -> Probe:
     """Predict every clip at the layer that was best on its training folds alone.
 
@@ -133,6 +141,8 @@ def choose_layer(
     scheme : str
         How the training part is cut again to choose; ``speaker`` unless a leak is to be shown. A single layer
         leaves no choice, and its training part is not cut.
+    client : distributed.Client, optional
+        Choose and train for each fold on one of its workers.
 
     Raises
     ------
@@ -145,18 +155,22 @@ def choose_layer(
     """
     if len(layers) == 1:
         [(layer, X)] = layers.items()
-        return cross_validate(X, manifest, folds, layer=layer)
+        return cross_validate(X, manifest, folds, layer=layer, client=client)
     y = manifest["emotion"].to_numpy().astype(str)
-    y_pred, chosen = np.full(len(y), "", dtype=object), []
-    for train, test in folds:
-        part = manifest.iloc[train].reset_index(drop=True)
-        inner = splits.folds(part, scheme, n_folds=3)
-        scores = {k: _ua(cross_validate(X[train], part, inner)) for k, X in layers.items()}
-        best = max(scores, key=lambda k: scores[k])
-        chosen.append(best)
-        y_pred[test] = next(_fit_folds(layers[best], layers[best], y, [(train, test)], None))
-    layer = max(sorted(set(chosen)), key=chosen.count)
-    return _judged(y, y_pred, manifest, layer)
+    y_pred, chosen = np.full(len(y), "", dtype=object), dict[int, int]()
+    tasks = (
+        {
+            "number": i,
+            "layers": {k: (X[train], X[test]) for k, X in layers.items()},
+            "part": manifest.iloc[train].reset_index(drop=True),
+            "scheme": scheme,
+        }
+        for i, (train, test) in enumerate(folds)
+    )
+    for number, (best, prediction) in _each(_choose_and_fit, tasks, client):
+        chosen[number], y_pred[folds[number][1]] = best, prediction
+    picks = list(chosen.values())
+    return _judged(y, y_pred, manifest, max(sorted(set(picks)), key=picks.count))
 
 
 def class_similarity(
@@ -213,18 +227,37 @@ def _judged(y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | No
     return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
 
 
-def _fit_folds(
-    X: NDArray, heard: NDArray, y: NDArray, folds: Sequence[splits.Fold], estimator: Any | None
-) -> Iterator[NDArray]:
-    """Yield the predictions for each fold's test clips, trained on X and tested on `heard`."""
-    for train, test in folds:
-        if len(np.unique(y[train])) < 2:
-            raise ValueError(f"a training fold holds {str(y[train][0])!r} alone; a probe needs two emotions")
-        probe = clone(estimator) if estimator is not None else make_probe()
-        # on problems of this size the threads of BLAS wait for each other longer than they work
-        with threadpool_limits(1):
-            prediction = probe.fit(X[train], y[train]).predict(heard[test])
-        yield prediction
+def _fit_fold(task: dict[str, Any]) -> NDArray:
+    """Return the answers to a fold's test clips of a probe that is trained on its training clips."""
+    y = task["y"]
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"a training fold holds {str(y[0])!r} alone; a probe needs two emotions")
+    probe = clone(task["estimator"]) if task["estimator"] is not None else make_probe()
+    # on problems of this size the threads of BLAS wait for each other longer than they work
+    with threadpool_limits(1):
+        return probe.fit(task["X"], y).predict(task["heard"])
+
+
+def _choose_and_fit(task: dict[str, Any]) -> tuple[int, NDArray]:
+    """Return the layer that is best within a fold's training clips, and its answers to the test clips."""
+    part, layers = task["part"], task["layers"]
+    inner = splits.folds(part, task["scheme"], n_folds=3)
+    scores = {k: _ua(cross_validate(X, part, inner)) for k, (X, _) in layers.items()}
+    best = max(scores, key=lambda k: scores[k])
+    X, heard = layers[best]
+    y = part["emotion"].to_numpy().astype(str)
+    return best, _fit_fold({"X": X, "y": y, "heard": heard, "estimator": None})
+
+
+def _each(
+    function: Callable[[dict[str, Any]], Any], tasks: Iterable[dict[str, Any]], client: Any
+) -> Iterator[tuple[int, Any]]:
+    """Yield the number of each task and what it gives, from this process or from workers as they end."""
+    if client is None:
+        yield from ((task["number"], function(task)) for task in tasks)
+        return
+    for task, result in scheduling.outcomes(client, function, tasks):
+        yield task["number"], result()
 
 
 def _ua(probe: Probe) -> float:

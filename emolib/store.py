@@ -24,7 +24,7 @@ from emolib.atomic import write_file
 from emolib.shards import INDEX, DamagedShard, Shard, index_rows, pack
 
 Pooling = Literal["mean", "mean+std"]
-_OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)(\.\d+\.tmp)?")
+_OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)((\.\d+)?\.tmp)?")
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,11 @@ class FeatureStore:
             raise ValueError(f"unknown pooling {pooling!r}; expected 'mean' or 'mean+std'")
         position, rows = self._position(layer), self._rows(clips)
         out = np.empty((len(rows), len(pooling.split("+")) * self.config.width), np.float32)
-        for number in rows["shard"].unique().tolist():
-            shard = self._shard(number)
-            tables = [shard.read(name, position) for name in pooling.split("+")]
-            part = rows[rows["shard"] == number]
+        for places in rows.groupby("shard", sort=False).indices.values():
+            part = rows.iloc[places]
+            shard = self._shard(int(part["shard"].iloc[0]))
+            shard.expect(part["clip"].tolist(), part["row"].tolist())
+            tables = [shard.pooled(name, position) for name in pooling.split("+")]
             out[part["order"]] = np.concatenate(tables, axis=1)[part["row"]]
         return out
 
@@ -184,8 +185,9 @@ class FeatureStore:
         if not self.config.frames:
             raise ValueError(f"{self.url} holds pooled features only; extract with frames=True (`--frames`)")
         position, row = self._position(layer), self._rows([clip]).iloc[0]
-        span = (int(row["start"]), int(row["start"] + row["n_frames"]))
-        return self._shard(int(row["shard"])).read("frames", position, span).astype(np.float32)
+        shard = self._shard(int(row["shard"]))
+        shard.expect([clip], [row["row"]])
+        return shard.frames(int(row["row"]), position).astype(np.float32)
 
     def missing(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
         """Tell for each row of a manifest whether its clip, with this very content, is missing here, (N,)."""
@@ -198,6 +200,7 @@ class FeatureStore:
         clips: Sequence[str],
         digests: Sequence[str],
         states: Sequence[NDArray[np.float32]],
+        number: int | None = None,
     ) -> None:
         """Write one shard.
 
@@ -205,11 +208,60 @@ class FeatureStore:
         ----------
         clips, digests : sequences of str, N: clip names and the SHA-256 of their files
         states : sequence of float32 arrays, (L, T, D), N of them, in the order of the store's layers
+        number : int, optional
+            The shard's, as `free_numbers` gives it; after the last one by default.
         """
         data, rows = pack(clips, digests, states, frames=self.config.frames)
-        number = self._next_shard()
+        number = max(self._shards(), default=-1) + 1 if number is None else number
         self._write(_shard_name(number), data)
         self.index = pd.concat([self.index, index_rows(rows, number)], ignore_index=True)
+
+    def free_numbers(self, blocks: Sequence[Sequence[str]]) -> list[int]:
+        """Return numbers for the shards of blocks of clips, which may then be written in any order.
+
+        Gaps that a killed writer left are filled, so that the store ends as if nothing had happened; a block
+        with a clip of which an older content is here goes behind everything, for the later shard counts.
+        """
+        taken, known, numbers, free = set(self._shards()), set(self.index["clip"]), list[int](), 0
+        after = max(taken, default=-1) + 1
+        for block in blocks:
+            while free in taken:
+                free += 1
+            number = free if known.isdisjoint(block) else max(after, free)
+            taken.add(number)
+            after = max(after, number + 1)
+            numbers.append(number)
+        return numbers
+
+    @classmethod
+    def write_shard(
+        cls,
+        url: str,
+        config: StoreConfig,
+        number: int,
+        clips: Sequence[str],
+        digests: Sequence[str],
+        states: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """Write one shard of a store that another process holds open, without reading its index.
+
+        Raises
+        ------
+        ValueError
+            If this process does not see that store at `url`.
+        """
+        store = cls.__new__(cls)
+        store._locate(url)
+        seen = None
+        with contextlib.suppress(FileNotFoundError):
+            seen = json.loads(store._fs.cat_file(store._path("config.json")))
+        if seen != json.loads(json.dumps(asdict(config))):
+            raise ValueError(
+                f"the worker on {os.uname().nodename} does not see the store at {url}; name a folder that "
+                f"all machines share, or an object store's URL"
+            )
+        store.config = config
+        store.append(clips, digests, states, number)
 
     def refresh(self, *, verify: bool = False) -> None:
         """Read the index again, and the headers of shards that it does not list; of all, to verify them."""
@@ -234,7 +286,11 @@ class FeatureStore:
             if name.endswith(".tmp") or name in self.damaged:
                 self._fs.rm_file(self._path(name))
         self.damaged = []
-        self._write("index.csv", self.index.to_csv(index=False).encode())
+        data = self.index.to_csv(index=False).encode()
+        with contextlib.suppress(FileNotFoundError):
+            if self._fs.cat_file(self._path("index.csv")) == data:  # a finished store may be read-only
+                return
+        self._write("index.csv", data)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -274,7 +330,8 @@ class FeatureStore:
 
     def _locate(self, url: str | Path) -> None:
         self.url = str(url)
-        self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        # without a cache of listings: other processes write here too
+        self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         self._local = "file" in np.atleast_1d(self._fs.protocol)
         self.index = _empty_index()
         self.damaged = []
@@ -294,7 +351,7 @@ class FeatureStore:
                     f"{len(absent)} of {len(rows)} clips are not in {self.url}, the first is {absent[0]!r}; "
                     f"extract them first"
                 )
-            rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int})
+            rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int}).reset_index()
         return rows.assign(order=np.arange(len(rows)))
 
     def _shard(self, number: int) -> Shard:
@@ -312,9 +369,11 @@ class FeatureStore:
         return f"{self._root}/{name}"
 
     def _names(self) -> list[str]:
-        return sorted(
-            str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self._root, detail=False, refresh=True)
-        )
+        try:
+            listed = self._fs.ls(self._root, detail=False, refresh=True)
+        except FileNotFoundError:  # an object store has no empty folders
+            listed = []
+        return sorted(str(path).rsplit("/", 1)[-1] for path in listed)
 
     def _shards(self) -> list[int]:
         return [
@@ -322,9 +381,6 @@ class FeatureStore:
             for name in self._names()
             if name.startswith("shard-") and not name.endswith(".tmp")
         ]
-
-    def _next_shard(self) -> int:
-        return max(self._shards(), default=-1) + 1
 
     def _write(self, name: str, data: bytes) -> None:
         if not self._local:  # object stores show an object only once it is whole

@@ -1,12 +1,22 @@
 """Notebooks are found, executed and summed up; one that fails, or dies, leaves the others be."""
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nbformat
 import pytest
+from typer.testing import CliRunner
 
 from emolib import results, sweep
+from emolib.cli import app
+from emolib.sweep import keys as keys_module
+from emolib.sweep.cells import locked
 
 PARAMETERS = 'CORPUS = "demo"\nENCODER = "wav2vec2-nano"\nSEED = 0'
 #: One that works, one that raises, one whose kernel is killed, one with a parameter of its own.
@@ -73,7 +83,8 @@ def test_a_home_without_notebooks_is_refused(tmp_path, monkeypatch):
 def test_an_unknown_parameter_is_refused_before_anything_runs(home):
     before = sorted((home / "runs").glob("*"))
     with pytest.raises(
-        ValueError, match="no notebook has a parameter CORPSE; expected: CORPUS, DEPTH, ENCODER, SEED"
+        ValueError,
+        match=r"no notebook has a parameter CORPSE \(did you mean 'CORPUS'\?\); expected: CORPUS, DEPTH, E",
     ):
         sweep.run({"CORPSE": "nemo", "SEED": 1}, ["00"])
     assert sorted((home / "runs").glob("*")) == before
@@ -140,3 +151,312 @@ def test_a_parameters_cell_of_any_form_is_understood(home, tmp_path, monkeypatch
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     with pytest.raises(ValueError, match="parameter X; expected: A, B, CORPUS"):
         sweep.run({"X": 1})
+
+
+# ------------------------------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("SEED", "7", "SEED='7' is text; expected a whole number, such as 0 in 00_first"),
+        ("SEED", 1.5, "SEED=1.5 is a number; expected a whole number"),
+        ("SEED", True, "SEED=True is true or false; expected a whole number"),
+        ("CORPUS", 3, "CORPUS=3 is a whole number; expected text"),
+        ("CORPUS", None, "CORPUS=None is empty; expected text"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(home, name, value, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.run({name: value}, ["00"])
+
+
+@pytest.mark.parametrize("name, near", [("seed", "SEED"), ("ENCODR", "ENCODER"), ("CORPORA", "CORPUS")])
+def test_an_unknown_name_is_met_with_the_nearest(home, name, near):
+    with pytest.raises(ValueError, match=rf"parameter {name} \(did you mean '{near}'\?\)"):
+        sweep.run({name: "x"})
+
+
+def test_a_real_number_may_be_whole_and_a_default_without_literal_takes_anything(tmp_path):
+    write_notebook(tmp_path, "00_typed", "RATE = 0.5\nFLAG = False\nOTHER = str(1)")
+    known = {"00_typed": sweep.declared(tmp_path / "00_typed.ipynb")}
+    sweep.check({"RATE": 1, "FLAG": True, "OTHER": 3}, known)
+    for wrong in ({"RATE": True}, {"FLAG": 1}, {"RATE": "1"}, {"OTHER": [1]}):
+        with pytest.raises((ValueError, KeyError)):
+            sweep.check(wrong, known)
+    read = sweep.from_text(["RATE=2", "FLAG=true", "OTHER=a=b"], known)
+    assert read == {"RATE": 2.0, "FLAG": True, "OTHER": "a=b"}
+    for wrong in ("RATE", "RATE=x", "FLAG=1"):
+        with pytest.raises(ValueError, match="expected"):
+            sweep.from_text([wrong], known)
+
+
+def test_a_file_that_is_no_notebook_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    for content in ("", "{", "[]", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}'):
+        (tmp_path / "notebooks" / "00_torn.ipynb").write_text(content)
+        with pytest.raises(ValueError, match=r"00_torn\.ipynb is no notebook"):
+            sweep.run({})
+
+
+# ------------------------------------------------------------------------------------- grids
+
+
+def grid_of(folder, text: str) -> sweep.Grid:
+    path = folder / "seeds.yaml"
+    path.write_text(text)
+    return sweep.read_grid(path)
+
+
+def test_axes_are_multiplied_cells_left_out_and_added(home, tmp_path):
+    grid = grid_of(
+        tmp_path,
+        """
+        notebooks: [00, "03"]   # 00 without quotes is YAML's number 0
+        parameters: {ENCODER: logmel}
+        axes:
+          CORPUS: [demo, nemo]
+          SEED: [0, 1]
+        exclude: [{CORPUS: nemo, SEED: 1}]
+        include: [{CORPUS: nemo, SEED: 7}, {CORPUS: demo, SEED: 0, DEPTH: 3}, {CORPUS: demo, SEED: 0}]
+        """,
+    )
+    assert grid.name == "seeds" and [path.stem for path in grid.notebooks] == ["00_first", "03_last"]
+    names = list(grid.cells)
+    assert names[:4] == ["demo_seed0", "demo_seed1", "nemo_seed0", "nemo_seed7"]
+    assert len(names) == 5 and names[4].startswith("demo_seed0_depth3_")
+    assert grid.cells["nemo_seed7"] == {"ENCODER": "logmel", "CORPUS": "nemo", "SEED": 7}
+
+
+def test_a_cell_keeps_its_name_when_the_grid_grows(home, tmp_path):
+    small = grid_of(tmp_path, "axes: {SEED: [0], ENCODER: [a/b]}")
+    large = grid_of(tmp_path, "axes: {SEED: [0, 1], ENCODER: [a/b, a--b, x]}\ninclude: [{SEED: 5, DEPTH: 2}]")
+    assert set(small.cells) < set(large.cells) and len(large.cells) == 7
+
+
+def test_paths_start_from_the_grid_s_folder(tmp_path, monkeypatch):
+    write_notebook(tmp_path / "notebooks", "00_table", 'CORPUS = "demo"\nTABLE = ""\nROOT = ""')
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    grid = grid_of(tmp_path, "parameters: {CORPUS: folder}\naxes: {TABLE: [a/one.csv, 's3://b/two.csv', '']}")
+    tables = [cell["TABLE"] for cell in grid.cells.values()]
+    assert tables == [str(tmp_path / "a" / "one.csv"), "s3://b/two.csv", ""]
+    assert next(iter(grid.cells)).startswith("one_") and len(grid.cells) == 3
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "not a grid"),
+        ("- a", "not a grid"),
+        ("axes: {SEED: [0]}\naxes: {SEED: [1]}", "'axes' stands twice"),
+        ("axes: {SEED: [0], SEED: [1]}", "'SEED' stands twice"),
+        ("axes: {1: [0]}", "1 is not a word"),
+        ("axis: {SEED: [0]}", r"unknown key 'axis' \(did you mean 'axes'\?\)"),
+        ("axes: {SEED: 0}", "axis SEED is 0; expected a list"),
+        ("axes: {SEED: []}", "axis SEED is .*; expected a list"),
+        ("axes: {SEED: [[1]]}", r"SEED\[0\] in axes is \[1\]; expected one number"),
+        ("axes: {SEED: ['0']}", "SEED='0' is text; expected a whole number"),
+        ("axes: {SEED: [.inf]}", "expected one number"),
+        ("axes: {ENCODER: [no]}", "ENCODER=False is true or false; expected text"),
+        ("axes: {SEEDS: [0]}", r"no notebook has a parameter SEEDS \(did you mean 'SEED'\?\)"),
+        ("axes: {CORPUS: [nemmo]}", r"unknown corpus 'nemmo' \(did you mean 'nemo'\?\)"),
+        ("axes: {SEED: [0]}\nparameters: {SEED: 1}", "SEED stands both"),
+        ("axes: {SEED: [0]}\nexclude: [{SEED: 0}]", "every one is excluded"),
+        ("axes: {SEED: [0]}\nexclude: [{SED: 0}]", r"exclude names SED \(did you mean 'SEED'\?\)"),
+        ("axes: {SEED: [0]}\nexclude: {SEED: 0}", "expected a list of mappings"),
+        ("axes: {SEED: [0]}\nnotebooks: ['09']", "no notebook 09"),
+        ("axes: {SEED: [0]}\nnotebooks: 01", "notebooks is 1; expected a list"),
+        ("axes: {SEED: [0]}\nname: a/b", "name 'a/b'; expected letters"),
+        ("axes: {SEED: [0]}\nname: ..", "name '..'; expected letters"),
+        ("axes: !!python/object/apply:os.system ['true']", "not readable as YAML"),
+        ("axes: [", "not readable as YAML"),
+        ("[" * 5000, "not readable as YAML"),
+    ],
+)
+def test_an_unfit_grid_is_refused_in_one_sentence(home, tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        grid_of(tmp_path, text)
+    assert "\n" not in str(refusal.value) and "seeds.yaml" in str(refusal.value)
+
+
+def test_a_grid_too_large_and_a_grid_that_is_not_there_are_refused(home, tmp_path):
+    values = list(range(200))
+    with pytest.raises(ValueError, match="8000000 cells; expected at most 10000"):
+        grid_of(tmp_path, f"notebooks: ['03']\naxes: {{SEED: {values}, DEPTH: {values}, ENCODER: {values}}}")
+    with pytest.raises(FileNotFoundError, match="no such grid"):
+        sweep.read_grid(tmp_path / "absent.yaml")
+
+
+# ------------------------------------------------------------------------------------- sweeps
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A home of two notebooks, of which the second fails as long as a file is not there."""
+    results_cell = "from emolib import results\nfrom pathlib import Path\n"
+    first = (
+        results_cell
+        + "Path(LOG).open('a').write('x')\nresults.record('00_one', {'seed': SEED, 'corpus': CORPUS})"
+    )
+    second = results_cell + "assert SEED == 0 or Path(LOG + '.mended').exists(), 'it is broken'\n"
+    second += "import os\nfrom emolib import paths\nif '/' in os.environ['EMOLIB_RUN']:\n"
+    second += "    assert paths.gallery('nemo', 'x').parts[-2:] == (f'seed{SEED}', 'figures')\n"
+    second += "results.record('01_two', {'twice': 2 * SEED})"
+    log = tmp_path / "log"
+    own = f'CORPUS = "demo"\nSEED = 0\nLOG = "{log}"'
+    write_notebook(tmp_path / "notebooks", "00_one", own, first)
+    write_notebook(tmp_path / "notebooks", "01_two", own, second)
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
+    grid = grid_of(lab, "axes: {SEED: [0, 1]}")
+    first = sweep.run_grid(grid, jobs=2)
+    assert first.count() == {"cells": 2, "done": 1, "skipped": 0, "failed": 1}
+    assert (lab / "log").read_text() == "xx"
+    shown = [line for line in capfd.readouterr().err.splitlines() if line.startswith("[")]
+    assert len(shown) == 4 and " left" in shown[0] and " left" not in shown[3]
+    assert "AssertionError: it is broken" in (first.folder / "summary.md").read_text()
+    copy = nbformat.read(first.folder / "seed1" / "01_two.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in copy.cells for output in cell.get("outputs", []))
+    assert not (first.folder / "seed1" / "results" / "01_two.json").exists()
+
+    (lab / "log.mended").touch()
+    second = sweep.run_grid(grid)
+    assert second.count() == {"cells": 2, "done": 1, "skipped": 1, "failed": 0}
+    assert (lab / "log").read_text() == "xx", "what was done is not done again"
+    found = json.loads((second.folder / "summary.json").read_text())
+    assert found["seed1"] == {"00_one": {"seed": 1, "corpus": "demo"}, "01_two": {"twice": 2}}
+    assert json.loads((second.folder / "sweep.json").read_text())["cells"] == grid.cells
+    again = sweep.run_grid(grid_of(lab, "axes: {SEED: [0]}"))
+    assert again.count()["skipped"] == 1 and again.outdated == ["seed1"]
+
+
+def test_a_report_is_done_again_when_what_it_reads_is(lab):
+    reader = "from emolib import results\n"
+    reader += "results.record('02_all', {'n': len(list(results.run_folder().glob('results/0[01]*')))})"
+    write_notebook(lab / "notebooks", "02_all", 'RUNS = ""', reader)
+    grid = grid_of(lab, "axes: {SEED: [1]}")
+    record = lab / "runs" / "sweep-seeds" / "seed1" / "results" / "02_all.json"
+    sweep.run_grid(grid)
+    assert json.loads(record.read_text()) == {"n": 1}
+    (lab / "log.mended").touch()
+    [ended] = sweep.run_grid(grid).cells.values()
+    assert [entry.skipped for entry in ended] == [True, False, False]
+    assert json.loads(record.read_text()) == {"n": 2}
+
+
+def test_the_key_follows_code_parameters_and_inputs_alone(lab, monkeypatch):
+    path, table, wave = lab / "notebooks" / "00_one.ipynb", lab / "t.csv", lab / "a.wav"
+    table.write_text("path,speaker,emotion\na.wav,1,calm\n")
+    wave.write_bytes(b"sound")
+    given = {"SEED": 1, "TABLE": str(table)}
+    first = sweep.notebook_key(path, given)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1]["outputs"] = [nbformat.v4.new_output("stream", text="seen")]
+    notebook.cells.append(nbformat.v4.new_markdown_cell("prose"))
+    nbformat.write(notebook, path)
+    assert sweep.notebook_key(path, given) == first
+    keys = {first, sweep.notebook_key(path, given | {"SEED": 2})}
+    wave.write_bytes(b"longer sound")
+    keys_module.look_again()
+    keys.add(sweep.notebook_key(path, given))
+    table.write_text("path,speaker,emotion\na.wav,1,angry\n")
+    keys_module.look_again()
+    keys.add(sweep.notebook_key(path, given))
+    (lab / "models" / "mine").mkdir(parents=True)
+    (lab / "models" / "mine" / "config.json").write_text("{}")
+    keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
+    (lab / "models" / "mine" / "config.json").write_text("[]")
+    keys_module.look_again()
+    keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
+    notebook.cells[1]["source"] += "\nprint(1)"
+    nbformat.write(notebook, path)
+    keys.add(sweep.notebook_key(path, given))
+    monkeypatch.setattr(keys_module, "__version__", "9.9")
+    keys.add(sweep.notebook_key(path, given))
+    assert len(keys) == 8
+
+
+def test_one_sweep_at_a_time(lab):
+    grid = grid_of(lab, "axes: {SEED: [0]}")
+    (lab / "runs" / "sweep-seeds").mkdir(parents=True)
+    with locked(lab / "runs" / "sweep-seeds"), pytest.raises(ValueError, match="executed by another process"):
+        sweep.run_grid(grid)
+    with pytest.raises(ValueError, match="0 jobs"):
+        sweep.run_grid(grid, jobs=0)
+
+
+COMMAND = """
+import sys
+from emolib import cli
+cli.app(sys.argv[1:])
+"""
+
+
+def alive(marker: str) -> list[int]:
+    """Return the processes in whose command line or environment a text stands."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if marker.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
+def test_a_broken_off_sweep_goes_on_and_leaves_no_process(lab, blow):
+    slow = 'import time\nfrom emolib import results\nresults.record("00_one", {"seed": SEED})\n'
+    write_notebook(lab / "notebooks", "00_one", "SEED = 0", slow + "time.sleep(60 if SEED == 1 else 0)")
+    (lab / "notebooks" / "01_two.ipynb").unlink()
+    (lab / "slow.yaml").write_text("axes: {SEED: [0, 1]}")
+    command = [sys.executable, "-c", COMMAND, "sweep", str(lab / "slow.yaml")]
+    # a shell's background jobs ignore Ctrl-C, and so would this one when the tests are such a job
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    reached = lab / "runs" / "sweep-slow" / "seed1" / "results" / "00_one.json"
+    while not reached.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(blow)
+    assert process.wait() == (-signal.SIGKILL if blow == signal.SIGKILL else 130)
+    deadline = time.monotonic() + 20
+    while alive(str(lab)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(str(lab)), "the kernel outlives whoever started it"
+    notebook = nbformat.read(lab / "notebooks" / "00_one.ipynb", as_version=4)
+    grid = sweep.read_grid(lab / "slow.yaml")
+    assert [path.parent.parent.name for path in lab.glob("runs/*/*/done/*.json")] == ["seed0"]
+    assert reached.exists(), "which without a stamp counts for nothing"
+    notebook.cells[1]["source"] = slow
+    nbformat.write(notebook, lab / "notebooks" / "00_one.ipynb")
+    ended = sweep.run_grid(grid)
+    assert ended.count()["failed"] == 0
+
+
+def test_a_broken_off_run_goes_on_in_its_folder_and_a_finished_one_does_not(lab):
+    (lab / "log.mended").touch()
+    folder, _ = sweep.run({"SEED": 1})
+    plan = json.loads((folder / "run.json").read_text())
+    assert plan == {"parameters": {"SEED": 1}, "notebooks": ["00_one", "01_two"], "ended": True}
+    results.write_json(folder / "run.json", plan | {"ended": False})
+    (folder / "done" / "01_two.json").unlink()
+    same, ended = sweep.run({"SEED": 1})
+    assert same == folder and [entry.skipped for entry in ended] == [True, False]
+    other, ended = sweep.run({"SEED": 1}, ["00"])
+    assert other != folder and not ended[0].skipped
+
+
+def test_the_command_line_tells_by_json_and_exit_code(lab, capfd):
+    runner = CliRunner()
+    (lab / "s.yaml").write_text("axes: {SEED: [0, 1]}")
+    told = runner.invoke(app, ["sweep", str(lab / "s.yaml"), "--json"])
+    assert told.exit_code == 1
+    last = json.loads(told.stdout.strip().splitlines()[-1])
+    assert set(last) == {"cells", "done", "skipped", "failed", "seconds", "summary"}
+    assert (last["cells"], last["done"], last["failed"]) == (2, 1, 1)
+    (lab / "log.mended").touch()
+    told = runner.invoke(app, ["sweep", str(lab / "s.yaml"), "--json"])
+    assert told.exit_code == 0 and json.loads(told.stdout.strip().splitlines()[-1])["skipped"] == 1
+    assert runner.invoke(app, ["sweep", str(lab / "absent.yaml")]).exit_code == 2
+    assert runner.invoke(app, ["run", "--set", "SEDD=1"]).exit_code == 2

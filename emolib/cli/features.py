@@ -17,6 +17,7 @@ from emolib.cli.app import (
     Precision,
     PrecisionName,
     Root,
+    Scheduler,
     Store,
     Table,
     app,
@@ -53,17 +54,19 @@ def extract(
             "--out", "--store", help="Folder or fsspec URL to write; data/features/CORPUS/ENCODER by default."
         ),
     ] = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a corpus into its feature store; what is there already is kept."""
-    from emolib import features
+    from emolib import features, scheduling
 
     clips = load_clips(corpus, corpus_option, root, table)
     layers = None if layer == "all" else [whole_number(part) for part in layer.split(",")]
-    done = features.extract(
-        clips, encoder, layers=layers, frames=frames, url=store, device=device,
-        precision=precision.value, progress=sys.stderr.isatty(),
-    )  # fmt: skip
+    with scheduling.connect(scheduler) as client:
+        done = features.extract(
+            clips, encoder, layers=layers, frames=frames, url=store, device=device,
+            precision=precision.value, progress=sys.stderr.isatty(), client=client,
+        )  # fmt: skip
     for entry in done.skipped:
         print(f"skipped {entry['clip']}: {entry['reason']}")
     print(f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: {done.store.url}")
@@ -132,15 +135,18 @@ def probe(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write each clip's held-out answer here, as CSV.")
     ] = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n."""
-    from emolib import probing, splits
+    from emolib import probing, scheduling, splits
 
     clips = load_clips(corpus, corpus_option, root, table)
     clips, X, _ = pooled_layers(clips, encoder, layer, pooling, store=store, device=device)
     cut = splits.folds(clips, folds.value, seed=seed)
-    answer = probing.choose_layer(X, clips, cut, scheme="random" if folds is Folds.random else "speaker")
+    scheme: splits.Scheme = "random" if folds is Folds.random else "speaker"
+    with scheduling.connect(scheduler) as client:
+        answer = probing.choose_layer(X, clips, cut, scheme=scheme, client=client)
     ua = answer.ua
     n_speakers, chance = clips["speaker"].nunique(), 1 / clips["emotion"].nunique()
     print(f"{len(clips)} clips, {n_speakers} speakers, {folds.value} folds, layer {answer.layer}")

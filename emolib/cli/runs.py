@@ -1,11 +1,13 @@
-"""Commands that run others: run, bench."""
+"""Commands that run others: run, sweep, bench."""
 
 import runpy
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from emolib.cli.app import AsJson, Device, EncoderName, Profile, Root, Table, app, finish
+from emolib.cli.app import AsJson, Device, EncoderName, Profile, Root, Scheduler, Table, app, finish
 from emolib.paths import DEFAULT_ENCODER
 
 
@@ -24,9 +26,15 @@ def run(
     ] = Profile.quick,
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", help="The notebooks' SEED.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE: another parameter of a notebook; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
+
+    Broken off, the same command goes on in the same folder.
 
     JSON: notebooks, failed, seconds, summary.
     """
@@ -37,12 +45,18 @@ def run(
         "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile.value, "DEVICE": device, "SEED": seed,
     }  # fmt: skip
     parameters |= {"ROOT": str(root.absolute())} if root else {}
-    parameters |= {"TABLE": str(table.absolute())} if table else {}
-    folder, ended = sweep.run(parameters, names)
+    parameters |= {"TABLE": table if "://" in table else str(Path(table).absolute())} if table else {}
+    known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
+    parameters |= sweep.from_text(settings or [], known)
+    try:
+        folder, ended = sweep.run(parameters, names)
+    except KeyboardInterrupt:
+        raise _interrupted() from None
     failed = [entry for entry in ended if entry.error]
     print((folder / "summary.md").read_text())
     for entry in ended:
-        print(f"{entry.notebook:24} {entry.seconds:6.0f} s  {entry.error or 'ok'}")
+        state = entry.error or ("done before" if entry.skipped else "ok")
+        print(f"{entry.notebook:24} {entry.seconds:6.0f} s  {state}")
     print(f"notebooks {folder}\nfigures   {paths.gallery(corpus, encoder)}")
     seconds = sum(entry.seconds for entry in ended)
     finish(
@@ -56,6 +70,48 @@ def run(
     )
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    grid: Annotated[
+        Path,
+        typer.Argument(metavar="GRID.yaml", help="Notebooks, fixed parameters, and axes to multiply."),
+    ],
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time on this machine.")] = 1,
+    scheduler: Scheduler = None,
+    as_json: AsJson = False,
+) -> None:
+    """Execute notebooks over a grid, a folder of runs/sweep-NAME a cell; exit code 1 if one fails.
+
+    What is done and unchanged is skipped; broken off, the same command goes on.
+
+    JSON: cells, done, skipped, failed, seconds, summary.
+    """
+    from emolib import scheduling
+    from emolib import sweep as sweeps
+
+    plan = sweeps.read_grid(grid)
+    try:
+        with scheduling.connect(scheduler) as client:
+            ended = sweeps.run_grid(plan, jobs=jobs, client=client)
+    except KeyboardInterrupt:
+        raise _interrupted() from None
+    count = ended.count()
+    print((ended.folder / "summary.md").read_text(encoding="utf-8"))
+    print(
+        f"{count['cells']} cells: {count['done']} done, {count['skipped']} skipped, {count['failed']} failed"
+    )
+    print(f"results {ended.folder}")
+    told = count | {"seconds": round(ended.seconds, 1), "summary": str(ended.folder / "summary.json")}
+    finish(told, as_json)
+    if count["failed"]:
+        raise typer.Exit(1)
+
+
+def _interrupted() -> typer.Exit:
+    print("emolib: broken off; the same command goes on from here", file=sys.stderr)
+    return typer.Exit(130)
 
 
 @app.command()

@@ -1,0 +1,84 @@
+"""A block of clips: loaded, encoded, and what could not be, by clip; and the same as a task on a worker."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emolib import audio, scheduling
+from emolib.encoders import Encoder
+from emolib.store import FeatureStore, StoreConfig
+
+
+def load_block(block: pd.DataFrame, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
+    """Load a block's clips; return waves and reasons for refusal, by clip."""
+    waves, reasons = {}, {}
+    for clip, path in zip(block["clip"], block["path"], strict=True):
+        try:
+            waves[clip] = audio.load(path, sample_rate)[0]
+        except audio.AudioError as error:
+            reasons[clip] = str(error)
+    return waves, reasons
+
+
+def encode_block(
+    encoder: Encoder, waves: dict[str, audio.Wave]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+    """Encode a block's waves; return hidden states and reasons for refusal, by clip."""
+    try:
+        return dict(zip(waves, encoder.encode(list(waves.values()), encoder.sample_rate), strict=True)), {}
+    except audio.AudioError:
+        pass
+    states, reasons = {}, {}
+    for clip, wave in waves.items():  # one of them was refused: find out which
+        try:
+            states[clip] = encoder.encode([wave], encoder.sample_rate)[0]
+        except audio.AudioError as error:
+            reasons[clip] = str(error)
+    return states, reasons
+
+
+def describe(block: pd.DataFrame, number: int) -> dict[str, Any]:
+    """Return a block as plain values, for a task."""
+    columns = {name: block[name].tolist() for name in ("clip", "path", "sha256")}
+    return {"number": number, **columns}
+
+
+def encode_task(task: dict[str, Any]) -> dict[str, str]:
+    """Encode one block on a worker, and write it as a shard of a store that all machines see.
+
+    Parameters
+    ----------
+    task : dict
+        What `describe` returns, and "url", "config" (of the store), "device" and "precision".
+
+    Returns
+    -------
+    skipped : dict of clip to the reason why it could not be encoded
+
+    Raises
+    ------
+    ValueError
+        If the worker has another encoder of that name, or does not see the store.
+    """
+    config = StoreConfig(**task["config"] | {"layers": tuple(task["config"]["layers"])})
+    encoder = scheduling.worker_encoder(config.encoder, config.layers, task["device"], task["precision"])
+    if encoder.fingerprint != config.fingerprint:
+        raise ValueError(
+            f"a worker's encoder {config.encoder!r} has other weights ({encoder.fingerprint}) than the "
+            f"client's ({config.fingerprint}); give every machine the same model"
+        )
+    waves, reasons = load_block(pd.DataFrame({k: task[k] for k in ("clip", "path")}), encoder.sample_rate)
+    states, refused = encode_block(encoder, waves)
+    if states:
+        digests = dict(zip(task["clip"], task["sha256"], strict=True))
+        FeatureStore.write_shard(
+            task["url"],
+            config,
+            task["number"],
+            list(states),
+            [digests[clip] for clip in states],
+            list(states.values()),
+        )
+    return reasons | refused

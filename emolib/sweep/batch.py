@@ -1,0 +1,258 @@
+"""Runs and grids as a whole: cells one by one, several at a time, or on Dask's workers."""
+
+import contextlib
+import functools
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emolib import paths, results, scheduling
+from emolib.results import Number
+from emolib.sweep import parameters as declarations
+from emolib.sweep.cells import Cell, Children, NotebookRun, cell_task, is_done, locked, read_json, run_cell
+from emolib.sweep.grid import Grid
+from emolib.sweep.keys import look_again, notebook_key
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How a grid ended.
+
+    Attributes
+    ----------
+    folder : Path; one folder a cell, ``sweep.json``, and the summaries
+    cells : dict of cell name to how its notebooks ended
+    outdated : list of str; folders of cells that the grid no longer has, left as they are
+    seconds : float
+    """
+
+    folder: Path
+    cells: dict[str, list[NotebookRun]]
+    outdated: list[str]
+    seconds: float
+
+    def count(self) -> dict[str, int]:
+        """Return how many cells there are, and of them were done now, were skipped, and failed."""
+        failed = [any(entry.error for entry in ended) for ended in self.cells.values()]
+        skipped = [all(entry.skipped for entry in ended) for ended in self.cells.values()]
+        done = len(failed) - sum(failed) - sum(skipped)
+        return {"cells": len(failed), "done": done, "skipped": sum(skipped), "failed": sum(failed)}
+
+
+def run(
+    parameters: Mapping[str, Number], names: Sequence[str] | None = None
+) -> tuple[Path, list[NotebookRun]]:
+    """Execute notebooks with parameters into a new run folder; go on with the last one if it was broken off.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Values for the notebooks' ``parameters`` cells, such as CORPUS and ENCODER; a notebook gets those that
+        it declares.
+    names : sequence of str, optional
+        Beginnings of notebook names; all by default.
+
+    Returns
+    -------
+    folder : Path; executed notebooks, ``results/`` and the summaries
+    runs : list of NotebookRun; one that failed does not stop the others, and its copy shows the error
+
+    Raises
+    ------
+    ValueError
+        If a parameter is declared by no notebook, asked for or not, or is of another type than there, or a
+        name fits none.
+    """
+    look_again()
+    chosen = declarations.notebooks(names)
+    known = {path.stem: declarations.declared(path) for path in declarations.notebooks()}
+    declarations.check(parameters, known)
+    plan = {"parameters": dict(parameters), "notebooks": [path.stem for path in chosen]}
+    folder = _unfinished(plan) or results.new_run(
+        "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters) or "default"
+    )
+    results.write_json(folder / "run.json", plan | {"ended": False})
+    cell = _cell(folder.name, folder, folder.name, chosen, parameters)
+    progress = _Progress([cell], at_once=1)
+    with _children() as children:
+        ended = run_cell(cell, children, progress.tell)
+    results.write_json(folder / "run.json", plan | {"ended": True})
+    return folder, ended
+
+
+def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
+    """Execute every cell of a grid that is not done, each into its own folder of ``runs/sweep-<name>``.
+
+    Parameters
+    ----------
+    grid : Grid
+    jobs : int
+        Cells at a time on this machine.
+    client : distributed.Client, optional
+        Execute cells on its workers instead.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is below 1, or another process executes this grid now.
+    """
+    if jobs < 1:
+        raise ValueError(f"{jobs} jobs; expected at least 1")
+    look_again()
+    started = time.perf_counter()
+    folder = paths.runs() / f"sweep-{grid.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, wait=False) as is_ours:
+        if not is_ours:
+            raise ValueError(
+                f"the sweep {grid.name!r} is executed by another process now; wait for it, or name this one "
+                f"differently"
+            )
+        cells = [
+            _cell(name, folder / name, f"{folder.name}/{name}", grid.notebooks, given, own_figures=True)
+            for name, given in grid.cells.items()
+        ]
+        plan: dict[str, Any] = {"notebooks": [path.stem for path in grid.notebooks]}
+        results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
+        for cell, given in zip(cells, grid.cells.values(), strict=True):
+            Path(cell.folder).mkdir(exist_ok=True)
+            results.write_json(Path(cell.folder) / "run.json", {"parameters": given} | plan)
+        workers = sum(client.nthreads().values()) if client else jobs
+        progress = _Progress(cells, at_once=max(1, min(workers, len(cells))))
+        ended = _by_workers(cells, client, progress) if client else _by_threads(cells, jobs, progress)
+        done = dict(ended)
+        known = {path.parent.name for path in folder.glob("*/run.json")}
+        sweep = Sweep(
+            folder,
+            {cell.name: done[cell.name] for cell in cells},
+            sorted(known - set(grid.cells)),
+            time.perf_counter() - started,
+        )
+        _summarise(sweep, grid)
+    return sweep
+
+
+def _cell(
+    name: str,
+    folder: Path,
+    run: str,
+    notebooks: Sequence[Path],
+    parameters: Mapping[str, Number],
+    *,
+    own_figures: bool = False,
+) -> Cell:
+    declared = {path: declarations.declared(path) for path in notebooks}
+    given = {
+        str(path): {name: value for name, value in parameters.items() if name in own}
+        for path, own in declared.items()
+    }
+    return Cell(
+        name=name,
+        folder=str(folder),
+        run=run,
+        notebooks=given,
+        keys={str(path): notebook_key(path, given[str(path)]) for path in notebooks},
+        figures=str(folder / "figures") if own_figures else "",
+        environment={"EMOLIB_HOME": str(paths.home()), "EMOLIB_CORPORA": str(paths.corpora())},
+        readers=[path.stem for path, own in declared.items() if "RUNS" in own],
+    )
+
+
+def _unfinished(plan: dict[str, Any]) -> Path | None:
+    """Return the folder of the newest run, if it had this plan and neither ended nor goes on elsewhere."""
+    folder = (paths.runs() / "latest").resolve()
+    told = read_json(folder / "run.json")
+    if told.get("ended", True) or {key: told.get(key) for key in plan} != plan:
+        return None
+    with locked(folder, wait=False) as is_free:
+        return folder if is_free else None
+
+
+def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> Iterator[tuple[str, list]]:
+    """Execute cells in processes of their own, each watched by a thread."""
+    with ThreadPoolExecutor(jobs) as pool, _children() as children:
+        futures = {
+            pool.submit(run_cell, cell, children, functools.partial(progress.tell, cell=cell.name)): cell
+            for cell in cells
+        }
+        for future in as_completed(futures):
+            yield futures[future].name, future.result()
+
+
+def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> Iterator[tuple[str, list]]:
+    """Execute cells as tasks on Dask's workers."""
+    for task, result in scheduling.outcomes(client, cell_task, (asdict(cell) for cell in cells)):
+        try:
+            ended = [NotebookRun(**entry) for entry in result()]
+        except (ValueError, OSError) as error:  # of this cell alone
+            ended = [NotebookRun(Path(path).stem, 0.0, str(error)) for path in task["notebooks"]]
+        for entry in ended:
+            progress.tell(entry, task["name"])
+        yield task["name"], ended
+
+
+@contextlib.contextmanager
+def _children() -> Iterator[Children]:
+    """Yield the children of a run, and end them whatever happens."""
+    children = Children()
+    try:
+        yield children
+    finally:
+        children.end()
+
+
+class _Progress:
+    """Tell on standard error what ended, and how long the rest will take if it goes on like this."""
+
+    def __init__(self, cells: Sequence[Cell], at_once: int) -> None:
+        todo = [Path(p) for cell in cells for p in cell.notebooks if not is_done(cell, Path(p))]
+        self._waiting = Counter(path.stem for path in todo)
+        self._total, self._ended, self._at_once = len(todo), 0, at_once
+        self._seconds: dict[str, list[float]] = {}
+        self._lock = threading.Lock()
+
+    def tell(self, entry: NotebookRun, cell: str = "") -> None:
+        """Count one notebook in."""
+        if entry.skipped:
+            return
+        with self._lock:
+            self._ended += 1
+            self._total = max(self._total, self._ended)
+            self._waiting[entry.notebook] -= 1
+            self._seconds.setdefault(entry.notebook, []).append(entry.seconds)
+            line = f"[{self._ended}/{self._total}] {' '.join(filter(None, [cell, entry.notebook]))}"
+            line += f" {entry.seconds:.0f} s{f', {_clock(self.left())} left' if self.left() else ''}"
+            print(f"{line}{f': {entry.error}' if entry.error else ''}", file=sys.stderr, flush=True)
+
+    def left(self) -> float:
+        """Return the seconds that the rest will take: each notebook as long as it took before."""
+        every = [second for seconds in self._seconds.values() for second in seconds]
+        typical = {name: sum(seconds) / len(seconds) for name, seconds in self._seconds.items()}
+        mean = sum(every) / len(every)
+        rest = sum(max(n, 0) * typical.get(name, mean) for name, n in self._waiting.items())
+        return rest / self._at_once
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _summarise(sweep: Sweep, grid: Grid) -> None:
+    """Write what every cell found as ``summary.json``, and how each ended as ``summary.md``."""
+    found = {name: read_json(sweep.folder / name / "summary.json") for name in sweep.cells}
+    results.write_json(sweep.folder / "summary.json", found)
+    stems = [path.stem for path in grid.notebooks]
+    lines = [f"| cell | {' | '.join(stems)} |", "|---" * (len(stems) + 1) + "|"]
+    for name, ended in sweep.cells.items():
+        said = {entry.notebook: entry.error or f"{entry.seconds:.0f} s" for entry in ended}
+        shown = [said.get(stem, "missing").replace("|", "\\|") for stem in stems]
+        lines.append(f"| {name} | {' | '.join(shown)} |")
+    lines += [f"\nNo longer in the grid: {', '.join(sweep.outdated)}"] if sweep.outdated else []
+    (sweep.folder / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

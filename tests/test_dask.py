@@ -1,0 +1,317 @@
+"""Work on Dask's workers: the same bits as without, whoever is killed; a GPU and a model a worker."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import sha256, speech, write_corpus
+from typer.testing import CliRunner
+
+from emolib import audio, features, probing, scheduling, splits
+from emolib.cli import app
+from emolib.features import extract
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers, processes of one thread each."""
+    with scheduling.connect("local", n_workers=2) as connected:
+        connected.wait_for_workers(2, timeout=60)
+        yield connected
+
+
+def files(store: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in sorted(store.iterdir())}
+
+
+@pytest.fixture
+def blocks_of_two(monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 2)
+
+
+def workers(client) -> dict[str, int]:
+    return client.run(os.getpid)
+
+
+# ------------------------------------------------------------------------------------- extraction
+
+
+def test_workers_write_what_one_process_writes(client, model_folder, manifest, tmp_path, blocks_of_two):
+    name = str(model_folder())
+    Path(manifest["path"][3]).write_text("this is no sound")
+    serial = extract(manifest, name, frames=True, url=tmp_path / "serial", device="cpu")
+    shared = extract(manifest, name, frames=True, url=tmp_path / "shared", device="cpu", client=client)
+    assert files(tmp_path / "shared") == files(tmp_path / "serial")
+    assert len(list((tmp_path / "shared").glob("shard-*"))) == 5
+    assert shared.skipped == serial.skipped and shared.n_new == serial.n_new == 9
+    again = extract(manifest, name, frames=True, url=tmp_path / "shared", device="cpu", client=client)
+    assert (again.n_new, again.n_cached) == (0, 9)
+
+
+def test_a_killed_worker_costs_its_task_and_nothing_else(client, model_folder, tmp_path, blocks_of_two):
+    manifest, name = write_corpus(tmp_path / "corpus", 40, duration_s=1.5), str(model_folder())
+    extract(manifest, name, frames=True, url=tmp_path / "serial", device="cpu")
+    before, killed = workers(client), []
+
+    class Bar:
+        """Kill a worker once two blocks are done."""
+
+        def update(self, n: int) -> None:
+            if not killed and len(list((tmp_path / "shared").glob("shard-*"))) >= 2:
+                killed.append(next(iter(before.values())))
+                os.kill(killed[0], 9)
+
+    extract(manifest.iloc[:2], name, frames=True, url=tmp_path / "shared", device="cpu")
+    store = features.FeatureStore.open(tmp_path / "shared", features.FeatureStore(tmp_path / "shared").config)
+    todo = [manifest.iloc[i : i + 2] for i in range(2, 40, 2)]
+    numbers = store.free_numbers([block["clip"].tolist() for block in todo])
+    settings = {"device": "cpu", "precision": "float32"}
+    skipped = features._fill_by_workers(store, todo, numbers, settings, client, Bar())
+    store.tidy()
+    assert killed and not skipped
+    assert files(tmp_path / "shared") == files(tmp_path / "serial")
+    client.wait_for_workers(2, timeout=60)
+    assert killed[0] not in workers(client).values(), "another has taken its place"
+
+
+def test_a_broken_off_extraction_ends_equal(client, model_folder, manifest, tmp_path, blocks_of_two):
+    name = str(model_folder())
+    extract(manifest, name, url=tmp_path / "serial", device="cpu")
+    extract(manifest, name, url=tmp_path / "shared", device="cpu")
+    for number in (1, 3):  # workers end in any order: what a kill leaves has gaps
+        (tmp_path / "shared" / f"shard-{number:06d}.safetensors").unlink()
+    (tmp_path / "shared" / "shard-000001.safetensors.99.tmp").write_bytes(b"half")
+    done = extract(manifest, name, url=tmp_path / "shared", device="cpu", client=client)
+    assert done.n_new == 4 and files(tmp_path / "shared") == files(tmp_path / "serial")
+
+
+def test_newer_content_goes_behind_older(model_folder, manifest, tmp_path, blocks_of_two, client):
+    name = str(model_folder())
+    extract(manifest, name, url=tmp_path / "store", device="cpu")
+    (tmp_path / "store" / "shard-000000.safetensors").unlink()
+    path = audio.write(manifest["path"].iloc[8], speech(0.4, seed=99), 16_000)
+    manifest.loc[8, ["sha256", "duration_s"]] = [sha256(path), 0.4]
+    done = extract(manifest, name, url=tmp_path / "store", device="cpu", client=client)
+    fresh = extract(manifest, name, url=tmp_path / "fresh", device="cpu")
+    assert done.n_new == 3 and not done.store.missing(manifest).any()
+    # close, not equal: the changed clip was encoded without the neighbour that it is padded with there
+    assert np.allclose(done.store.pooled(1), fresh.store.pooled(1), atol=1e-5)
+
+
+def test_free_numbers_fill_gaps_and_pass_by_what_is_older(tmp_path, manifest, model_folder, blocks_of_two):
+    store = extract(manifest, str(model_folder()), url=tmp_path / "store", device="cpu").store
+    for number in (1, 2):
+        (tmp_path / "store" / f"shard-{number:06d}.safetensors").unlink()
+    store.refresh()
+    assert store.free_numbers([["x"], ["clip-000", "y"], ["z"], ["w"]]) == [1, 5, 2, 6]
+    assert store.free_numbers([]) == []
+
+
+def test_unfit_work_for_workers_is_refused(client, manifest, tmp_path, model_folder):
+    from test_features import Fake
+
+    with pytest.raises(ValueError, match="'fake' is an object, which is not sent to workers"):
+        extract(manifest, Fake(), url=tmp_path / "store", client=client)
+    with pytest.raises(ValueError, match="does not see the store at memory"):
+        extract(manifest, str(model_folder()), url=f"memory://{tmp_path.name}", device="cpu", client=client)
+
+
+# ------------------------------------------------------------------------------------- probes
+
+
+def test_folds_on_workers_give_the_same_answers(client):
+    rng = np.random.default_rng(0)
+    manifest = write_manifest(60)
+    layers = {k: rng.standard_normal((60, 5)) + k * (manifest["emotion"] == "angry").to_numpy()[:, None]
+              for k in (0, 1, 2)}  # fmt: skip
+    folds = splits.folds(manifest, "loso")
+    for tried in (
+        lambda c: probing.cross_validate(layers[1], manifest, folds, client=c),
+        lambda c: probing.choose_layer(layers, manifest, folds, client=c),
+    ):
+        here, there = tried(None), tried(client)
+        assert np.array_equal(here.y_pred, there.y_pred) and here.layer == there.layer
+    with pytest.raises(ValueError, match="a probe needs two emotions"):
+        probing.cross_validate(layers[1], manifest.assign(emotion="calm"), folds, client=client)
+
+
+def write_manifest(n: int):
+    import pandas as pd
+
+    names = ["calm", "angry", "sad"]
+    return pd.DataFrame(
+        {"speaker": [f"{i % 5}" for i in range(n)], "emotion": [names[i % 3] for i in range(n)]}
+    )
+
+
+# ------------------------------------------------------------------------------------- tasks
+
+
+def _answer(task):
+    if task == "worse":
+        raise ValueError("this one can't be done")
+    if task == "deadly":
+        os.kill(os.getpid(), 9)
+    return [task, scheduling.package_digest()]
+
+
+def test_outcomes_come_as_they_end_with_their_errors(client):
+    ended = dict(scheduling.outcomes(client, _answer, ["a", "worse", "b"]))
+    assert ended["a"]()[0] == "a" and ended["b"]()[1] == scheduling.package_digest()
+    with pytest.raises(ValueError, match="this one can't be done"):
+        ended["worse"]()
+    assert list(scheduling.outcomes(client, _answer, [])) == []
+
+
+def test_a_worker_with_another_package_is_told(client):
+    future = client.submit(scheduling._call, _answer, "a", "another", pure=False)
+    with pytest.raises(ValueError, match="has another emolib"):
+        future.result()
+
+
+def test_tasks_are_handed_over_a_few_at_a_time(client):
+    taken = []
+
+    def tasks():
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    outcomes = scheduling.outcomes(client, _answer, tasks())
+    next(outcomes)
+    assert len(taken) <= 2 * scheduling.AHEAD + 1
+    outcomes.close()
+
+
+def test_no_scheduler_is_none_and_a_wrong_one_is_refused():
+    with scheduling.connect(None) as client:
+        assert client is None
+    with pytest.raises(ValueError, match="expected 'local' or an address"), scheduling.connect("localhost"):
+        pass
+
+
+def test_a_worker_keeps_one_model(monkeypatch):
+    scheduling.worker_encoder.cache_clear()
+    first = scheduling.worker_encoder("logmel", (0,), "cpu", "float32")
+    assert scheduling.worker_encoder("logmel", (0,), "cpu", "float32") is first
+    scheduling.worker_encoder("prosody", (0,), "cpu", "float32")
+    assert scheduling.worker_encoder.cache_info().currsize == 1
+    scheduling.worker_encoder.cache_clear()
+
+
+# ------------------------------------------------------------------------------------- GPUs
+
+CLAIM = """
+import sys
+from pathlib import Path
+from emolib import scheduling
+scheduling.visible_gpus = lambda: ["3", "GPU-7"]
+try:
+    print(scheduling.claim_gpu(Path(sys.argv[1])), scheduling.claim_gpu(Path(sys.argv[1])), flush=True)
+except ValueError as error:
+    print("refused:", error, flush=True)
+import os
+print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+sys.stdin.read()
+"""
+
+
+def claimant(folder: Path) -> subprocess.Popen:
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+
+
+def test_each_worker_has_a_gpu_of_its_own_and_a_new_one_that_of_the_dead(tmp_path):
+    processes = [claimant(tmp_path)]
+    said = [processes[0].stdout.readline().split()]
+    processes.append(claimant(tmp_path))
+    said.append(processes[1].stdout.readline().split())
+    assert said == [["3", "3"], ["GPU-7", "GPU-7"]]
+    assert [process.stdout.readline().strip() for process in processes] == ["3", "GPU-7"]
+    third = claimant(tmp_path)
+    assert third.stdout.readline().startswith("refused: each of the 2 GPUs")
+    processes[0].kill()
+    processes[0].wait()
+    fourth = claimant(tmp_path)
+    assert fourth.stdout.readline().split() == ["3", "3"]
+    for process in (*processes, third, fourth):
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    "allowed, expected",
+    [("", []), ("-1", []), ("2", ["2"]), ("2, 3", ["2", "3"]), ("0,-1,1", ["0"]), ("MIG-a", ["MIG-a"])],
+)
+def test_what_is_allowed_is_visible(monkeypatch, tmp_path, allowed, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+    assert scheduling.visible_gpus() == expected
+    if len(expected) < 2:  # whoever started the process has chosen
+        assert scheduling.claim_gpu(tmp_path) == (expected or [None])[0]
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == allowed and not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------------------------------- sweeps
+
+
+def test_cells_on_workers_survive_the_death_of_one(client, tmp_path, monkeypatch):
+    from test_sweep import write_notebook
+
+    from emolib import sweep
+
+    code = "import time\nfrom emolib import results\ntime.sleep(1)\n"
+    code += "results.record('00_one', {'twice': 2 * SEED})\nassert SEED < 2, 'too much'"
+    write_notebook(tmp_path / "notebooks", "00_one", "SEED = 0", code)
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    (tmp_path / "g.yaml").write_text("axes: {SEED: [0, 1, 2]}")
+    grid, killed = sweep.read_grid(tmp_path / "g.yaml"), []
+    told = sweep.batch._Progress.tell
+
+    def kill_once(self, entry, cell=""):
+        told(self, entry, cell)
+        if not killed:
+            killed.append(next(iter(workers(client).values())))
+            os.kill(killed[0], 9)
+
+    monkeypatch.setattr(sweep.batch._Progress, "tell", kill_once)
+    ended = sweep.run_grid(grid, client=client)
+    assert killed and ended.count() == {"cells": 3, "done": 2, "skipped": 0, "failed": 1}
+    found = {name: [entry.error for entry in entries] for name, entries in ended.cells.items()}
+    assert found == {"seed0": [""], "seed1": [""], "seed2": ["AssertionError: too much"]}
+    for seed in range(3):
+        record = tmp_path / "runs" / "sweep-g" / f"seed{seed}" / "results" / "00_one.json"
+        assert f'"twice": {2 * seed}' in record.read_text()
+    again = sweep.run_grid(grid, client=client)
+    assert again.count() == {"cells": 3, "done": 0, "skipped": 2, "failed": 1}
+
+
+def test_the_command_line_hands_work_to_a_scheduler(client, manifest, tmp_path, model_folder):
+    table = tmp_path / "mine.csv"
+    manifest[["path", "speaker", "emotion"]].to_csv(table, index=False)
+    address = client.scheduler.address
+    told = CliRunner().invoke(
+        app,
+        ["extract", "--manifest", str(table), "--encoder", "logmel", "--out", str(tmp_path / "store"),
+         "--device", "cpu", "--scheduler", address, "--json"],
+    )  # fmt: skip
+    assert told.exit_code == 0 and '"new": 10' in told.stdout.splitlines()[-1]
+    refused = CliRunner().invoke(app, ["sweep", str(tmp_path / "none.yaml"), "--scheduler", "nowhere"])
+    assert refused.exit_code == 2
+
+
+def test_a_task_that_brings_every_worker_down_is_given_up(client):
+    """Last of all: it costs workers, which their nannies start anew."""
+    [(_, result)] = scheduling.outcomes(client, _answer, ["deadly"])
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="given up after it brought down"):
+        result()
+    assert time.monotonic() - started < 60

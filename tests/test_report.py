@@ -1,0 +1,207 @@
+"""The report finds what runs and sweeps found, says what is missing, and writes a page that stands alone."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from emolib import plots, report, results
+
+
+def write_run(folder: Path, parameters: dict, found: dict[str, dict], *, planned=(), told=True) -> None:
+    """Write what a run leaves: results, figures' numbers, executed copies."""
+    (folder / "results").mkdir(parents=True)
+    for notebook, metrics in found.items():
+        (folder / "results" / f"{notebook}.json").write_text(json.dumps(metrics))
+        copy = nbformat.v4.new_notebook(metadata={"papermill": {"parameters": parameters}})
+        nbformat.write(copy, folder / f"{notebook}.ipynb")
+    if told:
+        plan = {"parameters": parameters, "notebooks": [*found, *planned], "ended": True}
+        results.write_json(folder / "run.json", plan)
+
+
+def write_figures(folder: Path, encoder: str, shift: float = 0.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(encoder, p, k, 0.5 + shift + 0.1 * k, 0.4, 0.8) for p in ("mean", "mean+std") for k in (0, 1)]
+    rows += [(f"random:{encoder}", "mean+std", k, 0.3 + 0.1 * k, 0.2, 0.4) for k in (0, 1)]
+    rows += [("logmel", "mean+std", 0, 0.35, 0.3, 0.4)]
+    curve = pd.DataFrame(rows, columns=["features", "pooling", "layer", "value", "low", "high"])
+    curve.to_csv(folder / "01_layer_curve.csv", index=False)
+    transfer = pd.DataFrame(
+        [("mean-difference", a, b, 0.9, 0.8, 1.0) for a in "ab" for b in "ab"],
+        columns=["method", "fitted on", "tried on", "value", "low", "high"],
+    )
+    transfer.to_csv(folder / "02_transfer.csv", index=False)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.delenv("EMOLIB_RUN", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def sweep(home):
+    """A sweep of 2 encoders x 2 seeds and two notebooks, of which a cell failed and one was never begun."""
+    folder = home / "runs" / "sweep-s"
+    cells = {
+        f"{encoder}_seed{seed}": {"CORPUS": "nemo", "ENCODER": encoder, "SEED": seed}
+        for encoder in ("x", "y") for seed in (0, 1)
+    }  # fmt: skip
+    for name, given in cells.items():
+        if name == "y_seed1":
+            continue
+        found = {"01_probing_layers": {"ua": 0.5 + 0.1 * given["SEED"], "layer": 1, "word": "no number"}}
+        if name != "y_seed0":
+            found["02_axis_construction"] = {"auc": 0.9, "lost": None}
+        write_run(folder / name, given, found)
+        write_figures(folder / name / "figures", given["ENCODER"], 0.01 * given["SEED"])
+    broken = nbformat.v4.new_code_cell("1 / 0")
+    broken.outputs = [nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="by zero\nmore")]
+    copy = nbformat.v4.new_notebook(cells=[broken])
+    nbformat.write(copy, folder / "y_seed0" / "02_axis_construction.ipynb")
+    plan = {"name": "s", "notebooks": ["01_probing_layers", "02_axis_construction"], "cells": cells}
+    results.write_json(folder / "sweep.json", plan)
+    return folder
+
+
+def test_a_sweep_is_read_cell_by_cell_and_what_is_missing_is_told(sweep):
+    findings = report.gather("sweep-s")
+    assert len(findings) == 8 and {one.corpus for one in findings} == {"nemo"}
+    gone = report.missing(findings)
+    told = {(row.encoder, row.seed, row.notebook): row.why for row in gone.itertuples()}
+    assert told == {
+        ("y", 0, "02_axis_construction"): "ZeroDivisionError: by zero",
+        ("y", 1, "01_probing_layers"): "not executed",
+        ("y", 1, "02_axis_construction"): "not executed",
+    }
+
+
+def test_tables_join_figures_over_cells(sweep):
+    tables = report.tables(report.gather("all"))
+    curves = tables["layer curves"]
+    own = curves[curves["features"] == "encoder"]
+    assert len(own) == 3 * 2 and set(own["layer"]) == {0, 1}
+    assert own[(own["encoder"] == "x") & (own["seed"] == 1)]["value"].tolist() == [0.51, 0.61]
+    untrained = curves[curves["features"] == "untrained"]
+    assert untrained["value"].tolist() == [0.4] * 3 and set(untrained["layer"]) == {-1}, "its best layer"
+    assert len(tables["axis transfer"]) == 2 * 4
+    assert tables["ccc"].empty and tables["rates"].empty and tables["augmentation"].empty
+    found = tables["results"]
+    assert "word" not in set(found["metric"]) and found["value"].isna().sum() == 2
+
+
+def test_the_spread_is_over_seeds_alone(sweep):
+    table = report.spread(report.tables(report.gather("all"))["results"])
+    [row] = table[table["metric"] == "ua"].to_dict("records")
+    assert (row["encoder"], row["n"], row["low"], row["high"]) == ("x", 2, 0.5, 0.6)
+    assert row["mean"] == pytest.approx(0.55) and row["sd"] == pytest.approx(0.1 / 2**0.5)
+    assert "y" not in set(table["encoder"]), "one seed has no spread"
+    assert report.spread(report.tables([])["results"]).empty
+
+
+def test_of_two_runs_of_one_thing_the_newer_with_results_counts(home):
+    for number, (name, metrics) in enumerate([("20260101-a", {"ua": 0.1}), ("20260102-a", {"ua": 0.2})]):
+        write_run(home / "runs" / name, {"CORPUS": "nemo"}, {"01_probing_layers": metrics})
+        os.utime(home / "runs" / name / "results", (number, number))
+    write_run(home / "runs" / "20260103-a", {"CORPUS": "nemo"}, {}, planned=["01_probing_layers"])
+    [finding] = report.gather("all")
+    assert finding.metrics == {"ua": 0.2} and report.missing([finding]).empty
+    write_run(
+        home / "runs" / "20260104-b", {"CORPUS": "nemo", "PROFILE": "full"}, {"01_probing_layers": {"ua": 1}}
+    )
+    assert len(report.gather("all")) == 2, "other parameters are another thing"
+    with pytest.raises(ValueError, match="no run 'nothing' in"):
+        report.gather("nothing")
+
+
+def test_an_older_run_tells_its_parameters_by_its_copies(home):
+    given = {"CORPUS": "folder", "TABLE": "/x/mine.csv", "ENCODER": "a/b", "SEED": 3}
+    write_run(home / "runs" / "r", given, {"01_probing_layers": {"ua": 0.1}}, told=False)
+    [finding] = report.gather("r")
+    assert (finding.corpus, finding.encoder, finding.seed, finding.others) == ("mine", "a/b", 3, "")
+
+
+def test_the_run_that_goes_on_is_reported_and_not_itself(home, monkeypatch):
+    planned = ["02_axis_construction", "08_report"]
+    write_run(home / "runs" / "now", {"CORPUS": "demo"}, {"01_probing_layers": {"ua": 0.4}}, planned=planned)
+    write_figures(home / "figures", "wav2vec2-nano")
+    monkeypatch.setenv("EMOLIB_RUN", "now")
+    findings = report.gather()
+    assert [one.notebook for one in findings] == ["01_probing_layers", "02_axis_construction"]
+    assert len(report.missing(findings)) == 1
+    assert len(report.tables(findings)["layer curves"]) == 4, "from the gallery"
+
+
+def test_without_a_run_the_notebooks_as_they_stand_are_read(home):
+    shown = pd.Series({"ua": 0.66, "n": 672, "gone": None, "word": "x"}, name="demo", dtype=object).to_frame()
+    checked = nbformat.v4.new_code_cell("found", metadata={"tags": ["nbval-check-output"]})
+    checked.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": repr(shown)})]
+    (home / "notebooks").mkdir()
+    for name, cells in (
+        ("01_probing_layers", [checked]),
+        ("02_axis_construction", []),
+        ("08_report", [checked]),
+    ):
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / f"{name}.ipynb")
+    write_figures(home / "figures", "wav2vec2-nano")
+    findings = report.gather()
+    assert findings[0].metrics == {"ua": 0.66, "n": 672, "gone": None, "word": "x"}
+    assert report.missing(findings)["why"].tolist() == ["it has no stored results"]
+    assert len(report.tables(findings)["layer curves"]) == 4
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "a,b\n1,2\n", "\0"])
+def test_torn_files_are_missing_results_and_not_errors(sweep, content):
+    (sweep / "x_seed0" / "results" / "01_probing_layers.json").write_text(content)
+    (sweep / "x_seed1" / "figures" / "01_layer_curve.csv").write_text(content)
+    (sweep / "y_seed0" / "02_axis_construction.ipynb").write_text(content)
+    findings = report.gather("sweep")
+    assert len(report.missing(findings)) == 4
+    curves = report.tables(findings)["layer curves"]
+    assert set(curves["encoder"]) == {"y"}
+
+
+class Links(HTMLParser):
+    """Collect whatever a page would fetch or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+        self.found += [tag] if tag in ("script", "link", "iframe") else []
+
+
+def test_the_page_needs_no_other_file_and_runs_nothing(sweep, tmp_path):
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    plots.save_figure(figure, "f", tmp_path / "figures")
+    findings = report.gather("all")
+    tables = report.tables(findings) | {"odd": pd.DataFrame({"<b>": ["<script>alert(1)</script>"]})}
+    drawn = {"a <curve>": tmp_path / "figures" / "f.png", "same": tmp_path / "figures" / "f.svg"}
+    page = report.write_report(tmp_path / "report", "all & sundry", drawn, tables, report.missing(findings))
+    text, links = page.read_text(), Links()
+    links.feed(text)
+    assert len(links.found) == 2 and all(link.startswith("data:image/") for link in links.found)
+    assert "3 results are missing" in text and "ZeroDivisionError: by zero" in text
+    assert "a &lt;curve&gt;" in text and "<script" not in text and not re.search(r"https?://", text)
+    written = {path.name for path in page.parent.iterdir()}
+    assert written >= {"report.html", "layer_curves.csv", "axis_transfer.csv", "missing.csv", "results.csv"}
+    kept = pd.read_csv(page.parent / "layer_curves.csv")
+    pd.testing.assert_frame_equal(kept, tables["layer curves"], check_dtype=False)
+
+
+def test_a_report_on_nothing_is_a_page_too(tmp_path):
+    page = report.write_report(tmp_path, "empty", {}, report.tables([]), report.missing([]))
+    assert (
+        "Nothing that was asked for is missing" in page.read_text() and "No run has this" in page.read_text()
+    )

@@ -1,0 +1,144 @@
+"""Stores and tables behind a URL, against a server that speaks S3 on this machine."""
+
+import socket
+
+import fsspec
+import numpy as np
+import pytest
+from conftest import sha256, speech
+from moto.server import ThreadedMotoServer
+from test_features import Fake
+
+from emolib import audio, corpora, features, scheduling
+from emolib.features import extract
+from emolib.store import FeatureStore
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket of a fresh server; settings reach s3fs by the environment, as they reach workers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        filesystem = fsspec.filesystem("s3")
+        filesystem.mkdir("lab")
+        yield filesystem
+    server.stop()
+    filesystem.clear_instance_cache()
+
+
+@pytest.fixture
+def url(bucket, tmp_path):
+    return f"s3://lab/{tmp_path.name}/store"
+
+
+@pytest.fixture(autouse=True)
+def blocks_of_three(monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 3)
+
+
+def content(bucket, url: str) -> dict[str, bytes]:
+    found = bucket.find(url.removeprefix("s3://"), refresh=True)
+    return {path.rsplit("/", 1)[-1]: bucket.cat_file(path) for path in found}
+
+
+def test_a_store_on_s3_holds_what_a_folder_holds(bucket, url, manifest, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no feature store at s3://"):
+        FeatureStore(url)
+    remote = extract(manifest, Fake(), frames=True, url=url).store
+    local = extract(manifest, Fake(), frames=True, url=tmp_path / "store").store
+    assert content(bucket, url) == {p.name: p.read_bytes() for p in (tmp_path / "store").iterdir()}
+    for store in (remote, FeatureStore(url)):
+        assert np.array_equal(store.pooled(1, "mean+std"), local.pooled(1, "mean+std"))
+        assert np.array_equal(store.frames("clip-004", 0), local.frames("clip-004", 0))
+    encoder = Fake()
+    assert extract(manifest, encoder, frames=True, url=url).n_new == 0 and not encoder.lengths
+    assert features.export_npy(FeatureStore(url), manifest, tmp_path / "tree", layer=1) == 10
+    written = np.load(tmp_path / "tree" / "Actor_02" / "clip-004.npy", allow_pickle=False)
+    assert np.array_equal(written, local.frames("clip-004", 1))
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+def test_an_extraction_to_s3_goes_on_after_any_write(bucket, url, manifest, tmp_path, nth, monkeypatch):
+    extract(manifest, Fake(), frames=True, url=tmp_path / "store")
+    undisturbed = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    write, calls = FeatureStore._write, []
+
+    def stop(self, name, data):
+        calls.append(name)
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        write(self, name, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FeatureStore, "_write", stop)
+        extract(manifest, Fake(), frames=True, url=url)
+    extract(manifest, Fake(), frames=True, url=url)
+    assert len(calls) == nth and content(bucket, url) == undisturbed
+
+
+def test_a_damaged_object_and_a_lost_index_are_made_anew(bucket, url, manifest):
+    extract(manifest, Fake(), url=url)
+    whole = content(bucket, url)
+    place = url.removeprefix("s3://")
+    bucket.pipe_file(f"{place}/shard-000001.safetensors", whole["shard-000001.safetensors"][:100])
+    bucket.rm_file(f"{place}/index.csv")
+    assert len(FeatureStore(url)) == 7 and FeatureStore(url).damaged == ["shard-000001.safetensors"]
+    assert extract(manifest, Fake(), url=url).n_new == 3
+    assert content(bucket, url) == whole
+
+
+def test_a_changed_clip_is_encoded_again(url, manifest, tmp_path):
+    extract(manifest, Fake(), url=url)
+    path = audio.write(manifest["path"].iloc[2], speech(0.4, seed=99), 16_000)
+    manifest.loc[2, ["sha256", "duration_s"]] = [sha256(path), 0.4]
+    done = extract(manifest, Fake(), url=url)
+    fresh = extract(manifest, Fake(), url=tmp_path / "fresh").store
+    assert done.n_new == 1 and np.array_equal(done.store.pooled(0), fresh.pooled(0))
+
+
+def test_another_encoder_starts_the_store_anew(bucket, url, manifest):
+    extract(manifest, Fake(), url=url)
+    assert extract(manifest.iloc[:3], Fake(fingerprint="fake-2"), url=url).n_new == 3
+    assert len([name for name in content(bucket, url) if name.startswith("shard")]) == 1
+
+
+def test_workers_write_to_s3_what_one_process_writes(bucket, url, manifest, tmp_path, model_folder):
+    name = str(model_folder())
+    extract(manifest, name, url=tmp_path / "store", device="cpu")
+    with scheduling.connect("local", n_workers=2) as client:
+        done = extract(manifest, name, url=url, device="cpu", client=client)
+    assert done.n_new == 10
+    assert content(bucket, url) == {p.name: p.read_bytes() for p in (tmp_path / "store").iterdir()}
+
+
+def test_a_table_and_a_manifest_on_s3(bucket, manifest, tmp_path):
+    table = f"s3://lab/{tmp_path.name}/mine.csv"
+    with bucket.open(table, "w") as file:
+        manifest[["path", "speaker", "emotion"]].to_csv(file, index=False)
+    clips = corpora.load("folder", table=table)
+    assert len(clips) == 10 and clips["path"].tolist() == manifest["path"].tolist()
+    kept = f"s3://lab/{tmp_path.name}/manifest.csv"
+    assert corpora.save(clips, kept) == kept
+    assert corpora.read(kept).equals(clips)
+
+
+def test_unfit_tables_on_s3_are_refused_in_one_sentence(bucket, manifest, tmp_path):
+    table = f"s3://lab/{tmp_path.name}/relative.csv"
+    with bucket.open(table, "w") as file:
+        file.write("path,speaker,emotion\na.wav,1,calm\n")
+    with pytest.raises(ValueError, match=r"the path 'a\.wav' is relative; name the folder"):
+        corpora.load("folder", table=table)
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such table"):
+        corpora.read("s3://lab/absent.csv")
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        corpora.read("s3://no-such-bucket/absent.csv")
+    with pytest.raises(ValueError, match="nowhere://a: can't be read"):
+        corpora.read("nowhere://a")
