@@ -8,7 +8,9 @@ import soundfile as sf
 from conftest import speech, write_corpus
 from typer.testing import CliRunner
 
+from emolib import espeak
 from emolib.cli import app
+from emolib.steering import shipped
 
 LAYER = 2
 
@@ -74,3 +76,16 @@ def test_what_is_wrong_is_said_in_one_sentence(setup, tmp_path, words, why):
 def test_a_recording_that_is_none(setup, tmp_path):
     result = call("steer", tmp_path / "no.wav", "--delta", 1, "--output", tmp_path / "o.wav", code=2)
     assert "no.wav" in result.stderr
+
+
+def test_without_a_corpus_it_steers_by_what_is_shipped(tmp_path):
+    if not shipped.available():
+        pytest.skip("no shipped parts in this home")
+    wave, rate = espeak.speak("She put the blue folder on the table.", voice="en-us+f2")
+    sf.write(tmp_path / "mine.wav", wave, rate)
+    words = [tmp_path / "mine.wav", "--delta", 1, "--output", tmp_path / "angry.wav", "--json"]
+    found = json.loads(call("steer", *words).stdout.splitlines()[-1])
+    assert found["learned_from"] == "ravdess" and 0 < found["target_probability"] <= 1
+    assert sf.read(tmp_path / "angry.wav")[1] == rate
+    refused = call("steer", *words, "--target", "contempt", code=2)
+    assert "--corpus" in refused.stderr and len(refused.stderr.splitlines()) == 1

@@ -42,28 +42,38 @@ def steer(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Move a recording from one emotion towards another; learns from a corpus the first time.
+    """Move a recording from one emotion towards another.
+
+    Prosody is steered by what was learned from actors (RAVDESS) and is shipped, from neutral or calm to an
+    emotion at its strongest. Another method, or a corpus that is named, learns from that corpus the
+    first time; other methods from the embedded one by default, whose voices are no humans'.
 
     JSON: target_probability, source_probability, duration_s.
     """
     from emolib import audio, steering
+    from emolib.steering import shipped
 
     delta = steering.check_delta(delta, allow_extrapolation=allow_extrapolation)
     wave, sample_rate = audio.load(recording)
-    clips = load_clips(None, corpus_option, root, table)
-    steerer = steering.prepare(
-        method.value, source, target, manifest=clips, encoder=encoder, layer=layer, device=device,
-        allow_extrapolation=allow_extrapolation, progress=sys.stderr.isatty(),
-    )  # fmt: skip
+    unnamed = corpus_option is None and root is None and table is None
+    if unnamed and method is MethodName.prosody and shipped.available():
+        steerer: steering.Steerer = shipped.steerer(source, target, allow_extrapolation=allow_extrapolation)
+        teachers, judge = "ravdess", shipped.judge()
+    else:
+        clips = load_clips(None, corpus_option, root, table)
+        steerer = steering.prepare(
+            method.value, source, target, manifest=clips, encoder=encoder, layer=layer, device=device,
+            allow_extrapolation=allow_extrapolation, progress=sys.stderr.isatty(),
+        )  # fmt: skip
+        teachers, judge = str(clips["corpus"].iloc[0]), steering.judge(clips)
     steered = steerer.steer(wave, sample_rate, delta)
     audio.write(out, steered, sample_rate)
-    judge = steering.judge(clips)
     probability = judge.predict_proba([steered], sample_rate)[0]
     before = judge.predict_proba([wave], sample_rate)[0]
     heard = {word: float(probability[judge.column(word)]) for word in (source, target)}
     for word in (source, target):
         print(f"P({word}) {before[judge.column(word)]:.2f} before, {heard[word]:.2f} after")
-    print(f"{judge}\nwrote {out}")
+    print(f"{judge}\nlearned from {teachers}, wrote {out}")
     finish(
         {
             "target_probability": heard[target],
@@ -71,6 +81,7 @@ def steer(
             "duration_s": len(steered) / sample_rate,
             "method": method.value,
             "delta": delta,
+            "learned_from": teachers,
             "natural_ua": judge.natural_ua_.value,
             "output": str(out),
         },

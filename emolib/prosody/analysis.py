@@ -29,6 +29,8 @@ _RANGE_DB = 45.0
 _LEAST_VOICED_S, _PERIODIC, _LEAST_PERIODIC = 0.05, 0.6, 0.05  # less is a whisper
 _SHORT_FRAMES = 3  # 15 ms: neither a voiced sound nor a stop is shorter
 _OCTAVE_ERROR = np.log(1.6)
+_RUMBLE = (0.55, 0.85)  # shares of F0: all is taken out below the first, nothing above the second
+_RUMBLE_DEPTH = 3 * np.log(10)  # 30 dB
 
 
 class Recording(NamedTuple):
@@ -109,7 +111,8 @@ def decompose(samples: Wave, sample_rate: int) -> Speech:
     f0_hz, times = pyworld.dio(x, sample_rate, f0_floor=floor, f0_ceil=ceiling, frame_period=HOP_MS)
     f0_hz = repair_voicing(pyworld.stonemask(x, f0_hz, times, sample_rate))
     envelope = pyworld.cheaptrick(x, f0_hz, times, sample_rate)
-    aperiodicity = pyworld.d4c(x, f0_hz, times, sample_rate)
+    # D4C's own guess of voicing takes a loud, bright vowel for noise; it's told here what is voiced.
+    aperiodicity = pyworld.d4c(x, f0_hz, times, sample_rate, threshold=0.0)
     return Speech(f0_hz, np.log(np.maximum(envelope, 1e-16)), aperiodicity, sample_rate)
 
 
@@ -121,9 +124,25 @@ def resynthesise(recording: Recording, speech: Speech) -> Wave:
     wave : float32 array; its length is the clip's where `speech` has as many frames as the clip's own span
     """
     rate = speech.sample_rate
-    spoken = world.synthesise(speech)[: round(len(speech.f0_hz) * HOP_MS * rate / 1000)]
+    spoken = world.synthesise(_without_rumble(speech))[: round(len(speech.f0_hz) * HOP_MS * rate / 1000)]
     wave = np.concatenate([recording.head, spoken, recording.tail])
     return audio.resample(wave, rate, recording.sample_rate)
+
+
+def _without_rumble(speech: Speech) -> Speech:
+    """Take out what lies below the fundamental, or where unvoiced, below that of the neighbours.
+
+    An envelope that is smoothed over the width of F0 reaches down to 0 Hz, and the noise in it is heard as a
+    rumble which no throat makes: in fearful voices, whose F0 is high, it hid the emotion from a judge.
+    """
+    frames, voiced = np.arange(len(speech.f0_hz)), speech.f0_hz > 0
+    if not voiced.any():
+        return speech
+    fundamental = np.interp(frames, frames[voiced], speech.f0_hz[voiced])
+    hertz = np.linspace(0, speech.sample_rate / 2, speech.log_envelope.shape[1])
+    low, high = _RUMBLE
+    passed = np.clip((hertz / fundamental[:, None] - low) / (high - low), 0, 1)
+    return speech._replace(log_envelope=speech.log_envelope - _RUMBLE_DEPTH * (1 - passed))
 
 
 def repair_voicing(f0_hz: Array) -> Array:

@@ -166,7 +166,8 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
     changes : float64 array, (T, 40)
         Relative pitch, relative energy, log local rate (mean 0), 32 bands, logit of the aperiodicity in 5.
     weights : float64 array, (T, 40)
-        0 or 1: pitch and noise count where both are voiced, energy and bands where the source isn't silent.
+        0 or 1: pitch and noise count where both are voiced, bands where the source isn't silent. Energy
+        counts everywhere: pauses become quieter beside loud speech than they were beside soft speech.
     """
     source, target, at = pair.source, pair.target, pair.at
     nearest = np.round(at).astype(int)
@@ -176,7 +177,8 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
     bands, noise = target.bands[nearest] - source.bands, target.noise[nearest] - source.noise
     voiced = (source.voiced & target.voiced[nearest]).astype(float)[:, None]
     spoken = (relative_energy(source) > SILENCE).astype(float)[:, None]
-    weights = [voiced, spoken, np.ones_like(spoken), *[spoken] * bands.shape[1], *[voiced] * noise.shape[1]]
+    always = np.ones_like(spoken)
+    weights = [voiced, always, always, *[spoken] * bands.shape[1], *[voiced] * noise.shape[1]]
     return np.column_stack([pitch, energy, rate - rate.mean(), bands, noise]), np.hstack(weights)
 
 

@@ -38,17 +38,17 @@ from emolib.prosody.features import (
     voice,
 )
 from emolib.prosody.pairs import Pair, frame_changes
+from emolib.prosody.reshaping import Change
 from emolib.prosody.ridge import Linear
 from emolib.world import Speech
 
 Array = NDArray[np.float64]
 
 #: Of what is learned: a transform that is kept is learned anew where this has changed.
-VERSION = 2
+VERSION = 3
 _CONFIG, _WEIGHTS, _KIND = "config.json", "model.safetensors", "prosody-transform"
-_F0_HZ = (62.0, 700.0)  # what is rendered can be analysed again
-_MEAN_F0_HZ = (70.0, 450.0)  # no voice is moved beyond, but one that is there already may stay
 _LEAST_SPEAKERS = 6  # what a few voices differ by is chance
+_HOMEWARD = 2  # rounds in which a way back finds what leads here; more change little
 _SETTLING_FRAMES = 5  # what is predicted moves no faster than a phone; the source's own roughness stays
 
 
@@ -128,8 +128,8 @@ class ProsodyTransform:
         ----------
         speech : Speech, T frames with at least one voiced; its spoken span
         delta : float
-            1 is the target as learned, 0 nothing, below 0 away from it. Any rate and voicing stay as they
-            are.
+            1 is the target as learned, 0 nothing. Below 0 the way back: from where -1 leads, 1 leads home,
+            but for what limits and rounding keep. Any rate and voicing stay as they are.
         seen : Contours, optional
             Those of `speech`, where they are at hand already.
 
@@ -149,17 +149,18 @@ class ProsodyTransform:
         if delta == 0:
             return speech
         c = contours(speech) if seen is None else seen
-        utterance = delta * self.utterance_(voice(c))
-        shift = dict(zip(STATISTICS, utterance.tolist(), strict=False))
-        shift["log_f0"] = _within_voice(float(statistics(c)[0]), shift["log_f0"])
-        change = delta * smooth(self.frame_(frame_inputs(c)), _SETTLING_FRAMES)
-        log_f0 = reshaping.pitch(c, change[:, reshaping.PITCH], shift)
-        envelope = reshaping.envelope(speech, c, change, shift, utterance[len(STATISTICS) :])
-        at = reshaping.positions(len(c.voiced), change[:, reshaping.RATE], shift["log_duration"])
-        nearest = np.round(at).astype(int)
-        f0_hz = np.exp(np.interp(at, np.arange(len(log_f0)), log_f0)).clip(*_F0_HZ) * c.voiced[nearest]
-        aperiodicity = reshaping.aperiodicity(speech, change[:, reshaping.NOISE])[nearest]
-        return Speech(f0_hz, envelope[nearest], aperiodicity, speech.sample_rate)
+        asked = self._asked(c)
+        moved, at = reshaping.carry_out(speech, c, asked.times(delta))
+        for _ in range(_HOMEWARD if delta < 0 else 0):
+            frames = np.interp(np.arange(len(c.voiced)), at, np.arange(len(at)))
+            there = self._asked(contours(moved))
+            asked = Change(there.utterance, there.frames[np.round(frames).astype(int)])
+            moved, at = reshaping.carry_out(speech, c, asked.times(delta))
+        return moved
+
+    def _asked(self, c: Contours) -> Change:
+        """Return the change that is predicted for speech of these contours."""
+        return Change(self.utterance_(voice(c)), smooth(self.frame_(frame_inputs(c)), _SETTLING_FRAMES))
 
     @classmethod
     def blend(cls, transforms: Sequence["ProsodyTransform"], weights: Sequence[float]) -> "ProsodyTransform":
@@ -281,12 +282,6 @@ def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> tuple[Array, Array, Ar
     inputs[:, -N_WHOLE:] *= by_voice
     changes, weights = zip(*map(frame_changes, pairs), strict=True)
     return inputs, np.vstack(changes), np.vstack(weights)
-
-
-def _within_voice(mean: float, shift: float) -> float:
-    """Return the shift of mean log F0 that stays within what voices do."""
-    low, high = np.log(_MEAN_F0_HZ)
-    return float(np.clip(mean + shift, min(mean, low), max(mean, high)) - mean)
 
 
 def _weighted(maps: Sequence[Linear], weights: Sequence[float]) -> Linear:

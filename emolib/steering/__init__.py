@@ -7,12 +7,13 @@ quality, `HybridSteerer` both. `prepare` makes a steerer from a corpus, or loads
 `Studio` has all that the sliders of a panel ask for.
 """
 
+from emolib.steering import shipped
 from emolib.steering.base import Steerer, check_delta, check_input, finish, fit_length
 from emolib.steering.hybrid import HybridSteerer
 from emolib.steering.latent import LatentSteerer
 from emolib.steering.preparation import METHODS, judge, latent_steerer, prepare, prosodic_steerer
 from emolib.steering.prosodic import ProsodySteerer
-from emolib.steering.speakers import Roles, roles
+from emolib.steering.speakers import Roles, roles, rotations
 from emolib.steering.studio import Studio, shares_at
 
 __all__ = [
@@ -32,5 +33,7 @@ __all__ = [
     "prepare",
     "prosodic_steerer",
     "roles",
+    "rotations",
     "shares_at",
+    "shipped",
 ]

@@ -8,7 +8,9 @@ References
 Agreement of units stands in for phone posteriors, which need a phone recogniser: units from k-means on short
 frames follow phones, W.-N. Hsu et al. (2021), "HuBERT", arXiv:2106.07447. Whitening a voice by the variation
 within speakers: A. O. Hatch, S. Kajarekar, A. Stolcke (2006), "Within-class covariance normalization for
-SVM-based speaker recognition", Interspeech.
+SVM-based speaker recognition", Interspeech. Correlation of short-time envelopes: C. H. Taal, R. C. Hendriks,
+R. Heusdens, J. Jensen (2011), "An Algorithm for Intelligibility Prediction of Time-Frequency Weighted Noisy
+Speech", IEEE TASLP 19(7), doi:10.1109/TASL.2011.2114881.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +21,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from emolib import audio, quality
+from emolib import audio, prosody, quality
 from emolib.audio import Wave
+from emolib.prosody import Distance
+from emolib.prosody.alignment import path
 from emolib.ser import Judge
+from emolib.steering.base import Steerer
 
 Render = Callable[[float], Wave]
+
+_N_ENVELOPES = 16  # of five mel bands each: about as many as STOI's thirds of an octave
+_SEGMENT = 33  # mel frames: 384 ms, as STOI's
 
 
 def respond(renders: Sequence[Render], sample_rate: int, judge: Judge, deltas: Sequence[float]) -> NDArray:
@@ -60,6 +68,57 @@ def trends(deltas: ArrayLike, values: ArrayLike) -> pd.DataFrame:
     x, y = np.asarray(deltas, np.float64), np.asarray(values, np.float64)
     ranks = [float(spearmanr(x, row).statistic) if np.ptp(row) > 0 else 0.0 for row in y]
     return pd.DataFrame({"spearman": ranks, "slope": np.polyfit(x, y.T, 1)[0]})
+
+
+def word_agreement(reference: Wave, wave: Wave, sample_rate: int) -> float:
+    """Return how far a rendition of other timing still says what the reference says: up to 1, equal words.
+
+    Notes
+    -----
+    STOI on aligned time: both log-mel-spectrograms, speech frames alone, are aligned by dynamic time warping
+    of their cepstra without the clip's mean; magnitudes of 16 bands of the wave are brought to the
+    reference's time; each band's course over 384 ms is correlated with the reference's, and all
+    correlations are averaged. Alignment finds likeness in any two sentences: hold a value against that of
+    another sentence.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 384 ms of speech in either.
+    """
+    log_mels = [audio.log_mel(clip, sample_rate) for clip in (reference, wave)]
+    kept = [log_mel[quality.speech_frames(log_mel)] for log_mel in log_mels]
+    if min(map(len, kept)) < _SEGMENT:
+        raise ValueError(f"{min(map(len, kept))} frames of speech; expected at least {_SEGMENT}, or 384 ms")
+    views = [quality.cepstra(log_mel) for log_mel in kept]
+    at, of = path(*(view - view.mean(axis=0) for view in views))
+    heard = [
+        np.exp(log_mel, dtype=np.float64).reshape(len(log_mel), _N_ENVELOPES, -1).sum(axis=2)
+        for log_mel in kept
+    ]
+    counts = np.bincount(at, minlength=len(kept[0]))
+    moved = np.stack([np.bincount(at, band[of], len(counts)) / counts for band in heard[1].T], axis=1)
+    return float(
+        np.mean([_correlation(*pair) for pair in zip(*map(_segments, (heard[0], moved)), strict=True)])
+    )
+
+
+def _segments(envelopes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return every stretch of 384 ms of envelopes, (T, B): (T - 32, B, 33)."""
+    return np.lib.stride_tricks.sliding_window_view(envelopes, _SEGMENT, axis=0)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the mean over bands of the correlation over time, both (B, T)."""
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    size = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(axis=1) / np.maximum(size, 1e-12)).mean())
+
+
+def there_and_back(steerer: Steerer, wave: Wave, sample_rate: int) -> Distance:
+    """Return how far a clip is from itself, steered by -1 and what comes out by 1."""
+    home = steerer.steer(steerer.steer(wave, sample_rate, -1.0), sample_rate, 1.0)
+    return prosody.distance(prosody.track(wave, sample_rate), prosody.track(home, sample_rate))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""Steering for human voices with no corpus at hand: transforms and a judge learned from RAVDESS, shipped.
+
+Beside the stages of `emolib.steering`. The transforms lead from neutral and calm to each strong emotion; two
+thirds of the actors taught them and the rest the judge. `make` wrote what is shipped.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from emolib import emotions, paths, prosody, ser
+from emolib.steering.prosodic import ProsodySteerer
+from emolib.steering.speakers import at_full_strength, rotations
+
+#: Below `paths.models`.
+FOLDER = "prosody-ravdess"
+SOURCES = ("neutral", "calm")
+TARGETS = ("angry", "happy", "sad", "fearful", "disgust", "surprised")
+_JUDGE = "judge"
+
+
+def available() -> bool:
+    """Return whether the parts are where models are kept."""
+    return (paths.models() / FOLDER / _JUDGE / "config.json").is_file()
+
+
+def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> ProsodySteerer:
+    """Return the shipped steerer from one emotion to another.
+
+    Raises
+    ------
+    ValueError
+        If none leads there.
+    """
+    for word, known in ((source, SOURCES), (target, TARGETS)):
+        if emotions.check(word) not in known:
+            raise ValueError(
+                f"nothing shipped leads from {source} to {target}; it leads from {' and '.join(SOURCES)} to "
+                f"{', '.join(TARGETS)}: name a corpus to learn from (`--corpus`)"
+            )
+    transform = prosody.ProsodyTransform.load(paths.models() / FOLDER / f"{source}-{target}")
+    return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
+
+
+def judge() -> ser.Judge:
+    """Return the shipped judge: eight emotions, heard from actors who taught no shipped transform."""
+    return ser.Judge.load(paths.models() / FOLDER / _JUDGE)
+
+
+def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool = False) -> Path:
+    """Learn all parts from RAVDESS and write them: one transform a folder, and the judge's.
+
+    Parameters
+    ----------
+    manifest : DataFrame; the corpus
+    folder : Path, optional; where they are shipped by default
+    progress : bool
+    """
+    folder = folder or paths.models() / FOLDER
+    [first, *_] = rotations(manifest, 3)
+    makers = manifest[manifest["speaker"].isin([*first.makers, *first.heard])].reset_index(drop=True)
+    parts = {source: at_full_strength(makers, source, TARGETS) for source in SOURCES}
+    wanted = pd.concat(parts.values()).drop_duplicates("clip")
+    analysed = prosody.renditions(wanted, jobs=1, progress=progress)
+    for source, acted in parts.items():
+        for target in TARGETS:
+            found = prosody.pairs(acted, source, target, analysed=analysed).pairs
+            prosody.ProsodyTransform(source, target).fit(found).save(folder / f"{source}-{target}")
+    ser.train(manifest, folder / _JUDGE, without=sorted(set(makers["speaker"])))
+    return folder
