@@ -135,27 +135,46 @@ def mixes(
     -------
     table : DataFrame; clip, emotion, speaker, way, a column for each of the pair, and smaller of both
     """
-    first, second = pair
-    both = held.seen[np.concatenate([own[first], own[second]])]
+    first = np.flatnonzero(held.labels[held.test] == pair[0])
+    a, ways = mixtures(held, own, template, pair, lam, first, rng)
+    parts = []
+    for way, after in ways.items():
+        chances = held.judge.predict_proba(after)
+        table = pd.DataFrame({name: chances[:, list(held.judge.classes_).index(name)] for name in pair})
+        table = table.assign(smaller=table.min(axis=1), way=way, clip=held.test[a])
+        parts.append(table.assign(emotion=pair[0], speaker=held.speakers[held.test[a]]))
+    return pd.concat(parts)
+
+
+def mixtures(
+    held: study.HeldOut,
+    own: Rows,
+    template: ResidualQuantizer,
+    pair: tuple[str, str],
+    lam: float,
+    rows: NDArray[np.intp],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], dict[str, NDArray]]:
+    """Mix judged clips of the first of two emotions with one of the second by the same speaker.
+
+    Returns
+    -------
+    rows : int array, (n,); those of `rows` whose speaker has a clip of the second
+    ways : dict of a way's name to mixed embeddings, (n, D)
+    """
+    both = held.seen[np.concatenate([own[name] for name in pair])]
     base = clone(template).fit(both)
-    books = list(biased.train_books(held.seen, {name: own[name] for name in pair}, template).values())
-    a, b = _mates(held, np.flatnonzero(held.labels[held.test] == first), second, rng)
+    books = list(books_of(held, {name: own[name] for name in pair}, template).values())
+    a, b = _mates(held, rows, pair[1], rng)
     middle = (held.before[a] + held.before[b]) / 2
     joined, turns = biased.union(books, base, both), biased.alternate(books, base, both)
-    ways = {
+    return a, {
         "interpolation": middle,
         "union": joined.decode(joined.encode(middle, lam)),
         "stages in turn": turns.decode(turns.encode(middle, lam)),
         "barycentre": biased.barycentre(joined, held.before[a], held.before[b], spread=0.05),
         "one codebook for both": base.decode(base.encode(middle, lam)),
     }
-    parts = []
-    for way, after in ways.items():
-        chances = held.judge.predict_proba(after)
-        table = pd.DataFrame({name: chances[:, list(held.judge.classes_).index(name)] for name in pair})
-        table = table.assign(smaller=table.min(axis=1), way=way, clip=held.test[a])
-        parts.append(table.assign(emotion=first, speaker=held.speakers[held.test[a]]))
-    return pd.concat(parts)
 
 
 def conversions(
@@ -174,23 +193,49 @@ def conversions(
     table : DataFrame; clip, emotion, speaker, way, target, chance (the judge's probability) and similarity;
         the way ``<home> first`` codes with that emotion's codebook before the target's
     """
-    books, labels, parts = biased.train_books(held.seen, own, template), held.labels[held.test], []
+    books, labels, parts = books_of(held, own, template), held.labels[held.test], []
     for target in (name for name in own if name != home):
-        a, b = _mates(held, np.flatnonzero(~np.isin(labels, [target, home])), target, rng)
-        source, calm, goal = held.before[a], books[home], books[target]
-        first = calm.decode(calm.encode(source, lam))
-        ways: dict[str, NDArray] = {
-            "as it is": source,
-            "interpolation": (source + held.before[b]) / 2,
-            "straight": goal.decode(goal.encode(source, lam)),
-            f"{home} first": goal.decode(goal.encode(first, lam)),
-        }
+        sources = np.flatnonzero(~np.isin(labels, [target, home]))
+        a, ways = converted(held, books, target, lam, sources, rng, home=home)
         for way, after in ways.items():
             chance = held.judge.predict_proba(after)[:, list(held.judge.classes_).index(target)]
             table = pd.DataFrame({"clip": held.test[a], "emotion": labels[a], "chance": chance, "way": way})
             table = table.assign(speaker=held.speakers[held.test[a]], target=target)
-            parts.append(table.assign(similarity=measures.similarity(source, after)))
+            parts.append(table.assign(similarity=measures.similarity(held.before[a], after)))
     return pd.concat(parts)
+
+
+def converted(
+    held: study.HeldOut,
+    books: Mapping[str, ResidualQuantizer],
+    target: str,
+    lam: float,
+    rows: NDArray[np.intp],
+    rng: np.random.Generator,
+    *,
+    home: str = "neutral",
+) -> tuple[NDArray[np.intp], dict[str, NDArray]]:
+    """Convert judged clips to an emotion by its codebook, straight and through another's first.
+
+    Returns
+    -------
+    rows : int array, (n,); those of `rows` whose speaker has a clip of the target
+    ways : dict of a way's name to embeddings, (n, D)
+    """
+    a, b = _mates(held, rows, target, rng)
+    source, calm, goal = held.before[a], books[home], books[target]
+    first = calm.decode(calm.encode(source, lam))
+    return a, {
+        "as it is": source,
+        "interpolation": (source + held.before[b]) / 2,
+        "straight": goal.decode(goal.encode(source, lam)),
+        f"{home} first": goal.decode(goal.encode(first, lam)),
+    }
+
+
+def books_of(held: study.HeldOut, own: Rows, template: ResidualQuantizer) -> dict[str, ResidualQuantizer]:
+    """Train a codebook an emotion on its rows of what codebooks may see."""
+    return biased.train_books(held.seen, own, template)
 
 
 def _mates(

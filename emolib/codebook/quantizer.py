@@ -8,31 +8,25 @@ Fidelity Audio Codec", arXiv:2305.02765 (groups).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from emolib.codebook import search, stream, training
+from emolib.codebook import multirate, search, stream, training
 from emolib.codebook.checks import affordable, check_codes, check_lam, check_parameters, starts_of
-from emolib.codebook.coding import Codes, StageCoding
-from emolib.codebook.entropy import EntropyModel, Symbols, fit_model
-from emolib.codebook.folders import load_folder, save_folder
+from emolib.codebook.coding import Codes
+from emolib.codebook.saved import SavedQuantizer
 
 Context = Literal["stage", "frame"]
 #: Shares of the variance that a bit is worth, for which entropy models are kept.
 RATES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
-#: Stops that a rate's first entropy model counts at each stage, in shares of the rows: where stopping seems
-#: dear it is never tried. At a high lambda a start with many stops is tried as well; the cheaper stays.
-FIRST_STOPS, MANY_STOPS_FROM = (0.1, 10.0), 0.03
 
-
-class ResidualQuantizer(StageCoding, TransformerMixin, BaseEstimator):
+class ResidualQuantizer(SavedQuantizer):
     """Quantize vectors by codes of what earlier codes left over.
 
     Parameters
@@ -124,7 +118,7 @@ class ResidualQuantizer(StageCoding, TransformerMixin, BaseEstimator):
             groups = self._split(self.centred(table))
             self.codes_ = [self._train(rows, g) for g, rows in enumerate(groups)]
             by_group = [
-                self._train_models(rows, codes, starts)
+                multirate.train_models(rows, codes, self.rates, starts if self.context == "frame" else None)
                 for rows, codes in zip(groups, self.codes_, strict=True)
             ]
         self.models_ = [list(models) for models in zip(*by_group, strict=True)]
@@ -159,7 +153,7 @@ class ResidualQuantizer(StageCoding, TransformerMixin, BaseEstimator):
         made.n_features_in_, made.n_codes_ = self.n_features_in_, codes.shape[1]
         made.mean_, made.scale_, made.codes_ = self.mean_, self.scale_, [np.asarray(codes, dtype=np.float32)]
         rows = made.centred(validate_data(made, X, dtype=[np.float64, np.float32], reset=False))
-        models = made._train_models(rows, made.codes_[0], starts_of(len(rows), None))
+        models = multirate.train_models(rows, made.codes_[0], self.rates, None)
         made.models_ = [[model] for model in models]
         made._set_fingerprint()
         return made
@@ -238,46 +232,6 @@ class ResidualQuantizer(StageCoding, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self.decode(stream.unpack(self, data))
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``config.json`` and ``model.safetensors``."""
-        check_is_fitted(self)
-        settings = self.get_params() | {
-            "rates": list(self.rates), "n_codes_": self.n_codes_, "scale_": self.scale_,
-            "n_features": int(self.n_features_in_), "fingerprint": self.fingerprint.hex(),
-        }  # fmt: skip
-        return save_folder(folder, "ResidualQuantizer", settings, self._tensors())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "ResidualQuantizer":
-        """Read a saved quantizer.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds something else, or its weights are not those that were saved.
-        """
-        settings, tensors = load_folder(folder, "ResidualQuantizer")
-        known = cls().get_params()
-        quantizer = cls(**{name: settings[name] for name in known})
-        quantizer.n_features_in_, quantizer.n_codes_ = settings["n_features"], settings["n_codes_"]
-        quantizer.scale_, quantizer.mean_ = settings["scale_"], tensors["mean"]
-        quantizer.codes_ = [tensors[f"codes.{g}"] for g in range(quantizer.groups)]
-        quantizer.models_ = [
-            [
-                EntropyModel(
-                    tensors[f"{r}.{g}.stages"], tensors.get(f"{r}.{g}.rows"), tensors.get(f"{r}.{g}.weights")
-                )
-                for g in range(quantizer.groups)
-            ]
-            for r in range(len(quantizer.rates))
-        ]
-        quantizer._set_fingerprint()
-        if quantizer.fingerprint.hex() != settings["fingerprint"]:
-            raise ValueError(
-                f"{folder} was altered: its weights are not those that config.json names; fit again"
-            )
-        return quantizer
-
     def centred(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return rows as seen from `mean_`, in units of `scale_`."""
         return ((np.asarray(X) - self.mean_) / self.scale_).astype(np.float32)
@@ -295,20 +249,6 @@ class ResidualQuantizer(StageCoding, TransformerMixin, BaseEstimator):
             seed=self.seed + group,
         )
 
-    def _train_models(
-        self, rows: NDArray[np.float32], codes: NDArray[np.float32], starts: NDArray[np.bool_]
-    ) -> list[EntropyModel]:
-        """Return the entropy models of one group by rate."""
-        firsts = starts if self.context == "frame" else None
-        symbols = search.choose(rows, codes, None, 0.0)
-        models = [fit_model(symbols, self.n_codes_, firsts)]
-        for lam in list(self.rates)[1:]:
-            shares = FIRST_STOPS if lam >= MANY_STOPS_FROM else FIRST_STOPS[:1]
-            settled = [_settle(rows, codes, symbols, lam, share) for share in shares]
-            symbols = min(settled, key=lambda found: found[0])[1]
-            models.append(fit_model(symbols, self.n_codes_, firsts))
-        return models
-
     def _rates_around(self, lam: float) -> list[int]:
         """Return the numbers of the rates next to lambda, below and above."""
         above = int(np.searchsorted(list(self.rates), lam))
@@ -324,24 +264,5 @@ class ResidualQuantizer(StageCoding, TransformerMixin, BaseEstimator):
         for g, (rows, model) in enumerate(zip(groups, self.models_[rate], strict=True)):
             symbols = search.choose(rows, self.codes_[g][:used], model, lam, self.beam)
             codes[:, g, :used] = np.where(symbols == self.n_codes_, -1, symbols)
-            cost += _cost(rows, self.codes_[g], symbols, model, lam) if lam > 0 else 0.0
+            cost += multirate.cost(rows, self.codes_[g], symbols, model, lam) if lam > 0 else 0.0
         return cost, codes.reshape(len(codes), self.groups * self.n_stages)
-
-
-def _settle(
-    rows: NDArray[np.float32], codes: NDArray[np.float32], symbols: Symbols, lam: float, stops: float
-) -> tuple[float, Symbols]:
-    """Choose codes anew under a model of earlier ones with extra stops; return what they cost, and them."""
-    n_codes = codes.shape[1]
-    for share in (stops, 0.0):
-        symbols = search.choose(rows, codes, fit_model(symbols, n_codes, stops=share), lam)
-    return _cost(rows, codes, symbols, fit_model(symbols, n_codes), lam), symbols
-
-
-def _cost(
-    rows: NDArray[np.float32], codes: NDArray[np.float32], symbols: Symbols, model: EntropyModel, lam: float
-) -> float:
-    """Return distortion + lambda x bits of chosen symbols."""
-    padded = np.concatenate([codes, np.zeros_like(codes[:, :1])], axis=1)
-    left = rows - sum(padded[q][column] for q, column in enumerate(symbols.T))
-    return float(np.square(left).sum() + lam * model.code_lengths(symbols).sum())

@@ -75,7 +75,7 @@ def hold_out(
     speakers, prepared = manifest["speaker"].to_numpy(), []
     for train, test in folds:
         splits.check_disjoint(speakers[train], speakers[test])
-        books, judges = _halves(train, speakers, seed) if apart else (train, train)
+        books, judges = halves(train, speakers, seed) if apart else (train, train)
         for part in (books, judges):
             if lacking := sorted(set(y) - set(y[part])):
                 raise ValueError(
@@ -168,10 +168,16 @@ def difference(
     return estimate(joined.assign(gap=joined[column] - joined[f"{column} of the other"]), "gap", n_resamples)
 
 
-def _halves(
+def halves(
     train: NDArray[np.intp], speakers: NDArray, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Cut training clips into two halves of whole speakers."""
+    """Cut training clips into two halves of whole speakers, as `hold_out` does: for codebooks, for a judge.
+
+    Raises
+    ------
+    ValueError
+        If there is one speaker.
+    """
     names = np.random.default_rng(seed).permutation(np.unique(speakers[train]))
     if len(names) < 2:
         raise ValueError(
