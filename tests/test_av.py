@@ -41,6 +41,24 @@ def test_it_passes_scikit_learns_checks():
     check_estimator(AVLearner())
 
 
+def test_umap_passes_them_all_given_neighbours_for_as_few_clips_as_they_bring():
+    check_estimator(AVLearner("umap", n_neighbors=2, n_epochs=5))
+
+
+def test_with_the_published_neighbours_checks_on_twenty_clips_and_fewer_are_refused():
+    """These bring 10 to 20 clips; UMAP with 20 neighbours needs 21, and says so."""
+    expected = {
+        "check_dont_overwrite_parameters", "check_n_features_in_after_fitting", "check_estimators_dtypes",
+        "check_estimators_nan_inf", "check_f_contiguous_array_estimator", "check_fit2d_1feature",
+        "check_methods_sample_order_invariance", "check_methods_subset_invariance", "check_dict_unchanged",
+        "check_fit2d_predict1d",
+    }  # fmt: skip
+    ended = check_estimator(AVLearner("umap", n_epochs=5), on_fail=None, on_skip=None)
+    failed = {check["check_name"]: str(check["exception"]) for check in ended if check["status"] == "failed"}
+    assert set(failed) == expected
+    assert all("n_neighbors=20 for" in reason for reason in failed.values())
+
+
 @pytest.mark.parametrize("method", ["anchored", "umap"])
 def test_a_clip_is_placed_by_itself_and_columns_are_valence_then_arousal(method):
     X, y, _ = blobs(120)

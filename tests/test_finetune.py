@@ -27,7 +27,7 @@ def encoder(model_folder):
 
 @pytest.mark.parametrize("free", [0, 1, "all"])
 def test_only_what_is_free_learns(manifest, encoder, tmp_path, free):
-    settings = dataclasses.replace(QUICK, free_layers=free)
+    settings = dataclasses.replace(QUICK, free_layers=free, warm_start=False)
     done = finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
     assert len(done.curve) == 4 and done.n_clips == 10 and 0 <= done.score <= 1
     assert done.best_epoch in range(1, 5) and len(done.held_out) == 1
@@ -87,6 +87,53 @@ def test_training_states_equal_the_frozen_encoders(manifest, encoder):
         ours = network.pooled_states(model.eval(), waves, normalise).numpy()
     theirs = np.stack([state.mean(axis=1) for state in encoders.load(encoder).encode(waves, 16_000)])
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_resumed_at_the_free_blocks_equal_those_of_the_waves(encoder, dtype):
+    model, _, normalise = load_model(encoder)
+    waves = [speech(0.5), speech(0.4, seed=2)]
+    frozen = encoders.load(encoder).encode(waves, 16_000)
+    frames = [torch.from_numpy(states[1]) for states in frozen]
+    below = torch.stack([torch.from_numpy(states[:1].mean(axis=1)) for states in frozen])
+    lengths = torch.tensor([len(part) for part in frames])
+    cut = network.Cut(below, torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        resumed = network.states_of(model.eval(), cut, normalise)
+    with torch.no_grad():  # one by one: padded waves differ in the front end
+        whole = torch.cat([network.states_of(model, [wave], normalise) for wave in waves])
+    assert resumed.shape == whole.shape and resumed.dtype == torch.float32
+    np.testing.assert_allclose(resumed, whole, atol=1e-3 if dtype == torch.float32 else 0.05)
+
+
+def test_trainings_of_differing_precision_can_follow_each_other(manifest, encoder, tmp_path):
+    for name, precision in (("a", "no"), ("b", "bf16"), ("c", "no")):
+        settings = dataclasses.replace(QUICK, free_layers=1, n_epochs=1, precision=precision)
+        finetune.finetune(manifest, tmp_path / name, settings, encoder=encoder)
+    heads = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ac"]
+    assert heads[0] == heads[1]
+
+
+@pytest.mark.parametrize("free", [1, "all"])
+def test_a_warm_start_is_the_frozen_head_and_is_kept_unless_beaten(manifest, encoder, tmp_path, free):
+    """With rates of next to nothing, no epoch can be better than the start."""
+    frozen = dataclasses.replace(QUICK, n_epochs=Settings.n_epochs, patience=Settings.patience)
+    first = finetune.finetune(manifest, tmp_path / "frozen", frozen, encoder=encoder)
+    still = dataclasses.replace(QUICK, free_layers=free, n_epochs=1, head_rate=1e-12, encoder_rate=1e-12)
+    done = finetune.finetune(manifest, tmp_path / "warm", still, encoder=encoder)
+    assert done.best_epoch == 0 and done.score == first.score
+    heads = [FineTuned(tmp_path / name).head.state_dict() for name in ("frozen", "warm")]
+    assert all(torch.equal(heads[0][name], value) for name, value in heads[1].items())
+    cold = dataclasses.replace(still, warm_start=False)
+    assert finetune.finetune(manifest, tmp_path / "cold", cold, encoder=encoder).best_epoch == 1
+
+
+def test_wavlms_blocks_cannot_go_on_by_themselves(tmp_path, model_folder):
+    model = load_model(str(model_folder(num_hidden_layers=2)))[0]
+    assert network.can_resume(model, 1) and not network.can_resume(model, "all")
+    assert not network.can_resume(model, 0)
+    model.config.model_type = "wavlm"
+    assert not network.can_resume(model, 1)
 
 
 def test_ratings_are_learned_with_a_ccc_loss(manifest, tmp_path):

@@ -7,7 +7,16 @@ any other; `infer` writes its features to a store with its answers beside them.
 
 from emolib.finetune.infer import Inference, files_manifest, infer
 from emolib.finetune.model import FineTuned
-from emolib.finetune.settings import Settings
+from emolib.finetune.settings import TOP_BLOCKS, Settings
 from emolib.finetune.train import Training, finetune
 
-__all__ = ["FineTuned", "Inference", "Settings", "Training", "files_manifest", "finetune", "infer"]
+__all__ = [
+    "TOP_BLOCKS",
+    "FineTuned",
+    "Inference",
+    "Settings",
+    "Training",
+    "files_manifest",
+    "finetune",
+    "infer",
+]

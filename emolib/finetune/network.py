@@ -12,7 +12,7 @@ arXiv:2311.14816 (mean pooling and a bottleneck of 100). The CCC as a loss: F. W
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,41 @@ class Head(nn.Module):
         return self.answer(self.features(states))
 
 
+class Cut(NamedTuple):
+    """What the frozen part of an encoder made of some clips: where its free blocks go on.
+
+    Attributes
+    ----------
+    below : float32 tensor, (B, k, D); pooled states at the layers under the first free block's input
+    frames : float32 tensor, (B, T, D); what enters the first free block, padded
+    lengths : int tensor, (B,); frames that count
+    """
+
+    below: Tensor
+    frames: Tensor
+    lengths: Tensor
+
+
+class Whole(nn.Module):
+    """Encoder and head as one module, so that gradients of both are joined across GPUs.
+
+    Parameters
+    ----------
+    encoder : network, or a baseline's name
+    head : Head
+    normalise : bool; whether it wants waves of zero mean and unit variance
+    """
+
+    def __init__(self, encoder: Any, head: Head, normalise: bool) -> None:
+        super().__init__()
+        self.encoder = encoder if isinstance(encoder, nn.Module) else None
+        self.head, self.normalise = head, normalise
+
+    def forward(self, heard: Tensor | Cut | list[Wave]) -> Tensor:
+        """Turn pooled states, (N, L, D), the like of them to go on from, or waves into answers, (N, C)."""
+        return self.head(states_of(self.encoder, heard, self.normalise).to(self.head.mix.device))
+
+
 def free(model: Any, layers: Free) -> list[nn.Parameter]:
     """Freeze a network but for its top layers, and return what may learn.
 
@@ -81,6 +116,13 @@ def free(model: Any, layers: Free) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def states_of(model: Any, heard: Tensor | Cut | list[Wave], normalise: bool) -> Tensor:
+    """Return pooled states at every layer, (N, L, D): as given, from a cut on, or of waves."""
+    if isinstance(heard, Tensor):
+        return heard
+    return resumed_states(model, heard) if isinstance(heard, Cut) else pooled_states(model, heard, normalise)
+
+
 def pooled_states(model: Any, waves: Sequence[Wave], normalise: bool) -> Tensor:
     """Return waves' hidden states at every layer, averaged over their own frames: (B, L, D)."""
     device = next(model.parameters()).device
@@ -93,8 +135,39 @@ def pooled_states(model: Any, waves: Sequence[Wave], normalise: bool) -> Tensor:
     with _states(model.encoder.layers) as states:
         model(batch.to(device), attention_mask=mask)
     n_frames = model._get_feat_extract_output_lengths(lengths).to(device)
-    valid = (torch.arange(states[0].shape[1], device=device)[None] < n_frames[:, None]).float()[..., None]
-    return torch.stack([(state * valid).sum(1) / valid.sum(1) for state in states], dim=1)
+    valid = torch.arange(states[0].shape[1], device=device)[None] < n_frames[:, None]
+    return torch.stack([_average(state.float(), valid) for state in states], dim=1)
+
+
+def can_resume(model: Any, layers: Free) -> bool:
+    """Tell whether an encoder's free blocks can go on from what was computed before.
+
+    WavLM's can't: its blocks hand on a bias of positions that the first one makes.
+    """
+    return layers != "all" and layers > 0 and model.config.model_type != "wavlm"
+
+
+def resumed_states(model: Any, cut: Cut) -> Tensor:
+    """Return hidden states at every layer, averaged over frames, (B, L, D), from the first free block on."""
+    blocks = model.encoder.layers[cut.below.shape[1] :]
+    device = next(blocks.parameters()).device
+    state, lengths = cut.frames.to(device), cut.lengths.to(device)
+    valid = torch.arange(state.shape[1], device=device)[None] < lengths[:, None]
+    autocast = torch.is_autocast_enabled(device.type)
+    kind = torch.get_autocast_dtype(device.type) if autocast else state.dtype
+    mask = torch.zeros(valid.shape, dtype=kind, device=device)
+    mask = mask.masked_fill(~valid, torch.finfo(kind).min)[:, None, None]
+    pooled = [*cut.below.to(device).unbind(1), _average(state, valid)]
+    for block in blocks:
+        output = block(state, attention_mask=None if valid.all() else mask)
+        state = output[0] if isinstance(output, tuple) else output
+        pooled.append(_average(state.float(), valid))
+    return torch.stack(pooled, dim=1)
+
+
+def _average(state: Tensor, valid: Tensor) -> Tensor:
+    weight = valid[..., None].to(state.dtype)
+    return (state * weight).sum(1) / weight.sum(1)
 
 
 @contextlib.contextmanager
