@@ -31,7 +31,7 @@ def build(folder: Path) -> tuple[Path, Path]:
             states = [rng.standard_normal((N_LAYERS, 2, WIDTH), dtype=np.float32) for _ in clips]
             store.append(clips, clips, states)
             for clip, state in zip(clips, states, strict=True):
-                np.save(folder / "npy" / f"{clip}.npy", state[LAYER].mean(0))
+                np.save(folder / "npy" / f"{clip}.npy", state[LAYER].mean(0), allow_pickle=False)
         store.tidy()
     return folder / "store", folder / "npy"
 

@@ -4,9 +4,10 @@ The modules follow the signal path, and each imports only from those before it:
 
 ``paths`` ``emotions`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``atomic`` ``demo``
 ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines`` ``pretrained`` ``transformer`` ``encoders``
-``shards`` ``store`` ``features`` ``probing`` ``channels`` ``quality`` ``prosody`` ``phase`` ``hifigan``
-``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av`` ``codebook`` ``ser`` ``results``
-``axis`` ``mapper`` ``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``cli``
+``shards`` ``store`` ``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices``
+``prosody`` ``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
+``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``augment`` ``axis`` ``mapper``
+``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

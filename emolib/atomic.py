@@ -4,26 +4,69 @@ A finished folder carries a stamp: a small json file that says what it was made 
 """
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file beside its place and move it there once it is whole and on the disk."""
+    """Write a file beside its place and move it there once it is whole and on the disk.
+
+    Two processes that write the same file take turns, and the later one's stays. What a killed one left
+    behind, ``<name>.tmp``, is written over by the next.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
+    unfinished = path.with_name(f"{path.name}.tmp")
+    with _only_writer(unfinished) as file:
+        try:
+            file.truncate()
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _only_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that no other process is writing; the kernel frees its lock when the process dies."""
+    while True:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks: one writer at a time, then
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                ours = os.path.samestat(path.stat(), os.fstat(file.fileno()))
+            except FileNotFoundError:
+                ours = False
+            if ours:  # else the writer before this one has moved it to its place meanwhile
+                yield file
+                return
+
+
+@contextlib.contextmanager
+def open_tensors(path: Path, device: str = "cpu", framework: str = "pt") -> Iterator[Any]:
+    """Open a checkpoint, a safetensors file, for reading.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework, device) as file:
+            yield file
+    except SafetensorError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged ({reason}); delete it to start again") from None
 
 
 def build_folder(
@@ -81,13 +124,29 @@ def _stands(stamp: Path, recipe: Mapping[str, object]) -> bool:
 
 def _swap(finished: Path, folder: Path) -> None:
     """Move a finished folder to its place; what was there goes."""
-    if folder.exists():
-        outdated = folder.with_name(f"{finished.stem}.old.tmp")
+    if not folder.exists():
+        finished.rename(folder)
+        return
+    outdated = folder.with_name(f"{finished.stem}.old.tmp")
+    if _exchange(finished, folder):
+        finished.rename(outdated)
+    else:
         folder.rename(outdated)
         finished.rename(folder)
-        shutil.rmtree(outdated)
-    else:
-        finished.rename(folder)
+    outdated.unlink() if outdated.is_symlink() else shutil.rmtree(outdated)  # what a link leads to isn't ours
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change places at one stroke, which Linux can; return whether that was done.
+
+    Moving one away and the other there leaves a moment without either, in which a kill would lose both.
+    """
+    try:
+        swap = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_working_folder, exchange = -100, 2
+    return swap(at_working_folder, os.fsencode(first), at_working_folder, os.fsencode(second), exchange) == 0
 
 
 @contextlib.contextmanager

@@ -33,6 +33,10 @@ MIN_DURATION_S = 0.025
 SILENCE_PEAK = 1e-4
 _UNSIZED = 0x7FFFFFFF  # streamed files state a length of this much or more when they mean "unknown"
 
+_LOWEST_RATE = 1_000  # Hz; below it a damaged header would blow a clip up to gigabytes at an encoder's rate
+_LARGEST = 1e10  # past what 32-bit numbers taken for floats reach, and short of overflow in a filter
+_OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest page there can be
+
 
 class AudioError(ValueError):
     """A sound file that can't be used; the message is one line that says why."""
@@ -74,9 +78,12 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
                 raise AudioError(f"{name}: its header states no length; write it again with a length")
             samples = file.read(dtype="float32", always_2d=True)
             sample_rate, promised = file.samplerate, _promised_frames(file)
+            breaks_off = file.format == "OGG" and not _ogg_ends(path)
     except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
         raise AudioError(f"{name}: not readable as sound ({reason})") from None
+    if sample_rate < _LOWEST_RATE:
+        raise AudioError(f"{name}: a sampling rate of {sample_rate} Hz; expected at least {_LOWEST_RATE} Hz")
     if promised is not None and len(samples) < promised:
         raise AudioError(
             f"{name}: truncated, {len(samples) / sample_rate:.2f} s of the "
@@ -84,21 +91,44 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
         )
     if len(samples) == 0:
         raise AudioError(f"{name}: no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name}: holds NaN or infinite samples")
+    if breaks_off:
+        raise AudioError(
+            f"{name}: truncated, the Ogg stream breaks off after {len(samples) / sample_rate:.2f} s; copy it "
+            f"again, or write it anew if that is all there is"
+        )
+    if not np.abs(samples).max() < _LARGEST:  # also true of NaN
+        raise AudioError(f"{name}: holds NaN, infinite samples, or some past {_LARGEST:.0e}; write it again")
     return samples, sample_rate
 
 
 def _promised_frames(file: sf.SoundFile) -> int | None:
     """Return the frame count that the file's header states, or None where it states none.
 
-    libsndfile quietly mends the length of a cut-off WAV or AIFF and tells so only in its log.
+    libsndfile quietly mends the length of a cut-off WAV, RF64 or AIFF and tells so only in its log.
     """
+    if sized := re.search(r"does not match value from 'ds64' chunk of (\d+)", file.extra_info):
+        return max(file.frames, int(sized[1]))
     mended = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info)
     if mended and int(mended[2]) < int(mended[1]) < _UNSIZED:
         stated, present = int(mended[1]), int(mended[2])
-        return round(file.frames * stated / max(present, 1)) if file.frames else stated
+        return -(-file.frames * stated // max(present, 1)) if file.frames else stated  # rounded up
     return file.frames if file.frames < _UNSIZED else None
+
+
+def _ogg_ends(path: Path) -> bool:
+    """Tell whether a file's last Ogg page is whole and marked as its stream's end.
+
+    No header of an Ogg stream states its length, so that one which was cut off between pages reads as a whole
+    and shorter one.
+    """
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - _OGG_PAGE)
+        file.seek(start)
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def check_speech(wave: Wave, sample_rate: int, name: str = "clip") -> None:

@@ -1,7 +1,8 @@
 """Where data, models, figures and runs live; the only module that knows folders.
 
-Two environment variables override the defaults: ``EMOLIB_HOME`` (the folder that holds ``data``, ``models``,
-``figures`` and ``runs``) and ``EMOLIB_CORPORA`` (the folder that holds one folder a corpus).
+Environment variables override the defaults: ``EMOLIB_HOME`` (the folder that holds ``data``, ``models``,
+``figures`` and ``runs``), ``EMOLIB_CORPORA`` (the folder that holds one folder a corpus) and
+``EMOLIB_FIGURES`` (the folder of a run's figures).
 """
 
 import os
@@ -50,7 +51,12 @@ def figures() -> Path:
 
 
 def gallery(corpus: str, encoder: str) -> Path:
-    """Return the folder of one run's figures: ``figures/`` for the default run, a folder in it for others."""
+    """Return the folder of one run's figures: ``figures/`` for the default run, a folder in it for others.
+
+    ``EMOLIB_FIGURES`` overrides both, so that the cells of a sweep don't draw over each other's.
+    """
+    if override := os.environ.get("EMOLIB_FIGURES"):
+        return Path(override).expanduser().resolve()
     default = (corpus, encoder) == ("demo", DEFAULT_ENCODER)
     return figures() if default else figures() / f"{folder_name(corpus)}-{folder_name(encoder)}"
 

@@ -9,6 +9,8 @@ models themselves come from the transformers library.
 """
 
 import contextlib
+import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +30,9 @@ _DEFAULT_CONFIGS = {
     "microsoft/wavlm-base": "wavlm",
     "facebook/data2vec-audio-base": "data2vec-audio",
 }
+
+#: What torch raises where a file of weights holds more than weights; nothing else here touches pickles.
+_PICKLED = torch.serialization.pickle.UnpicklingError
 
 
 def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
@@ -60,8 +65,9 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
             else:
                 model = _trained(transformers, source)
             sample_rate, normalise = _preprocessing(transformers, source)
-    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError, _PICKLED) as error:
         raise ValueError(_explain(name, source, error)) from error
+    _check_download(source)
     if model.config.model_type not in MODEL_TYPES:
         raise ValueError(
             f"encoder {name!r} is a {model.config.model_type!r} model; expected {', '.join(MODEL_TYPES)}"
@@ -78,6 +84,25 @@ def _trained(transformers: ModuleType, source: str) -> Any:
     if lacking and model.config.model_type in MODEL_TYPES:
         raise ValueError(f"its weights lack {len(lacking)} of the model's tensors, the first is {lacking[0]}")
     return model
+
+
+def _check_download(source: str) -> None:
+    """Raise ValueError if the weights that the hub sent are not those whose SHA-256 it announced.
+
+    huggingface_hub compares sizes alone; it names a large file in its cache by the announced digest.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).is_dir():
+        return
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        cached = try_to_load_from_cache(source, name)
+        blob = Path(cached).resolve() if isinstance(cached, str) else None
+        if blob is None or re.fullmatch("[0-9a-f]{64}", blob.name) is None:
+            continue
+        with blob.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != blob.name:
+                raise ValueError(f"{blob} is not what the hub announced; delete it and load again")
 
 
 def _untrained(transformers: ModuleType, bare: str, source: str, seed: int) -> Any:

@@ -2,7 +2,8 @@
 
 Tensors stand layer by layer, so that any one layer of any one clip is a single range of bytes: ``mean`` and
 ``std``, (L, N, D) float32, and where asked for ``frames``, (L, all T, D). The header carries its own part of
-the store's index: clips, the SHA-256 of their files, and their numbers of frames.
+the store's index: clips, the SHA-256 of their files, and their numbers of frames; and a checksum of each
+range that is read on its own, so that no flipped bit passes for a feature.
 
 References
 ----------
@@ -11,6 +12,7 @@ The safetensors format: github.com/huggingface/safetensors.
 
 import json
 import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +52,13 @@ class Shard:
                 size = struct.unpack("<Q", file.read(8))[0]
                 header = json.loads(file.read(size)) if size < 1 << 28 else {}
             self._rows = json.loads(header.pop("__metadata__")["index"])
+            self._checksums: dict[str, list[Any]] = self._rows.pop("crc32", {})  # older shards have none
+            if self._checksums and self._checksums["index"] != [_checksum(self._rows)]:
+                raise ValueError("an index that is not as it was written")
+            self._shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
+            if not {"mean", "std"} <= set(header) or any(len(shape) != 3 for shape in self._shapes.values()):
+                raise ValueError("tensors of other names or shapes")
+            self._stored = {name: np.dtype(_DTYPES[entry["dtype"]]) for name, entry in header.items()}
             self._tensors: dict[str, dict[str, Any]] = header
             length = 8 + size + max(entry["data_offsets"][1] for entry in header.values())
         except (ValueError, KeyError, TypeError, AttributeError, struct.error):
@@ -62,15 +71,46 @@ class Shard:
         """Return this shard's rows of the store's index, as shard `number`."""
         return index_rows(self._rows, number)
 
-    def read(self, name: str, position: int, span: tuple[int, int] | None = None) -> NDArray[Any]:
-        """Read one layer of one tensor, (rows, D), or a span of its rows."""
-        entry = self._tensors[name]
-        dtype = _DTYPES[entry["dtype"]]
-        _, n_rows, width = entry["shape"]
+    def expect(self, clips: Sequence[str], rows: Sequence[int]) -> None:
+        """Raise DamagedShard unless these clips stand in these rows, as an index says."""
+        own = dict(enumerate(self._rows["clip"]))
+        for clip, row in zip(clips, rows, strict=True):
+            if own.get(row) != clip:
+                raise DamagedShard(
+                    f"the index beside {self._path} does not fit it: clip {clip!r} is not in row {row}; "
+                    f"delete index.csv, which is made again from the shards"
+                )
+
+    def pooled(self, name: str, position: int) -> NDArray[np.float32]:
+        """Return one layer of one pooled tensor, (N, D)."""
+        return self._read(name, position, None, self._checksums.get(name, [None] * (position + 1))[position])
+
+    def frames(self, row: int, position: int) -> NDArray[Any]:
+        """Return the frames of the clip in one row at one layer, (T, D)."""
+        lengths = self._rows["n_frames"]
+        span = (sum(lengths[:row]), sum(lengths[: row + 1]))
+        known = self._checksums.get("frames")
+        return self._read("frames", position, span, known[position][row] if known else None)
+
+    def _read(
+        self, name: str, position: int, span: tuple[int, int] | None, checksum: int | None
+    ) -> NDArray[Any]:
+        """Read one layer of one tensor, (rows, D), or a span of its rows, and check it where that can be."""
+        entry = self._tensors.get(name)
+        if entry is None:
+            raise DamagedShard(f"{self._path} is damaged: it has no {name}; delete it and extract again")
+        dtype = self._stored[name]
+        _, n_rows, width = self._shapes[name]
         first, last = span or (0, n_rows)
         stride = width * dtype.itemsize
         offset = self._base + entry["data_offsets"][0] + (position * n_rows + first) * stride
-        data = self._filesystem.cat_file(self._path, offset, offset + (last - first) * stride)
+        end = offset + (last - first) * stride
+        data = self._filesystem.cat_file(self._path, start=offset, end=end)  # by name: their order differs
+        if checksum is not None and zlib.crc32(data) != checksum:
+            raise DamagedShard(
+                f"{self._path} is damaged: its {name} at layer number {position} is not what was written; "
+                f"delete the file and extract again"
+            )
         return np.frombuffer(data, dtype).reshape(last - first, width)
 
 
@@ -94,9 +134,25 @@ def pack(
         joined = np.concatenate(states, axis=1)
         # half precision unless a network's activations pass its range
         tensors["frames"] = joined if np.abs(joined).max() > 6e4 else joined.astype(np.float16)
+    # safetensors writes an array's memory as it lies, whatever its strides
+    tensors = {name: np.ascontiguousarray(table) for name, table in tensors.items()}
     lengths = [state.shape[1] for state in states]
     rows: dict[str, list[Any]] = {"clip": list(clips), "sha256": list(digests), "n_frames": lengths}
-    return to_safetensors(tensors, {"index": json.dumps(rows)}), rows
+    checksums: dict[str, list[Any]] = {
+        name: [zlib.crc32(layer.tobytes()) for layer in tensors[name]] for name in ("mean", "std")
+    }
+    if frames:
+        ends = np.cumsum(lengths)[:-1]
+        checksums["frames"] = [
+            [zlib.crc32(clip.tobytes()) for clip in np.split(layer, ends)] for layer in tensors["frames"]
+        ]
+    checksums["index"] = [_checksum(rows)]
+    # one entry: safetensors writes several in an order that changes from process to process
+    return to_safetensors(tensors, {"index": json.dumps(rows | {"crc32": checksums})}), rows
+
+
+def _checksum(rows: dict[str, list[Any]]) -> int:
+    return zlib.crc32(json.dumps(rows).encode())
 
 
 def index_rows(rows: dict[str, list[Any]], shard: int) -> pd.DataFrame:

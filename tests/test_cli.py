@@ -23,6 +23,7 @@ COMMANDS = (
     "extract",
     "export-npy",
     "probe",
+    "augment",
     "axis",
     "av",
     "pretrain",
@@ -32,6 +33,7 @@ COMMANDS = (
     "steer",
     "quantize",
     "run",
+    "sweep",
     "bench",
 )
 RATE = 16_000

@@ -45,6 +45,18 @@ RESPONSE = pd.DataFrame(
     ],
     columns=["name", "delta", "value", "low", "high"],
 )
+GAINS = pd.DataFrame(
+    [
+        ("disjoint", "classical", "classical", 1.0, 0.1, 0.05, 0.2),
+        ("disjoint", "generated", "generated 25 %", 0.25, 0.3, 0.2, 0.4),
+        ("disjoint", "generated", "generated 100 %", 1.0, -0.1, -0.2, -0.05),
+        ("flattering", "generated", "generated 400 %", 4.0, 0.9, 0.8, 0.95),
+    ],
+    columns=["protocol", "series", "condition", "amount", "ua", "ua_low", "ua_high"],
+)
+SPREAD = pd.DataFrame(
+    [("ua", 3, 0.5, 0.4, 0.6), ("auc", 2, 0.9, 0.9, 1.0)], columns=["label", "n", "mean", "low", "high"]
+)
 POINTS = RNG.uniform(-1, 1, (60, 2))
 MEL = RNG.standard_normal((50, audio.HIFIGAN_MEL.n_mels))
 
@@ -73,6 +85,15 @@ DRAWN = {
     "moves": lambda ax: plots.plot_moves(POINTS[:3], POINTS[3:6], WORDS[:3], ax=ax),
     "agreement": lambda ax: plots.plot_agreement(POINTS[:, 0], POINTS[:, 1], WORDS, "arousal", ax=ax),
     "by_layer": lambda ax: plots.plot_by_layer(CURVE, "mel L1 (nepers)", ax=ax),
+    "gains": lambda ax: plots.plot_gains(GAINS, ax=ax),
+    "by_amount": lambda ax: plots.plot_by_amount(GAINS, "amount", "generated clips", chance=0.2, ax=ax),
+    "protocols": lambda ax: plots.plot_protocols(GAINS, chance=0.2, ax=ax),
+    "mel_grid": lambda ax: plots.plot_mel_grid({"sad": [MEL.T, MEL.T], "angry": [MEL.T]}, ax=ax),
+    "denoising": lambda ax: plots.plot_denoising([MEL.T, MEL.T], ["999", "0"], ax=ax),
+    "series": lambda ax: plots.plot_series(
+        CURVE.assign(who="nano"), "layer", "value", "who", levels={"log-mel": 0.35}, ax=ax
+    ),
+    "spread": lambda ax: plots.plot_spread(SPREAD, ax=ax),
     "response": lambda ax: plots.plot_response(RESPONSE, "P(angry)", controls=["random 1"], ax=ax),
 }  # fmt: skip
 
@@ -181,10 +202,50 @@ def test_layer_curves_and_levels_are_where_the_numbers_are(axes):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["nano", "random"]
 
 
+def test_series_have_looks_of_their_own_and_spreads_their_seeds(axes):
+    many = pd.concat([CURVE.assign(who=f"encoder {i}") for i in range(6)])
+    ax = plots.plot_series(many, "layer", "value", "who", ax=axes[0])
+    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 6
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [f"encoder {i}" for i in range(6)]
+    ax = DRAWN["spread"](axes[1])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["ua (3 seeds)", "auc (2 seeds)"]
+
+
 def test_bars_have_their_heights(axes):
     ax = DRAWN["bars"](axes[0])
     assert sorted(bar.get_height() for bar in ax.patches) == sorted(BARS["value"])
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b"]
+
+
+def test_gains_are_told_from_nothing_by_their_interval(axes):
+    ax = DRAWN["gains"](axes[0])
+    dots = ax.collections[1]
+    assert np.allclose(dots.get_offsets()[:, 0], 100 * GAINS["ua"])
+    shades = [to_hex(shade) for shade in dots.get_facecolor()]
+    assert shades[0] == shades[1] == shades[3] != shades[2], "above zero, or below"
+    assert [label.get_text() for label in ax.get_yticklabels()] == GAINS["condition"].tolist()
+
+
+def test_amounts_are_a_line_and_a_single_one_is_a_level(axes):
+    ax = DRAWN["by_amount"](axes[0])
+    drawn = {line.get_label(): line for line in ax.lines}
+    assert drawn["generated"].get_xdata().tolist() == [0.25, 1.0, 4.0]
+    assert np.allclose(drawn["generated"].get_ydata(), [30, -10, 90])
+    assert set(drawn["classical"].get_ydata()) == {10.0}
+
+
+def test_protocols_stand_apart_in_two_colours(axes):
+    ax = DRAWN["protocols"](axes[0])
+    bars = {bar.get_width(): to_hex(bar.get_facecolor()) for bar in ax.patches}
+    assert sorted(bars) == pytest.approx(sorted(100 * GAINS["ua"]))
+    assert len(set(bars.values())) == 2 and bars[max(bars)] not in [bars[w] for w in bars if w != max(bars)]
+
+
+def test_a_grid_of_mels_has_a_column_a_class_in_the_order_of_emotions(axes):
+    ax = DRAWN["mel_grid"](axes[0])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["sad", "angry"]
+    assert len(ax.images) == 3
+    assert len({tuple(image.get_extent()) for image in ax.images}) == 3
 
 
 def test_nothing_given_is_changed():

@@ -1,11 +1,13 @@
 """The command line: each command a few lines over the package, one module a group of them."""
 
 from emolib.cli import (
+    augment,
     av,
     axis,
     data,
     features,
     finetune,
+    generate,
     mapper,
     quantize,
     runs,
@@ -18,11 +20,13 @@ from emolib.cli.app import app
 
 __all__ = [
     "app",
+    "augment",
     "av",
     "axis",
     "data",
     "features",
     "finetune",
+    "generate",
     "mapper",
     "quantize",
     "runs",

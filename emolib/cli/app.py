@@ -100,8 +100,10 @@ Root = Annotated[
     ),
 ]
 Table = Annotated[
-    Path | None,
-    typer.Option("--manifest", help="Your own corpus: a CSV with at least path, speaker and emotion."),
+    str | None,
+    typer.Option(
+        "--manifest", help="Your own corpus: a CSV (file or URL) with at least path, speaker and emotion."
+    ),
 ]
 EncoderName = Annotated[
     str,
@@ -122,6 +124,11 @@ Store = Annotated[
     ),
 ]
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Hand the work to Dask: an address such as tcp://host:8786, or local."),
+]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -138,7 +145,7 @@ def main(
     """A lab for the geometry of emotion in speech."""
 
 
-def load_clips(corpus: str | None, option: str | None, root: Path | None, table: Path | None) -> pd.DataFrame:
+def load_clips(corpus: str | None, option: str | None, root: Path | None, table: str | None) -> pd.DataFrame:
     """Read the corpus that the common options name."""
     from emolib import corpora
 

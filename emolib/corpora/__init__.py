@@ -74,7 +74,7 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
     root : str or Path, optional
         The corpus's folder; `paths.corpus(name)` by default. For "folder", where relative paths start from.
     table : str or Path, optional
-        The CSV of "folder": at least path, speaker and emotion.
+        The CSV of "folder", a file or an fsspec URL: at least path, speaker and emotion.
 
     Returns
     -------
@@ -98,9 +98,7 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
             raise ValueError(
                 "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest CSV`)"
             )
-        return assemble(
-            card, folder.labels(Path(table), None if root is None else _existing(card, root)), Path(table)
-        )
+        return assemble(card, folder.labels(table, None if root is None else _existing(card, root)), table)
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 

@@ -61,7 +61,7 @@ _CARDS = (
         "de",
         535,
         10,
-        "http://emodb.bilderbar.info",
+        "https://emodb.bilderbar.info",
     ),
     CorpusInfo(
         "nemo",

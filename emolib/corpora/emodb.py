@@ -3,7 +3,7 @@
 References
 ----------
 F. Burkhardt, A. Paeschke, M. Rolfes, W. Sendlmeier, B. Weiss (2005), "A database of German emotional speech",
-Interspeech. Speakers, texts and codes: http://emodb.bilderbar.info.
+Interspeech. Speakers, texts and codes: https://emodb.bilderbar.info.
 Ratings: Das et al. (2022), NLDL 3, a table of activation and valence from 1 to 5.
 """
 

@@ -14,23 +14,24 @@ _RATINGS = ("arousal", "valence", "dominance")
 _TEXTS = ("label", "gender", "intensity", "text_id", "text", "language", "corpus")
 
 
-def labels(table: Path, root: Path | None = None) -> Iterator[Label | Skipped]:
+def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skipped]:
     """Yield what a table says of each file.
 
     Parameters
     ----------
-    table : Path
-        CSV or TSV with `path`, `speaker`, `emotion`, and any other column: a manifest's are understood (what
-        can be measured is measured anew), the rest are carried along.
+    table : str or Path
+        CSV or TSV, a file or an fsspec URL, with `path`, `speaker`, `emotion`, and any other column: a
+        manifest's are understood (what can be measured is measured anew), the rest are carried along.
     root : Path, optional
-        The folder that relative paths start from; the table's own by default.
+        The folder that relative paths start from; the table's own by default, which a URL has none of.
 
     Raises
     ------
     FileNotFoundError
         If there is no such table.
     ValueError
-        If it lacks a column, or if a rating isn't a number in [-1, 1].
+        If it lacks a column, a rating isn't a number in [-1, 1], or a path is relative and there is nothing
+        for it to start from.
     """
     rows = manifest.read_table(table)
     if missing := [column for column in REQUIRED if column not in rows.columns]:
@@ -40,6 +41,11 @@ def labels(table: Path, root: Path | None = None) -> Iterator[Label | Skipped]:
     extra = [column for column in rows.columns if column not in COLUMNS]
     for column in extra:
         rows[column] = manifest.numbers(rows[column])
+    relative = [path for path in rows["path"] if path.strip() and not Path(path.strip()).is_absolute()]
+    if manifest.is_url(table) and root is None and relative:
+        raise ValueError(
+            f"{table}: the path {relative[0]!r} is relative; name the folder that it starts from with --root"
+        )
     base = (Path(root) if root is not None else Path(table).parent).absolute()
     return (_label(row, base, extra) for row in rows.to_dict("records"))
 
@@ -70,7 +76,7 @@ def _clip(path: Path, base: Path) -> str:
     return (name.relative_to(base) if name.is_relative_to(base) else name).as_posix().lstrip("/")
 
 
-def _ratings(table: Path, texts: "pd.Series[str]") -> "pd.Series[float]":
+def _ratings(table: str | Path, texts: "pd.Series[str]") -> "pd.Series[float]":
     """Return a column of ratings as numbers, NaN where a cell is empty or says so."""
     values = pd.to_numeric(texts, errors="coerce")
     missing = texts.str.strip().str.lower().isin(["", "nan"])

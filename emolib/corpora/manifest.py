@@ -4,12 +4,17 @@ A parser yields `Label` for a file that it can name, `Skipped` for one that it c
 about the whole corpus. `emolib.corpora.scan` turns those into a manifest; this module knows its columns.
 """
 
+import io
 import math
 from collections.abc import Mapping
+from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fsspec
 import pandas as pd
+
+from emolib import atomic
 
 #: The columns of every manifest, in order; a corpus may add its own after them.
 COLUMNS = (
@@ -91,12 +96,17 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
     return table.astype(_NUMERIC)
 
 
-def save(manifest: pd.DataFrame, csv: str | Path) -> Path:
-    """Write a manifest as CSV in UTF-8; what was skipped stays behind in `attrs`."""
-    csv = Path(csv)
-    csv.parent.mkdir(parents=True, exist_ok=True)
-    manifest.to_csv(csv, index=False, encoding="utf-8", lineterminator="\n")
-    return csv
+def save(manifest: pd.DataFrame, csv: str | Path) -> str | Path:
+    """Write a manifest as CSV in UTF-8, to a file or an fsspec URL; what was skipped stays in `attrs`."""
+    data = manifest.to_csv(index=False, lineterminator="\n").encode()
+    if b"\r" in data:  # which stands without quotes then, and would end a row
+        data = manifest.to_csv(index=False, lineterminator="\n", quoting=QUOTE_NONNUMERIC).encode()
+    if is_url(csv):
+        with fsspec.open(str(csv), "wb") as file:
+            file.write(data)
+        return csv
+    atomic.write_file(Path(csv), data)
+    return Path(csv)
 
 
 def read(csv: str | Path) -> pd.DataFrame:
@@ -122,6 +132,11 @@ def read(csv: str | Path) -> pd.DataFrame:
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV (or, by its ending, a TSV) with each cell as the text that stands there.
 
+    Parameters
+    ----------
+    path : str or Path
+        A file, or any fsspec URL, such as ``s3://bucket/mine.csv``.
+
     Raises
     ------
     FileNotFoundError
@@ -129,15 +144,31 @@ def read_table(path: str | Path) -> pd.DataFrame:
     ValueError
         If it can't be read as a table in UTF-8.
     """
-    path = Path(path)
-    if not path.is_file():
+    source = _remote(str(path)) if is_url(path) else Path(path)
+    if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{path}: no such table")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    separator = "\t" if str(path).lower().endswith(".tsv") else ","
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(source, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
     return table.fillna("").rename(columns=str.strip)
+
+
+def is_url(path: str | Path) -> bool:
+    """Tell whether a table lies behind an fsspec URL, not in a file."""
+    return isinstance(path, str) and "://" in path
+
+
+def _remote(url: str) -> io.BytesIO:
+    try:
+        with fsspec.open(url, "rb") as file:
+            return io.BytesIO(file.read())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{url}: no such table") from None
+    except Exception as error:  # each kind of storage has errors of its own
+        why = str(error).strip() or type(error).__name__
+        raise ValueError(f"{url}: can't be read ({why.splitlines()[0]})") from None
 
 
 def numbers(texts: "pd.Series[str]") -> "pd.Series[str] | pd.Series[float]":

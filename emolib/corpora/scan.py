@@ -93,8 +93,11 @@ def _starts_with(path: Path, start: bytes) -> bool:
 
 
 def _printable(path: Path) -> str:
-    """Return a path as text that can be printed, whatever bytes its name holds."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    """Return a path as text that can be printed in one line, whatever bytes its name holds."""
+    text = os.fsencode(path).decode("utf-8", errors="replace")
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def _measure_all(name: str, labels: list[Label]) -> Iterator[tuple[Label, Sound | Skipped]]:
@@ -107,14 +110,14 @@ def _measure_all(name: str, labels: list[Label]) -> Iterator[tuple[Label, Sound 
         )
 
 
-def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: Path) -> pd.DataFrame:
+def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: str | Path) -> pd.DataFrame:
     """Turn what a parser yields into a manifest.
 
     Parameters
     ----------
     info : CorpusInfo
     items : iterable of Label, Skipped or Note
-    where : Path
+    where : str or Path
         The folder or table that was read, for messages.
 
     Returns
@@ -184,7 +187,7 @@ def _row(corpus: str, label: Label, sound: Sound) -> dict[str, object]:
 def _what_was_found(n_repeats: int, skipped: list[Skipped]) -> str:
     if not skipped:
         return f"no sound file ({', '.join(sorted(SUFFIXES))}) was found"
-    first = f"{skipped[0].path.name}: {skipped[0].reason}"
+    first = f"{_printable(Path(skipped[0].path.name))}: {skipped[0].reason}"
     return f"{len(skipped)} skipped, {n_repeats} duplicates; the first: {first}"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -217,13 +218,17 @@ class Mapper:
             raise FileNotFoundError(
                 f"no mapper in {folder}; train one with `emolib train-mapper --out {folder}`"
             )
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("kind") != _KIND:
-            raise ValueError(f"{folder} holds no mapper; name a folder that `emolib train-mapper` wrote")
-        settings = from_stored(config["settings"])
-        network = Network(config["width"], settings)
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-        return cls(network.to(device), settings, config["provenance"])
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if not isinstance(config, dict) or config.get("kind") != _KIND:
+                raise ValueError("it is not of a mapper; name a folder that `emolib train-mapper` wrote")
+            settings = from_stored(config["settings"])
+            network = Network(config["width"], settings)
+            network.load_state_dict(load_file(folder / "model.safetensors"))
+            return cls(network.to(device), settings, config["provenance"])
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{folder} holds no mapper that is whole ({reason})") from None
 
     def _checked(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
         frames = np.ascontiguousarray(frames, dtype=np.float32)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -144,7 +143,7 @@ class Trainer:
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint."""
-        with safe_open(path, "pt", device=str(self.device)) as file:
+        with atomic.open_tensors(path, str(self.device)) as file:
             state = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.step, self.curve = state["step"], state["curve"]

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
 
-from emolib import audio
+from emolib import atomic, audio
 from emolib.encoders import torch_device
 from emolib.mapper.network import Mapper
 from emolib.mapper.pairs import Mel, load_pairs
@@ -147,8 +146,8 @@ def _identity(manifest: pd.DataFrame, store: FeatureStore, layer: int, settings:
 
 
 def _checkpoint_state(path: Path) -> dict[str, Any] | None:
-    """Return the state in a checkpoint, or None where there is none."""
+    """Return the state in a checkpoint, or None where there is none; raise ValueError if it is damaged."""
     if not path.exists():
         return None
-    with safe_open(path, "pt") as file:
+    with atomic.open_tensors(path) as file:
         return json.loads(file.metadata()["state"])

@@ -4,6 +4,7 @@ Last stage of `emolib.pretrain`. A checkpoint is one safetensors file: weights, 
 optimiser's moments, and the step and validation curve in its header. Nothing is pickled.
 """
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -15,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from tqdm.auto import tqdm
 from transformers import Wav2Vec2FeatureExtractor
 
+from emolib import atomic
 from emolib.encoders import torch_device
 from emolib.pretrain.batches import Batches, Speech, load_speech, measure
 from emolib.pretrain.network import LOSSES, Network
@@ -126,13 +127,12 @@ def _targets(out: Path, identity: str, speech: Speech, settings: Settings, progr
     """Make the targets, or read them back where this training has made them before."""
     path = out / TARGETS
     if path.exists():
-        stored, targets = Targets.load(path)
-        if stored == identity:
-            return targets
+        with contextlib.suppress(ValueError):  # a damaged one is made again
+            stored, targets = Targets.load(path)
+            if stored == identity:
+                return targets
     targets = measure(speech, settings, progress=progress)
-    unfinished = path.with_suffix(".tmp")
-    targets.save(unfinished, identity)
-    unfinished.replace(path)
+    targets.save(path, identity)
     return targets
 
 
@@ -178,7 +178,9 @@ class Trainer:
                     self.curve.append({"step": self.step, **self.validate()})
                 if last or self.step % settings.checkpoint_every == 0:
                     self.checkpoint(out / CHECKPOINT)
-                    self.export(out)
+                    if not last:
+                        self.export(out)
+        self.export(out)  # always: a training killed after its last checkpoint has not come to it
 
     def advance(self, out: Path) -> float:
         """Take one step and return its loss."""
@@ -229,11 +231,8 @@ class Trainer:
             for moment, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{moment}.{name}"] = value
         progress = {"step": self.step, "curve": self.curve, "identity": self.identity}
-        unfinished = path.with_suffix(".tmp")
-        save_file(
-            {k: v.contiguous() for k, v in tensors.items()}, unfinished, {"progress": json.dumps(progress)}
-        )
-        unfinished.replace(path)
+        whole = {name: value.contiguous() for name, value in tensors.items()}
+        atomic.write_file(path, save(whole, {"progress": json.dumps(progress)}))
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint.
@@ -241,9 +240,9 @@ class Trainer:
         Raises
         ------
         ValueError
-            If it belongs to other settings or other speech.
+            If it belongs to other settings or other speech, or is damaged.
         """
-        with safe_open(path, "pt", device=str(self.device)) as file:
+        with atomic.open_tensors(path, str(self.device)) as file:
             progress = json.loads(file.metadata()["progress"])
             if progress["identity"] != self.identity:
                 raise ValueError(

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from emolib import audio, hifigan, quality
+from emolib import atomic, audio, hifigan, quality
 from emolib.audio import HIFIGAN_MEL
 from emolib.vocoder import HiFiGAN
 from emolib.vocoding.batches import Batch, Batches
@@ -77,7 +76,9 @@ class Trainer:
                     self.curve.append({"step": self.step, **self.validate(out)})
                 if last or self.step % settings.checkpoint_every == 0:
                     self.checkpoint(out / CHECKPOINT)
-                    self.export(out)
+                    if not last:
+                        self.export(out)
+        self.export(out)  # always: a training killed after its last checkpoint has not come to it
 
     def advance(self, out: Path) -> float:
         """Take one step and return its loss."""
@@ -158,11 +159,8 @@ class Trainer:
                 for moment, value in optimiser.state[parameter].items():
                     tensors[f"{name}.{moment}.{key}"] = value
         progress = {"step": self.step, "curve": self.curve, "identity": self.identity}
-        unfinished = path.with_suffix(".tmp")
-        save_file(
-            {k: v.contiguous() for k, v in tensors.items()}, unfinished, {"progress": json.dumps(progress)}
-        )
-        unfinished.replace(path)
+        whole = {name: value.contiguous() for name, value in tensors.items()}
+        atomic.write_file(path, save(whole, {"progress": json.dumps(progress)}))
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint.
@@ -170,9 +168,9 @@ class Trainer:
         Raises
         ------
         ValueError
-            If it belongs to other settings or other speech.
+            If it belongs to other settings or other speech, or is damaged.
         """
-        with safe_open(path, "pt", device=str(self.device)) as file:
+        with atomic.open_tensors(path, str(self.device)) as file:
             progress = json.loads(file.metadata()["progress"])
             if progress["identity"] != self.identity:
                 raise ValueError(

@@ -1,0 +1,164 @@
+"""Full and read-only disks: what was finished stays, the error says what is wrong, and the work can go on."""
+
+import contextlib
+import errno
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import fault_jobs as jobs
+import numpy as np
+import pytest
+from fault_tally import tried
+
+from emolib import features
+from emolib.axis import EmotionAxis
+from emolib.features import extract
+from emolib.store import FeatureStore
+
+#: Bytes at which each job's disk is full: some of its files fit.
+ROOM = {"extract": 40_000, "train_mapper": 60_000, "train_encoder": 300_000}
+FULL = (errno.ENOSPC, errno.EFBIG)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+def mount(*arguments: str) -> None:
+    """Call mount, or skip the test where this is not permitted."""
+    command = ["mount", *arguments]
+    if shutil.which("mount") is None:
+        pytest.skip("there is no `mount` here to make a small disk with")
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        pytest.skip(f"a small disk can't be mounted here ({ended.stderr.strip()})")
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, n_bytes: int) -> Iterator[Path]:
+    place.mkdir()
+    mount("-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", str(place))
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def grow(place: Path) -> None:
+    mount("-o", "remount,size=64m", str(place))
+
+
+@contextlib.contextmanager
+def short_files(n_bytes: int) -> Iterator[None]:
+    """Let this process write no file past a length, as a quota does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def refused(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it came from, says that the disk is full."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or any(f"os error {code}" in str(error) for code in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def whole_files_of(place: Path) -> dict[str, bytes]:
+    return {name: data for name, data in jobs.content(place).items() if not name.endswith(".tmp")}
+
+
+@pytest.mark.parametrize("name", ROOM)
+def test_a_full_disk(inputs, tmp_path, name):
+    job = getattr(jobs, name)
+    jobs.finish(job, inputs, tmp_path / "calm")
+    expected = jobs.content(tmp_path / "calm")
+    with small_disk(tmp_path / "disk", ROOM[name]) as disk, tried(f"full disk, {job.__name__}"):
+        with pytest.raises(Exception) as caught:
+            job(inputs, disk)
+        assert refused(caught.value), repr(caught.value)
+        kept = whole_files_of(disk)
+        settled = ("shard-", "config.json", "targets")
+        for file in kept:  # what stands under its name is whole
+            if Path(file).name.startswith(settled):
+                assert kept[file] == expected[file], file
+        grow(disk)
+        jobs.finish(job, inputs, disk)
+        assert jobs.content(disk) == expected
+
+
+@pytest.mark.parametrize("name", ROOM)
+def test_a_quota(inputs, tmp_path, name):
+    job = getattr(jobs, name)
+    jobs.finish(job, inputs, tmp_path / "calm")
+    with tried(f"quota, {job.__name__}"):
+        with short_files(2_000), pytest.raises(Exception) as caught:
+            job(inputs, tmp_path / "out")
+        assert refused(caught.value), repr(caught.value)
+        jobs.finish(job, inputs, tmp_path / "out")
+        assert jobs.content(tmp_path / "out") == jobs.content(tmp_path / "calm")
+
+
+def test_a_model_saved_on_a_full_disk_leaves_the_older_one(tmp_path):
+    older = jobs.made_axis(0)
+    older.save(tmp_path / "axis")
+    with tried("quota, a model saved over an older one"):
+        with short_files(100), pytest.raises(OSError):
+            jobs.made_axis(1).save(tmp_path / "axis")
+        assert np.array_equal(EmotionAxis.load(tmp_path / "axis").direction_, older.direction_)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["axis"]
+
+
+# ------------------------------------------------------------------------------------- read-only
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write to a folder, root included, whom modes don't stop."""
+    if os.geteuid():
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+        return
+    mount("--bind", str(folder), str(folder))
+    try:
+        mount("-o", "remount,ro,bind", str(folder))
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def store(inputs, tmp_path, monkeypatch) -> FeatureStore:
+    monkeypatch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+    return extract(jobs.read_manifest(inputs).iloc[:12], jobs.Powers(), url=tmp_path / "store").store
+
+
+def test_a_finished_store_serves_where_nothing_can_be_written(inputs, tmp_path, store):
+    manifest = jobs.read_manifest(inputs).iloc[:12]
+    before = store.pooled(1)
+    with read_only(tmp_path / "store"), tried("read-only store, finished"):
+        assert np.array_equal(FeatureStore(tmp_path / "store").pooled(1), before)
+        again = extract(manifest, jobs.Powers(), url=tmp_path / "store")
+        assert (again.n_new, again.n_cached) == (0, 12)
+
+
+def test_a_store_that_lacks_clips_says_that_it_can_not_be_written(inputs, tmp_path, store):
+    manifest, before = jobs.read_manifest(inputs), jobs.content(tmp_path / "store")
+    with tried("read-only store, clips missing"):
+        with read_only(tmp_path / "store"), pytest.raises(OSError, match=r"Read-only|Permission denied"):
+            extract(manifest, jobs.Powers(), url=tmp_path / "store")
+        assert jobs.content(tmp_path / "store") == before
+        assert len(extract(manifest, jobs.Powers(), url=tmp_path / "store").store) == 24

@@ -1,0 +1,175 @@
+"""kill -9 at random moments: what was finished stays, and the same command goes on to the same end."""
+
+import hashlib
+import http.server
+import io
+import json
+import threading
+import zipfile
+from pathlib import Path
+
+import fault_jobs as jobs
+import numpy as np
+import pytest
+import soundfile as sf
+from fault_tally import moments, tried
+
+from emolib import mapper, pretrain, vocoding
+from emolib.axis import EmotionAxis
+from emolib.store import FeatureStore
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(inputs, tmp_path_factory):
+    """Return a function of a job that gives the folder of an undisturbed run, and its seconds."""
+    done: dict[str, tuple[Path, float]] = {}
+
+    def run(job):
+        if job.__name__ not in done:
+            out = tmp_path_factory.mktemp(job.__name__)
+            done[job.__name__] = (out, jobs.finish(job, inputs, out))
+        return done[job.__name__]
+
+    return run
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_extraction(inputs, undisturbed, tmp_path, seed):
+    whole, seconds = undisturbed(jobs.extract)
+    expected = FeatureStore(whole / "store")
+    for number, moment in enumerate(moments(seed)):
+        out = tmp_path / str(number)
+        with tried("kill -9 of an extraction"):
+            jobs.kill(jobs.extract, inputs, out, moment * seconds)
+            kept = {path.name: path.stat().st_ino for path in (out / "store").glob("shard-*.safetensors")}
+            if (out / "store" / "config.json").exists():  # what can be read at once is right
+                store = FeatureStore(out / "store")
+                assert np.array_equal(store.pooled(1), expected.pooled(1, clips=store.clips))
+            jobs.finish(jobs.extract, inputs, out)
+            assert jobs.content(out / "store") == jobs.content(whole / "store")
+            again = {path.name: path.stat().st_ino for path in (out / "store").glob("shard-*.safetensors")}
+            assert kept.items() <= again.items()  # nothing was computed twice
+
+
+TRAININGS = {
+    "an encoder": jobs.train_encoder, "a mapper": jobs.train_mapper, "a vocoder": jobs.train_vocoder,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_training(inputs, undisturbed, tmp_path, kind):
+    job = TRAININGS[kind]
+    whole, seconds = undisturbed(job)
+    for number, moment in enumerate(moments(2)):
+        out = tmp_path / str(number)
+        with tried(f"kill -9 of the training of {kind}"):
+            jobs.kill(job, inputs, out, moment * seconds)
+            jobs.finish(job, inputs, out)
+            assert jobs.content(out) == jobs.content(whole)
+
+
+@pytest.mark.parametrize("kind, trainer", [
+    ("an encoder", pretrain.train.Trainer), ("a mapper", mapper.trainer.Trainer),
+    ("a vocoder", vocoding.trainer.Trainer),
+])  # fmt: skip
+def test_training_stopped_between_its_last_checkpoint_and_its_model(
+    inputs, undisturbed, tmp_path, monkeypatch, kind, trainer
+):
+    job = TRAININGS[kind]
+    whole, _ = undisturbed(job)
+
+    def stop(self, out):
+        raise KeyboardInterrupt
+
+    with tried(f"stop of the training of {kind} between its last checkpoint and its model"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(trainer, "export", stop)
+            job(inputs, tmp_path)
+        jobs.finish(job, inputs, tmp_path)
+        assert jobs.content(tmp_path) == jobs.content(whole)
+
+
+def test_saving_over_an_older_model(inputs, undisturbed, tmp_path):
+    _, seconds = undisturbed(jobs.save_axes)
+    expected = [jobs.made_axis(number).direction_ for number in (0, 1)]
+    jobs.made_axis(0).save(tmp_path / "axis")
+    for moment in moments(3):
+        with tried("kill -9 while a model is saved over an older one"):
+            jobs.kill(jobs.save_axes, inputs, tmp_path, moment * seconds)
+            found = EmotionAxis.load(tmp_path / "axis").direction_
+            assert any(np.array_equal(found, direction) for direction in expected)
+
+
+def test_results_written_over(inputs, undisturbed, tmp_path):
+    _, seconds = undisturbed(jobs.write_results)
+    (tmp_path / "results.json").write_text("[0]")
+    for moment in moments(4):
+        with tried("kill -9 while results are written"):
+            jobs.kill(jobs.write_results, inputs, tmp_path, moment * seconds)
+            found = json.loads((tmp_path / "results.json").read_text())
+            assert len(set(found)) == 1 and len(found) in (1, 1_000)
+
+
+def archive() -> bytes:
+    """Return a zip of forty clips of noise."""
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for number in range(40):
+            clip = io.BytesIO()
+            sf.write(clip, rng.uniform(-0.3, 0.3, 4_000), 16_000, format="WAV")
+            packed.writestr(f"Actor_01/03-01-05-01-01-01-{number:02d}.wav", clip.getvalue())
+    return buffer.getvalue()
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Sends an archive in pieces, from the byte on that is asked for."""
+
+    body = archive()
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+        self.send_header("Content-Length", str(len(self.body) - start))
+        self.send_header("ETag", '"one"')
+        self.end_headers()
+        for at in range(start, len(self.body), 40_000):
+            self.wfile.write(self.body[at : at + 40_000])
+            self.server.pause.wait(0.02)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server that doesn't complain when a client dies."""
+
+    pause = threading.Event()
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+def test_fetching(tmp_path, undisturbed, inputs):
+    server = Server(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    checksum = "md5:" + hashlib.md5(Slow.body, usedforsecurity=False).hexdigest()
+    url = f"http://127.0.0.1:{server.server_port}/speech.zip"
+    source = {"url": url, "name": "speech.zip", "size": len(Slow.body), "checksum": checksum}
+    (inputs / "source.json").write_text(json.dumps(source))
+    whole, seconds = undisturbed(jobs.fetch_archive)
+    for number, moment in enumerate(moments(5)):
+        out = tmp_path / str(number)
+        with tried("kill -9 of a download"):
+            jobs.kill(jobs.fetch_archive, inputs, out, moment * seconds)
+            jobs.finish(jobs.fetch_archive, inputs, out)
+            assert jobs.content(out) == jobs.content(whole)
+    server.shutdown()
+    server.server_close()
