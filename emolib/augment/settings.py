@@ -65,9 +65,8 @@ class Settings:
             )  # fmt: skip
         if profile == "quick":
             return cls(
-                (REAL, CLASSICAL, BOTH, ALONE), flattering=FLATTERING[:1], shares=(0.25,),
-                generated_shares=(0.25,),
-                folds=(0,), seeds=(seed,), recogniser=ResNetSettings(steps=150),
+                (REAL, CLASSICAL, BOTH, ALONE), flattering=FLATTERING[:1], shares=(1.0,),
+                generated_shares=(1.0,), folds=(0,), seeds=(seed,), recogniser=ResNetSettings(steps=150),
                 generator=replace(GeneratorSettings.quick(), seed=seed),
             )  # fmt: skip
         raise ValueError(f"unknown profile {profile!r}; expected 'quick' or 'full'")

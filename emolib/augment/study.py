@@ -31,7 +31,7 @@ class Study:
 
     Attributes
     ----------
-    folder : Path; of the cells, generators and samples
+    grid : Grid; of the cells, which knows who learned from what
     predictions : DataFrame
         A row a test clip, condition and seed: protocol, share, condition, fold, seed, clip, speaker, truth,
         predicted, n_real and n_generated.
@@ -41,7 +41,7 @@ class Study:
     seconds : float; of all cells' trainings and tests, generators aside
     """
 
-    folder: Path
+    grid: Grid
     predictions: pd.DataFrame
     leaks: pd.DataFrame
     missing: list[str] = field(default_factory=list)
@@ -177,7 +177,7 @@ def study(
         raise ValueError(f"no cell of this study is in {folder}, and there was no time to run any")
     predictions = pd.concat([_frame(cell, found) for cell, found in done], ignore_index=True)
     seconds = sum(found["seconds"] for _, found in done)
-    return Study(folder, predictions, _leaks(grid, done), missing, skipped, seconds)
+    return Study(grid, predictions, _leaks(grid, done), missing, skipped, seconds)
 
 
 def _counts(*parts: pd.DataFrame) -> list[Counts]:

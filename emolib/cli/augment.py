@@ -33,7 +33,7 @@ def augment(
     table: Table = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the cells; a rerun goes on there. models/augment-CORPUS."),
+        typer.Option("--out", help="Folder of the cells; a rerun goes on there. models/augment-CORPUS-PROFILE."),
     ] = None,
     profile: Annotated[
         Profile, typer.Option("--profile", help="quick takes minutes, full hours on two cores.")
@@ -54,7 +54,7 @@ def augment(
     from emolib.augment import study
 
     clips = load_clips(corpus, corpus_option, root, table)
-    folder = out or paths.models() / paths.folder_name(f"augment-{clips['corpus'].iloc[0]}")
+    folder = out or paths.models() / paths.folder_name(f"augment-{clips['corpus'].iloc[0]}-{profile.value}")
     done = study(
         clips, folder, profile.value, device=device, seed=seed, limit_s=limit, progress=sys.stderr.isatty()
     )
