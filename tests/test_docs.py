@@ -15,9 +15,14 @@ from emolib import corpora
 from emolib.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/*/README.md")), *ROOT.glob("*.md")]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("models/*/README.md")), *sorted(ROOT.glob("*/README.md")), *ROOT.glob("*.md")]
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 SCORES = re.findall(r"^\| `emolib (.+?)` \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", RECIPES, flags=re.M)
+
+
+def test_the_gallery_shows_every_figure():
+    shown = set(re.findall(r"\]\((\w+\.png)\)", (ROOT / "figures" / "README.md").read_text()))
+    assert shown == {path.name for path in (ROOT / "figures").glob("*.png")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
