@@ -257,7 +257,7 @@ def test_bad_files_get_their_reason_and_good_ones_stay(tmp_path):
         "fifo.wav": "not a regular file",
         "dangling.wav": "can't be opened",
         "absent.wav": "can't be opened",
-        "bad\0name.wav": "can't be opened",
+        "bad\N{REPLACEMENT CHARACTER}name.wav": "can't be opened",
         "whole.wav": "the clip id whole belongs to",
     }
     found = reasons(manifest)

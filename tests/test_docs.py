@@ -15,7 +15,11 @@ from emolib import corpora
 from emolib.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("models/*/README.md")), *sorted(ROOT.glob("*/README.md")), *ROOT.glob("*.md")]
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/*.md", "*/README.md", "models/*/README.md")
+    for path in sorted(ROOT.glob(pattern))
+]
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 SCORES = re.findall(r"^\| `emolib (.+?)` \| (\w+) \| ([\d.]+) \| ([\d.]+) \|$", RECIPES, flags=re.M)
 

@@ -33,7 +33,7 @@ def augment(
     table: Table = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the cells; a rerun goes on there. models/augment-CORPUS-PROFILE."),
+        typer.Option("--out", help="Folder of the cells, taken up again; models/augment-CORPUS-PROFILE."),
     ] = None,
     profile: Annotated[
         Profile, typer.Option("--profile", help="quick takes minutes, full hours on two cores.")

@@ -67,6 +67,9 @@ class ResidualQuantizer(SavedQuantizer):
     of the rate below and then under its own.
     """
 
+    mean_: NDArray[np.float32]
+    scale_: float
+
     def __init__(
         self,
         n_stages: int = 8,
