@@ -292,6 +292,9 @@ def test_bench_joins_the_ratios(home):
     (folder / "store.py").write_text("def measure():\n    return {'store': 3.5}\n")
     assert answer("bench") == {"extraction": 2.0, "store": 3.5}
     assert answer("bench", "store") == {"store": 3.5}
+    page = (folder / "RESULTS.md").read_text()
+    assert page.index("## extraction") < page.index("## store") and page.count("| store | 3.5 |") == 1
+    assert "cores" in page
     assert "no comparison speed; expected: extraction, store" in complaint("bench", "store", "speed")
 
 

@@ -122,8 +122,11 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure each part against what a user would pick instead, in one process; JSON: one ratio each."""
-    from emolib import paths
+    """Measure each part against what a user would pick instead, in one process; JSON: one ratio each.
+
+    What is measured is written to benchmarks/RESULTS.md.
+    """
+    from emolib import paths, sidebyside
 
     scripts = {path.stem: path for path in sorted((paths.home() / "benchmarks").glob("[a-z]*.py"))}
     if not scripts:
@@ -132,7 +135,11 @@ def bench(
         raise ValueError(f"no comparison {', '.join(unknown)}; expected: {', '.join(scripts)}")
     ratios: dict[str, float] = {}
     for name in names or scripts:
-        ratios |= runpy.run_path(str(scripts[name]))["measure"]()
+        script = runpy.run_path(str(scripts[name]))
+        found = script["measure"]()
+        question = (script["__doc__"] or name).strip().split("\n\n")[0].replace("\n", " ")
+        sidebyside.write_section(scripts[name].parent, name, question, found)
+        ratios |= found
     for name, value in ratios.items():
         print(f"{name:32} {value:.4g}")
     finish(ratios, as_json)
