@@ -163,8 +163,9 @@ class Trainer:
         self.network.load_state_dict(self.best)
         best = min(row["mel_l1"] for row in self.curve)
         self.provenance |= {"steps": self.step, "mel_l1": best, "linear_l1": self.curve[0]["mel_l1"]}
+        # the model's config.json is written last of all, and says that everything is there
+        atomic.write_file(out / CURVE, pd.DataFrame(self.curve).to_csv(index=False).encode())
         self.mapper().save(out)
-        pd.DataFrame(self.curve).to_csv(out / CURVE, index=False)
 
 
 def losses(predicted: Tensor, target: Tensor, inside: Tensor, settings: Settings) -> Tensor:

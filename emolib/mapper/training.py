@@ -88,7 +88,7 @@ def train(
                 f"start again with replace=True (`--replace`)"
             )
         found = None
-    if found is not None and ended(found, settings) and (out / "model.safetensors").is_file():
+    if found is not None and ended(found, settings) and (out / "config.json").is_file():
         return Mapper.load(out, device=str(chosen))
     if found is None:
         (out / CHECKPOINT).unlink(missing_ok=True)
@@ -99,6 +99,8 @@ def train(
         "speakers": training, "validation_speakers": held_out, "n": len(manifest),
     }  # fmt: skip
     trainer = Trainer(pairs, training, held_out, settings, chosen, identity, provenance)
+    if found is None:
+        (out / "config.json").unlink(missing_ok=True)  # of another training; this one writes it last
     trainer.run(out, vocode or audio.griffin_lim, progress=progress)
     return Mapper.load(out, device=str(chosen))
 
