@@ -27,6 +27,9 @@ import emolib
 
 #: Tasks under way for each worker thread: one that runs, and one that waits so that it never idles.
 AHEAD = 2
+#: Of a worker here, whatever the shell asks for: as many threads as cores in each would wait for one another,
+#: and the last bits of a product depend on their number.
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 _held: list[int] = []  # the lock on this process's GPU, until the process ends
 
 
@@ -61,6 +64,7 @@ def connect(scheduler: str | None, n_workers: int | None = None) -> Iterator[Any
                 distributed.LocalCluster(
                     n_workers=n_workers or len(visible_gpus()) or os.cpu_count() or 1,
                     threads_per_worker=1,
+                    env=ONE_THREAD,
                     dashboard_address="127.0.0.1:0",  # of its own, seen from here alone
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,

@@ -18,10 +18,13 @@ from emolib.features import extract
 
 @pytest.fixture(scope="module")
 def client():
-    """Two workers, processes of one thread each."""
-    with scheduling.connect("local", n_workers=2) as connected:
-        connected.wait_for_workers(2, timeout=60)
-        yield connected
+    """Two workers, processes of one thread each, in a shell that asks for three."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in scheduling.ONE_THREAD:
+            patch.setenv(name, "3")
+        with scheduling.connect("local", n_workers=2) as connected:
+            connected.wait_for_workers(2, timeout=60)
+            yield connected
 
 
 def files(store: Path) -> dict[str, str]:
@@ -35,6 +38,16 @@ def blocks_of_two(monkeypatch):
 
 def workers(client) -> dict[str, int]:
     return client.run(os.getpid)
+
+
+def torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def test_a_worker_here_has_one_thread_whatever_the_shell_says(client):
+    assert set(client.run(torch_threads).values()) == {1}
 
 
 # ------------------------------------------------------------------------------------- extraction
