@@ -8,7 +8,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -86,6 +86,14 @@ class PrecisionName(StrEnum):
 
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+class MixedPrecision(StrEnum):
+    """Number types that a training computes in."""
+
+    no = "no"
+    bf16 = "bf16"
+    fp16 = "fp16"
 
 
 CorpusName = Annotated[
@@ -173,12 +181,17 @@ def pooled_layers(
     done = features.extract(
         clips, encoder, layers=wanted, url=store, device=device, progress=sys.stderr.isatty()
     )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(done.skipped)
     clips = clips[~done.store.missing(clips)].reset_index(drop=True)
     names: list[Any] = clips["clip"].tolist()
     chosen = list(done.store.config.layers) if wanted is None else wanted
     return Pooled(clips, {k: done.store.pooled(k, pooling.value, names) for k in chosen}, done.store)
+
+
+def print_skipped(entries: Iterable[Mapping[str, object]]) -> None:
+    """Say what could not be read, and why: nothing is left out in silence."""
+    for entry in entries:
+        print(f"skipped {entry.get('clip') or entry['path']}: {entry['reason']}")
 
 
 def whole_number(text: str) -> int:

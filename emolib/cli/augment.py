@@ -17,6 +17,7 @@ from emolib.cli.app import (
     app,
     finish,
     load_clips,
+    print_skipped,
 )
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ def augment(
     other = sum("none of the classes" in entry["reason"] for entry in done.skipped)
     if other:
         print(f"left out {other} clips of other emotions")
-    for entry in done.skipped:
-        if "none of the classes" not in entry["reason"]:
-            print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped([entry for entry in done.skipped if "none of the classes" not in entry["reason"]])
     scores, gains = done.table(), done.differences()
     _print("Scores, intervals over speakers", scores, signed=False)
     _print("Gains over real clips and classical augmentation, paired", gains, signed=True)

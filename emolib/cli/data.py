@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from emolib.cli.app import AsJson, CorpusName, CorpusOption, Root, Table, app, finish, load_clips
+from emolib.cli.app import (
+    AsJson,
+    CorpusName,
+    CorpusOption,
+    Root,
+    Table,
+    app,
+    finish,
+    load_clips,
+    print_skipped,
+)
 
 
 @app.command("corpora")
@@ -63,8 +73,7 @@ def manifest(
     clips = load_clips(corpus, corpus_option, root, table)
     for note in clips.attrs["notes"]:
         print(note)
-    for entry in clips.attrs["skipped"]:
-        print(f"skipped {entry['path']}: {entry['reason']}")
+    print_skipped(clips.attrs["skipped"])
     for entry in clips.attrs["duplicates"]:
         print(f"duplicate {entry['path']}: same content as {entry['clip']}")
     counts = clips["emotion"].value_counts()

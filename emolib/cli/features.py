@@ -24,6 +24,7 @@ from emolib.cli.app import (
     finish,
     load_clips,
     pooled_layers,
+    print_skipped,
     whole_number,
 )
 from emolib.paths import DEFAULT_ENCODER
@@ -67,8 +68,7 @@ def extract(
             clips, encoder, layers=layers, frames=frames, url=store, device=device,
             precision=precision.value, progress=sys.stderr.isatty(), client=client,
         )  # fmt: skip
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(done.skipped)
     print(f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: {done.store.url}")
     finish(
         {
@@ -107,8 +107,7 @@ def export_npy(
     done = features.extract(clips, encoder, layers=[layer], frames=True, url=store, device=device)
     there = clips[~done.store.missing(clips)]
     n = features.export_npy(done.store, there, out, layer)
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(done.skipped)
     print(f"wrote {n} files to {out}")
     finish({"files": n, "skipped": len(done.skipped), "folder": str(out)}, as_json)
 

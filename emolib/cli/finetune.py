@@ -14,12 +14,14 @@ from emolib.cli.app import (
     CorpusOption,
     Device,
     EncoderName,
+    MixedPrecision,
     Root,
     Store,
     Table,
     app,
     finish,
     load_clips,
+    print_skipped,
     whole_number,
 )
 from emolib.paths import DEFAULT_ENCODER
@@ -33,14 +35,6 @@ class TargetName(StrEnum):
 
     emotion = "emotion"
     ratings = "ratings"
-
-
-class MixedPrecision(StrEnum):
-    """Number types of a training."""
-
-    no = "no"
-    bf16 = "bf16"
-    fp16 = "fp16"
 
 
 @commands.command()
@@ -105,8 +99,7 @@ def train(
     done = tuning.finetune(
         clips, out, settings, encoder=encoder, device=device, resume=resume, progress=sys.stderr.isatty()
     )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(done.skipped)
     name = "UA" if target is TargetName.emotion else "CCC"
     print(
         f"{len(done.curve)} epochs on {done.n_clips} clips, held-out {name} {done.score:.3f}: {done.folder}"
@@ -152,8 +145,7 @@ def infer(
     else:
         clips = load_clips(corpus, corpus_option, root, table)
     done = tuning.infer(model, clips, url=store, device=device)
-    for entry in [*skipped, *done.skipped]:
-        print(f"skipped {entry.get('clip') or entry['path']}: {entry['reason']}")
+    print_skipped([*skipped, *done.skipped])
     print(f"features of {len(done.answers)} clips in {done.store.url}, answers in {done.path}")
     finish(
         {

@@ -13,12 +13,14 @@ from emolib.cli.app import (
     CorpusName,
     CorpusOption,
     Device,
+    MixedPrecision,
     Profile,
     Root,
     Table,
     app,
     finish,
     load_clips,
+    print_skipped,
 )
 
 commands = typer.Typer(no_args_is_help=True, help="Generate emotional speech.")
@@ -38,14 +40,6 @@ class SamplerName(StrEnum):
     dpm = "dpm++"
     ddim = "ddim"
     ddpm = "ddpm"
-
-
-class MixedPrecision(StrEnum):
-    """Number types of a training."""
-
-    no = "no"
-    bf16 = "bf16"
-    fp16 = "fp16"
 
 
 @commands.command()
@@ -94,8 +88,7 @@ def train(
         raise ValueError(f"--leave-out {', '.join(unknown)}: no such speaker in the corpus")
     clips = clips[~clips["speaker"].isin(speakers or [])]
     mels, skipped = generate.load_mels(clips, emotions or generate.SIX)
-    for entry in skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(skipped)
     made = generate.train(
         mels, out, settings, classes=emotions, device=device, resume=resume, progress=sys.stderr.isatty()
     )

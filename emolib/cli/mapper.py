@@ -18,6 +18,7 @@ from emolib.cli.app import (
     app,
     finish,
     load_clips,
+    print_skipped,
 )
 from emolib.paths import DEFAULT_ENCODER
 
@@ -65,8 +66,7 @@ def train_mapper(
     done = features.extract(
         clips, encoder, layers=[layer], frames=True, url=url, device=device, progress=bars
     )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(done.skipped)
     clips = clips[~done.store.missing(clips)]
     settings = changed(mapper.Settings(), seed=seed)
     settings = changed(settings, steps=steps) if steps is not None else settings

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from emolib.cli.app import AsJson, CorpusOption, Device, EncoderName, Root, Table, app, finish, load_clips
+from emolib.cli.app import (
+    AsJson,
+    CorpusOption,
+    Device,
+    EncoderName,
+    Root,
+    Table,
+    app,
+    finish,
+    load_clips,
+    print_skipped,
+)
 from emolib.paths import DEFAULT_ENCODER
 
 if TYPE_CHECKING:
@@ -90,8 +101,7 @@ def _features(clips: "pd.DataFrame", encoder: str, layer: int, pooled: bool, dev
         device=device,
         progress=sys.stderr.isatty(),
     )
-    for entry in done.skipped:
-        print(f"skipped {entry['clip']}: {entry['reason']}")
+    print_skipped(done.skipped)
     return done.store
 
 

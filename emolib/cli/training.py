@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips
+from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips, print_skipped
 
 
 @app.command()
@@ -40,8 +40,7 @@ def pretrain(
     done = pretraining.pretrain(
         clips, out, settings, device=device, resume=resume, progress=sys.stderr.isatty()
     )
-    for entry in done.skipped:
-        print(f"skipped {entry['path']}: {entry['reason']}")
+    print_skipped(done.skipped)
     loss = float(done.validation["loss"].iloc[-1])
     print(f"{done.steps} steps on {done.n_clips} clips, held-out loss {loss:.3f}: {done.folder}")
     finish(

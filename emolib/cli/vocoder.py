@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips
+from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips, print_skipped
 
 
 @app.command("train-vocoder")
@@ -47,8 +47,7 @@ def train_vocoder(
         clips, out, settings, hold_out=hold_out or [], device=device, resume=resume,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
-    for entry in done.skipped:
-        print(f"skipped {entry['path']}: {entry['reason']}")
+    print_skipped(done.skipped)
     last = done.validation.iloc[-1]
     print(
         f"{done.steps} steps on {done.n_clips} clips; held-out clips: log-mel L1 {last['log_mel_l1']:.3f}, "
