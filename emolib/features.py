@@ -79,7 +79,8 @@ def extract(
         Show a progress bar on standard error.
     client : distributed.Client, optional
         Encode on its workers, as `scheduling.connect` yields it; they must see the clips and the store under
-        the same names as this process, and load the encoder by its name.
+        the same names as this process, and load the encoder by its name. They give the bits that a process
+        of as many threads gives; another number of threads rounds the last ones otherwise.
 
     Returns
     -------

@@ -17,13 +17,20 @@ import transformers
 from emolib import audio
 from emolib.corpora import COLUMNS
 
-torch.set_num_threads(1)  # tiny networks lose more to the handshake of threads than they gain
-
 #: A wav2vec 2.0-like network of 32 channels that still has the published kernels and strides.
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48,
     "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Keep torch to one thread, which some tests before may have raised: umap sets what torch shares with it.
+
+    Tiny networks lose more to the handshake of threads than they gain, and last bits depend on their number.
+    """
+    torch.set_num_threads(1)
 
 
 def save_model(folder: Path, model_type: str = "wav2vec2", seed: int = 0, **settings: Any) -> Path:

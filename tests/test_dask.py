@@ -1,4 +1,4 @@
-"""Work on Dask's workers: the same bits as without, whoever is killed; a GPU and a model a worker."""
+"""Work on Dask's workers: the bits of one process of one thread, whoever is killed; a GPU, a model each."""
 
 import os
 import subprocess
