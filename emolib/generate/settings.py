@@ -78,7 +78,7 @@ class Settings:
     def quick(cls, **changes: Any) -> "Settings":
         """Return settings for the demo corpus and tests: under a minute on two cores."""
         few = cls(
-            vae_steps=100, vae_every=50, steps=500, average=0.99, preview_every=250, checkpoint_every=250
+            vae_steps=100, vae_every=50, steps=800, average=0.99, preview_every=400, checkpoint_every=400
         )
         return replace(few, **changes).check()
 
