@@ -2,7 +2,7 @@
 
 The modules follow the signal path, and each imports only from those before it:
 
-``paths`` ``emotions`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``atomic`` ``demo``
+``paths`` ``emotions`` ``atomic`` ``audio`` ``espeak`` ``world`` ``expression`` ``speakers`` ``demo``
 ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines`` ``pretrained`` ``transformer`` ``encoders``
 ``shards`` ``store`` ``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices``
 ``prosody`` ``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``

@@ -11,6 +11,7 @@ EmoGen's: the settings of Y.-J. Kim, S.-P. Lee (2024), Electronics 13(7), 1314.
 Griffin-Lim: N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", WASPAA.
 """
 
+import io
 import os
 import re
 import stat
@@ -24,6 +25,8 @@ import numpy as np
 import soundfile as sf
 import soxr
 from numpy.typing import NDArray
+
+from emolib.atomic import write_file
 
 Wave = NDArray[np.float32]
 
@@ -227,13 +230,9 @@ def write(path: str | Path, wave: Wave, sample_rate: int) -> Path:
     peak = float(np.abs(wave).max())
     if not peak <= 1.0:  # also true of NaN
         raise ValueError(f"a wave with peak {peak:.2f}; expected at most 1.0: bring it down with audio.level")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        sf.write(unfinished, wave, sample_rate)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    sound = io.BytesIO()
+    sf.write(sound, wave, sample_rate, format=path.suffix[1:])
+    write_file(path, sound.getvalue())
     return path
 
 
