@@ -434,17 +434,33 @@ def test_a_broken_off_sweep_goes_on_and_leaves_no_process(lab, blow):
     assert ended.count()["failed"] == 0
 
 
-def test_a_broken_off_run_goes_on_in_its_folder_and_a_finished_one_does_not(lab):
+def test_a_broken_off_run_goes_on_in_its_folder(lab):
     (lab / "log.mended").touch()
-    folder, _ = sweep.run({"SEED": 1})
+    folder, _ = sweep.run({"SEED": 1}, fresh=True)
     plan = json.loads((folder / "run.json").read_text())
     assert plan == {"parameters": {"SEED": 1}, "notebooks": ["00_one", "01_two"], "ended": True}
     results.write_json(folder / "run.json", plan | {"ended": False})
     (folder / "done" / "01_two.json").unlink()
     same, ended = sweep.run({"SEED": 1})
     assert same == folder and [entry.skipped for entry in ended] == [True, False]
-    other, ended = sweep.run({"SEED": 1}, ["00"])
-    assert other != folder and not ended[0].skipped
+
+
+def test_a_run_takes_over_what_an_earlier_one_did_of_the_same(lab):
+    (lab / "log.mended").touch()
+    first, ended = sweep.run({"SEED": 1}, fresh=True)
+    assert not any(entry.skipped for entry in ended)
+    second, ended = sweep.run({"SEED": 1}, ["00"])
+    assert second != first and ended[0].skipped
+    for name in ("00_one.ipynb", "results/00_one.json", "summary.json"):
+        assert (second / name).is_file() and (first / name).is_file()
+    assert (second / "00_one.ipynb").read_bytes() == (first / "00_one.ipynb").read_bytes()
+    other, ended = sweep.run({"SEED": 2}, ["00"])
+    assert not ended[0].skipped, "another seed"
+    (other / "results" / "00_one.json").unlink()
+    third, ended = sweep.run({"SEED": 2}, ["00"])
+    assert third != other and not ended[0].skipped, "what it recorded is gone"
+    again, ended = sweep.run({"SEED": 1}, fresh=True)
+    assert again not in (first, second) and not any(entry.skipped for entry in ended)
 
 
 def test_the_command_line_tells_by_json_and_exit_code(lab, capfd):

@@ -30,11 +30,15 @@ def run(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE: another parameter of a notebook; may be repeated."),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Execute also what an earlier run did and nothing has changed of.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
 
-    Broken off, the same command goes on in the same folder.
+    What is done and unchanged is copied from the run that did it; broken off, the same command goes on in the
+    same folder.
 
     JSON: notebooks, failed, seconds, summary.
     """
@@ -49,7 +53,7 @@ def run(
     known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
     parameters |= sweep.from_text(settings or [], known)
     try:
-        folder, ended = sweep.run(parameters, names)
+        folder, ended = sweep.run(parameters, names, fresh=fresh)
     except KeyboardInterrupt:
         raise _interrupted() from None
     failed = [entry for entry in ended if entry.error]

@@ -8,14 +8,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from emolib import paths, results, scheduling
 from emolib.results import Number
 from emolib.sweep import parameters as declarations
-from emolib.sweep.cells import Cell, Children, NotebookRun, cell_task, is_done, locked, read_json, run_cell
+from emolib.sweep.cells import (
+    Cell,
+    Children,
+    NotebookRun,
+    cell_task,
+    copy_done,
+    is_done,
+    locked,
+    read_json,
+    run_cell,
+)
 from emolib.sweep.grid import Grid
 from emolib.sweep.keys import look_again, notebook_key
 
@@ -46,9 +56,12 @@ class Sweep:
 
 
 def run(
-    parameters: Mapping[str, Number], names: Sequence[str] | None = None
+    parameters: Mapping[str, Number], names: Sequence[str] | None = None, *, fresh: bool = False
 ) -> tuple[Path, list[NotebookRun]]:
     """Execute notebooks with parameters into a new run folder; go on with the last one if it was broken off.
+
+    A notebook that an earlier run executed from the very inputs that it would have now is not executed again,
+    but copied from there with its results; those that read other runs always are.
 
     Parameters
     ----------
@@ -57,6 +70,8 @@ def run(
         it declares.
     names : sequence of str, optional
         Beginnings of notebook names; all by default.
+    fresh : bool
+        Execute every notebook, in a new folder.
 
     Returns
     -------
@@ -74,11 +89,14 @@ def run(
     known = {path.stem: declarations.declared(path) for path in declarations.notebooks()}
     declarations.check(parameters, known)
     plan = {"parameters": dict(parameters), "notebooks": [path.stem for path in chosen]}
-    folder = _unfinished(plan) or results.new_run(
+    folder = None if fresh else _unfinished(plan)
+    folder = folder or results.new_run(
         "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters) or "default"
     )
     results.write_json(folder / "run.json", plan | {"ended": False})
     cell = _cell(folder.name, folder, folder.name, chosen, parameters)
+    if not fresh:
+        _take_over(cell)
     progress = _Progress([cell], at_once=1)
     with _children() as children:
         ended = run_cell(cell, children, progress.tell)
@@ -172,6 +190,18 @@ def _unfinished(plan: dict[str, Any]) -> Path | None:
         return None
     with locked(folder, wait=False) as is_free:
         return folder if is_free else None
+
+
+def _take_over(cell: Cell) -> None:
+    """Copy into a run's folder what earlier runs did of it, from the very inputs that it has now."""
+    earlier = sorted((told.parent for told in paths.runs().glob("*/run.json")), reverse=True)
+    for path in map(Path, cell.notebooks):
+        if path.stem in cell.readers or is_done(cell, path):
+            continue
+        for folder in earlier:
+            if is_done(replace(cell, folder=str(folder)), path):
+                copy_done(folder, Path(cell.folder), path)
+                break
 
 
 def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> Iterator[tuple[str, list]]:

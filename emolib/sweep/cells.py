@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from emolib import results
+from emolib.atomic import write_file
 from emolib.results import Number
 from emolib.sweep import child
 
@@ -158,6 +159,14 @@ def is_done(cell: Cell, notebook: Path) -> bool:
         and (folder / notebook.name).is_file()
         and (not stamp.get("recorded") or (folder / "results" / f"{notebook.stem}.json").is_file())
     )
+
+
+def copy_done(source: Path, folder: Path, notebook: Path) -> None:
+    """Copy what a finished notebook left in one folder to another, its stamp last."""
+    record = Path("results", f"{notebook.stem}.json")
+    for name in (Path(notebook.name), record, stamp_of(Path(), notebook.stem)):
+        if (source / name).is_file():
+            write_file(folder / name, (source / name).read_bytes())
 
 
 def stamp_of(folder: Path, notebook: str) -> Path:
