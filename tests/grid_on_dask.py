@@ -89,6 +89,7 @@ def on_two_workers(grid: sweep.Grid) -> tuple[dict[str, int], int]:
 def main(n_cells: int | None) -> int:
     """Run both ways and compare."""
     transformers.logging.disable_progress_bar()
+    os.environ.update(scheduling.ONE_THREAD)  # in series as on workers: last bits depend on it
     clips, found, counts, seconds = cut_clips(), {}, {}, {}
     with tempfile.TemporaryDirectory() as folder:
         real = paths.home()
