@@ -57,9 +57,8 @@ def plot_bars(
         errors = np.abs(np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]))
         bars = ax.bar(at, rows["value"], width * 0.92, color=SERIES[j % len(SERIES)], label=name)
         ax.errorbar(at, rows["value"], yerr=errors, fmt="none", color=INK, linewidth=1, capsize=2)
-        ax.bar_label(
-            bars, [f"{v:.2f}" for v in rows["value"]], label_type="center", color="white", fontsize=8
-        )
+        shown = [f"{v:.2f}" if v > 0.05 else "" for v in rows["value"]]  # a lower bar has no room for it
+        ax.bar_label(bars, shown, label_type="center", color="white", fontsize=8)
     if chance is not None:
         ax.axhline(chance, color=QUIET, linewidth=1, linestyle=":")
         ax.annotate(
