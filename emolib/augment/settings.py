@@ -50,7 +50,7 @@ class Settings:
         Parameters
         ----------
         profile : {"quick", "full"}
-            Quick tests one half of the speakers with one seed, and takes a minute on two cores.
+            Quick tests one half of the speakers with one seed, and takes some 80 s on two cores.
         seed : int; of the first recogniser and of the generators
 
         Raises

@@ -76,7 +76,7 @@ class Settings:
 
     @classmethod
     def quick(cls, **changes: Any) -> "Settings":
-        """Return settings for the demo corpus and tests: under a minute on two cores."""
+        """Return settings for the demo corpus and tests: about a minute on two cores."""
         few = cls(
             vae_steps=100, vae_every=50, steps=800, average=0.99, preview_every=400, checkpoint_every=400
         )
