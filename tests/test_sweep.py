@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from emolib import results, sweep
 from emolib.cli import app
+from emolib.sweep import child
 from emolib.sweep import keys as keys_module
 from emolib.sweep.cells import locked
 
@@ -332,6 +333,28 @@ def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
     assert json.loads((second.folder / "sweep.json").read_text())["cells"] == grid.cells
     again = sweep.run_grid(grid_of(lab, "axes: {SEED: [0]}"))
     assert again.count()["skipped"] == 1 and again.outdated == ["seed1"]
+
+
+@pytest.mark.parametrize("failures", [0, 1, child.STARTS - 1, child.STARTS])
+def test_a_kernel_that_lost_its_ports_is_started_again(lab, monkeypatch, failures):
+    import papermill
+
+    executed, asked = papermill.execute_notebook, []
+
+    def execute(*args, **options):
+        asked.append(args)
+        if len(asked) <= failures:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return executed(*args, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    copy = lab / "copy.ipynb"
+    error = child.execute(str(lab / "notebooks" / "00_one.ipynb"), str(copy), {"SEED": 1}, str(lab))
+    assert len(asked) == min(failures + 1, child.STARTS)
+    if failures == child.STARTS:
+        assert error == "RuntimeError: Kernel died before replying to kernel_info"
+    else:
+        assert error == "" and copy.is_file() and (lab / "log").read_text() == "x"
 
 
 def test_a_report_is_done_again_when_what_it_reads_is(lab):

@@ -11,6 +11,9 @@ import threading
 
 #: The prefix of its last line of output.
 ANSWER = "emolib-notebook: "
+#: How often a kernel is started. Jupyter picks a kernel's ports before the kernel binds them, so of two that
+#: start at the same moment one may die, before it has executed anything.
+STARTS = 3
 
 
 def main() -> None:
@@ -21,10 +24,10 @@ def main() -> None:
     print(ANSWER + json.dumps(error), flush=True)
 
 
-def execute(notebook: str, copy: str, parameters: dict, cwd: str) -> str:
+def execute(notebook: str, copy: str, parameters: dict, cwd: str, starts: int = STARTS) -> str:
     """Execute a notebook into a copy; return its error in one line, empty where there is none."""
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
 
     try:
         papermill.execute_notebook(
@@ -38,12 +41,20 @@ def execute(notebook: str, copy: str, parameters: dict, cwd: str) -> str:
             extra_arguments=["--log-level=ERROR"],  # else each kernel warns that it runs over TCP
         )
     except papermill.PapermillExecutionError as failure:
-        return " ".join(f"{failure.ename}: {failure.evalue}".splitlines()[:1])
+        return _one_line(failure.ename, failure.evalue)
     except DeadKernelError:
         return "DeadKernelError: the kernel died, as it does when memory runs out"
-    except (OSError, ValueError, CellTimeoutError) as failure:
-        return " ".join([type(failure).__name__ + ":", *str(failure).splitlines()[:1]])
+    except RuntimeError as failure:  # the kernel did not start
+        if starts > 1:
+            return execute(notebook, copy, parameters, cwd, starts - 1)
+        return _one_line(type(failure).__name__, str(failure))
+    except (OSError, ValueError) as failure:
+        return _one_line(type(failure).__name__, str(failure))
     return ""
+
+
+def _one_line(name: str, message: str) -> str:
+    return " ".join([f"{name}:", *message.splitlines()[:1]])
 
 
 def _end_with_parent() -> None:
