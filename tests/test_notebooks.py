@@ -76,6 +76,9 @@ def test_cells_are_short_and_plain(code):
     assert len(functions) <= 2
 
 
-def test_the_last_cell_is_checked_and_recorded(code):
-    assert "nbval-check-output" in _tags(code[-1]) and "results.record(" in code[-1].source
-    assert any("text/plain" in output.get("data", {}) for output in code[-1].outputs)
+def test_the_last_cell_is_checked_and_results_are_recorded_and_shown(code):
+    assert "nbval-check-output" in _tags(code[-1])
+    [recording] = [cell for cell in code if "results.record(" in cell.source]
+    assert recording in code[-2:]
+    for cell in {id(cell): cell for cell in (recording, code[-1])}.values():
+        assert any("text/plain" in output.get("data", {}) for output in cell.outputs)

@@ -142,13 +142,15 @@ def test_the_run_that_goes_on_is_reported_and_not_itself(home, monkeypatch):
 
 def test_without_a_run_the_notebooks_as_they_stand_are_read(home):
     shown = pd.Series({"ua": 0.66, "n": 672, "gone": None, "word": "x"}, name="demo", dtype=object).to_frame()
-    checked = nbformat.v4.new_code_cell("found", metadata={"tags": ["nbval-check-output"]})
-    checked.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": repr(shown)})]
+    told = nbformat.v4.new_code_cell('results.record("name", found)\nfound')
+    told.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": repr(shown)})]
+    verdict = nbformat.v4.new_code_cell("holds", metadata={"tags": ["nbval-check-output"]})
+    verdict.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": "x\nua 0.1"})]
     (home / "notebooks").mkdir()
     for name, cells in (
-        ("01_probing_layers", [checked]),
+        ("01_probing_layers", [told, verdict]),
         ("02_axis_construction", []),
-        ("08_report", [checked]),
+        ("08_report", [told]),
     ):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / f"{name}.ipynb")
     write_figures(home / "figures", "wav2vec2-nano")

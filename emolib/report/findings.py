@@ -161,13 +161,13 @@ def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Findin
 
 
 def _as_they_stand(corpus: str, encoder: str) -> Iterator[Finding]:
-    """Yield what the notebooks' stored outputs say: the table in each one's checked cell."""
+    """Yield what the notebooks' stored outputs say: the table in each one's recording cell."""
     gallery = paths.gallery(corpus, encoder)
     for path in sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb")):
         if path.stem == OWN:
             continue
-        checked = [cell for cell in _cells(path) if "nbval-check-output" in _tags(cell)]
-        metrics = _printed(checked[-1]) if checked else {}
+        told = [cell for cell in _cells(path) if "results.record(" in "".join(cell.get("source", ""))]
+        metrics = _printed(told[-1]) if told else {}
         given = {"CORPUS": corpus, "ENCODER": encoder}
         yield Finding(
             "notebooks", path.stem, given, metrics, gallery, "" if metrics else "it has no stored results"
@@ -175,7 +175,7 @@ def _as_they_stand(corpus: str, encoder: str) -> Iterator[Finding]:
 
 
 def _printed(cell: dict) -> dict[str, Number]:
-    """Read the table of one column that a checked cell shows."""
+    """Read the table of one column that a cell shows."""
     texts = [output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])]
     lines = "".join(texts[-1] if texts else "").splitlines()[1:]  # the first names the column
     pairs = [line.rsplit(maxsplit=1) for line in lines if len(line.split()) >= 2 and "..." not in line]
@@ -213,10 +213,6 @@ def _error(copy: Path) -> str:
 def _cells(path: Path) -> list[dict]:
     cells = _json(path).get("cells", [])
     return [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
-
-
-def _tags(cell: dict) -> list[str]:
-    return cell.get("metadata", {}).get("tags", [])
 
 
 def _json(path: Path) -> dict:
