@@ -254,7 +254,7 @@ def tabulate(table: pd.DataFrame) -> None:
     lines = [f"| stage | {' | '.join(f'{n:,} clips' for n in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
     for name, label in ({"fill": "write the shards, as a worker does"} | NAMES).items():
         rows = table[table["stage"] == name].set_index("clips")
-        cells = [f"{rows.cpu_s[n]:.3g} s, {rows.MiB[n]:.3g} MiB" if n in rows.index else "" for n in sizes]
+        cells = [f"{rows.cpu_s[n]:.3g} s, {rows.MiB[n]:,.4g} MiB" if n in rows.index else "" for n in sizes]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     page, start, end = DOCS / "scale.md", "<!-- table -->\n", "<!-- end of table -->\n"
     before, _, rest = page.read_text(encoding="utf-8").partition(start)
