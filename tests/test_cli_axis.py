@@ -67,4 +67,4 @@ def test_what_is_wrong_is_told_in_one_sentence(table, options, words):
 
 def test_a_folder_of_something_else_is_not_replaced(table, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
-    assert "is not of an EmotionAxis" in complaint("axis", "--manifest", table, *PAIR, "--out", tmp_path)
+    assert "is not of a saved EmotionAxis" in complaint("axis", "--manifest", table, *PAIR, "--out", tmp_path)

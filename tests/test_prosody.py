@@ -343,10 +343,10 @@ def test_a_saved_transform_is_the_same(angry, unheard, tmp_path):
         again.apply(unheard.speech, 0.7)[:3], angry.apply(unheard.speech, 0.7)[:3], strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
-    with pytest.raises(FileNotFoundError, match="no prosody transform"):
+    with pytest.raises(FileNotFoundError, match="no prosody-transform"):
         ProsodyTransform.load(tmp_path / "nothing")
     (tmp_path / "angry" / "config.json").write_text('{"kind": "axis"}')
-    with pytest.raises(ValueError, match="expected a prosody-transform"):
+    with pytest.raises(ValueError, match="is not of a saved prosody-transform"):
         ProsodyTransform.load(tmp_path / "angry")
 
 

@@ -9,26 +9,23 @@ from Categorical Emotion Labels of Speech", arXiv:2311.14816. The method ``ancho
 (`emolib.av.barycentre`).
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from emolib.atomic import write_file
+from emolib import folders
 from emolib.av import anchors as tables
 from emolib.av import barycentre, layout
 
 Method = Literal["anchored", "umap"]
-_CONFIG, _TENSORS = "config.json", "model.safetensors"
+_KIND = "AVLearner"
 
 
 class AVLearner(TransformerMixin, BaseEstimator):
@@ -170,23 +167,19 @@ repulsion_strength
         return np.array(["valence", "arousal"], dtype=object)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the fitted learner as ``config.json`` and ``model.safetensors``."""
+        """Write the fitted learner into a folder."""
         check_is_fitted(self)
-        folder = Path(folder)
-        tensors = {
+        arrays = {
             name: value for name, value in vars(self.reduction_).items() if isinstance(value, np.ndarray)
         }
-        tensors |= {"anchors_": self.anchors_, "embedding_": self.embedding_}
+        arrays |= {"anchors_": self.anchors_, "embedding_": self.embedding_}
         config = {
-            "kind": "AVLearner",
             "parameters": self.get_params(),
             "classes": self.classes_.tolist(),
             "settings": asdict(self.settings_) if self.method == "anchored" else None,
             "provenance": self.provenance_,
         }
-        write_file(folder / _TENSORS, save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
-        write_file(folder / _CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-        return folder
+        return folders.write(Path(folder), _KIND, config, arrays)
 
     @classmethod
     def load(cls, folder: str | Path) -> "AVLearner":
@@ -195,22 +188,20 @@ repulsion_strength
         Raises
         ------
         ValueError
-            If the folder holds no saved learner.
+            If the folder holds no saved learner, or is damaged.
         """
-        folder = Path(folder)
         try:
-            config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-            tensors = load_file(folder / _TENSORS)
+            config, arrays = folders.read(Path(folder), _KIND)
             learner = cls(**config["parameters"])
             learner.classes_, learner.provenance_ = np.array(config["classes"]), config["provenance"]
-            learner.anchors_, learner.embedding_ = tensors.pop("anchors_"), tensors.pop("embedding_")
+            learner.anchors_, learner.embedding_ = arrays.pop("anchors_"), arrays.pop("embedding_")
             if learner.method == "umap":
-                learner.reduction_ = layout.Layout(**tensors, n_neighbors=learner.n_neighbors)
+                learner.reduction_ = layout.Layout(**arrays, n_neighbors=learner.n_neighbors)
             else:
                 learner.settings_ = barycentre.Settings(**config["settings"])
                 temperature = learner.settings_.temperature
-                learner.reduction_ = barycentre.Barycentre(**tensors, temperature=temperature)
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+                learner.reduction_ = barycentre.Barycentre(**arrays, temperature=temperature)
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{folder} holds no saved AVLearner ({error}); name a folder of `save`"
             ) from error

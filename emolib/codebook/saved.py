@@ -6,9 +6,11 @@ from typing import Self
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from emolib import folders
 from emolib.codebook.coding import StageCoding
 from emolib.codebook.entropy import EntropyModel
-from emolib.codebook.folders import load_folder, save_folder
+
+_KIND = "codebook"
 
 
 class SavedQuantizer(StageCoding, TransformerMixin, BaseEstimator):
@@ -23,7 +25,7 @@ class SavedQuantizer(StageCoding, TransformerMixin, BaseEstimator):
             "rates": list(self.rates), "n_codes_": self.n_codes_, "scale_": self.scale_,
             "n_features": int(self.n_features_in_), "fingerprint": self.fingerprint.hex(),
         }  # fmt: skip
-        return save_folder(folder, "ResidualQuantizer", settings, self._tensors())
+        return folders.replace(Path(folder), _KIND, settings, self._tensors())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -31,10 +33,12 @@ class SavedQuantizer(StageCoding, TransformerMixin, BaseEstimator):
 
         Raises
         ------
+        FileNotFoundError
+            If there is none in the folder.
         ValueError
             If the folder holds something else, or its weights are not those that were saved.
         """
-        settings, tensors = load_folder(folder, "ResidualQuantizer")
+        settings, tensors = folders.read(Path(folder), _KIND)
         if "mean" not in tensors:
             raise ValueError(f"{folder} is damaged: its weights are no quantizer's; fit the codebook again")
         known = cls().get_params()

@@ -4,8 +4,6 @@ Third stage of `emolib.finetune`. On disk it is a folder: ``config.json``, ``mod
 and ``encoder/``, which transformers reads.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,17 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from transformers import Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
-from emolib import audio, encoders
-from emolib.atomic import write_file
+from emolib import audio, encoders, folders
 from emolib.finetune.network import Head
 from emolib.finetune.settings import Settings
 
-CONFIG, HEAD, ENCODER = "config.json", "model.safetensors", "encoder"
+_KIND, ENCODER = "fine-tuned encoder", "encoder"
 
 
 class FineTuned:
@@ -51,22 +46,21 @@ class FineTuned:
     def __init__(self, folder: str | Path, *, device: str = "auto") -> None:
         folder = Path(folder)
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config, arrays = folders.read(folder, _KIND)
             self.settings, self.classes = Settings(**config["settings"]), list(config["classes"])
-            tensors = load_file(folder / HEAD)
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{folder} holds no fine-tuned encoder ({error}); make one by `finetune`"
             ) from error
         base = config["baseline"] or str(folder / ENCODER)
         self._base = encoders.load(base, device=device)
-        n_layers, width = tensors["mean"].shape
+        n_layers, width = arrays["mean"].shape
         self.head = Head(n_layers, width, self.settings.bottleneck, len(self.classes), 0.0).eval()
-        self.head.load_state_dict(tensors)
+        self.head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         self.name = f"finetuned-{folder.resolve().name}"
         self.sample_rate, self.hop_s = self._base.sample_rate, self._base.hop_s
         self.width = self.settings.bottleneck
-        self.fingerprint = f"{self._base.fingerprint}-{config['head_sha256'][:16]}"
+        self.fingerprint = f"{self._base.fingerprint}-{config['sha256'][:16]}"
 
     @torch.inference_mode()
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
@@ -101,11 +95,9 @@ def write(
             if shown:
                 logging.enable_progress_bar()
         Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder / ENCODER)
-    data = save({name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()})
-    write_file(folder / HEAD, data)
+    arrays = {name: value.numpy(force=True) for name, value in head.state_dict().items()}
     config = {
-        "kind": "FineTuned", "classes": list(classes), "settings": asdict(settings),
+        "classes": list(classes), "settings": asdict(settings),
         "baseline": model if isinstance(model, str) else None, "identity": identity,
-        "head_sha256": hashlib.sha256(data).hexdigest(),
     }  # fmt: skip
-    write_file(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+    folders.write(folder, _KIND, config, arrays)

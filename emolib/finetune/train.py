@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import encoders
-from emolib.finetune import model as folders
-from emolib.finetune import network
+from emolib.finetune import model, network
 from emolib.finetune.settings import Settings
 from emolib.finetune.speech import Speech, identity_of, usable
 from emolib.finetune.trainer import Trainer
@@ -91,9 +90,7 @@ def finetune(
     trainer.run(out / CHECKPOINT, progress=progress)
     if trainer.accelerator.is_main_process:
         pd.DataFrame(trainer.curve).to_csv(out / CURVE, index=False)
-        folders.write(
-            out, speech.encoder, speech.normalise, trainer.head, trainer.classes, settings, identity
-        )
+        model.write(out, speech.encoder, speech.normalise, trainer.head, trainer.classes, settings, identity)
     return Training(
         out, pd.DataFrame(trainer.curve), trainer.best_epoch, trainer.best_score, trainer.held_out,
         len(speech.manifest), speech.skipped, time.perf_counter() - started,

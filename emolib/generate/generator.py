@@ -3,7 +3,6 @@
 Ninth stage of `emolib.generate`. On disk it is ``config.json`` and ``model.safetensors``.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from emolib.atomic import write_file
+from emolib import folders
 from emolib.encoders import torch_device
 from emolib.generate.diffusion import Denoiser, check_sampling, draw
 from emolib.generate.mels import Mels, Normaliser
@@ -24,7 +21,7 @@ from emolib.generate.settings import Settings
 from emolib.generate.spaces import LatentSpace, MelSpace
 from emolib.generate.vae import VAE
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_KIND = "Generator"
 #: The speaker of every generated clip.
 SPEAKER = "generated"
 
@@ -243,21 +240,16 @@ class Generator:
         return Mels(values, mask, names, np.full(len(names), SPEAKER), clips)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the generator; ``config.json`` comes last."""
-        folder = Path(folder)
-        normaliser = self.space.normaliser
-        tensors = {f"denoiser.{name}": value for name, value in self.denoiser.state_dict().items()}
-        tensors |= {f"space.{name}": value for name, value in self.space.state_dict().items()}
-        tensors |= {"mean": torch.from_numpy(normaliser.mean), "std": torch.from_numpy(normaliser.std)}
-        write_file(
-            folder / WEIGHTS, save({name: v.detach().cpu().contiguous() for name, v in tensors.items()})
-        )
-        config = {
-            "kind": "Generator", "classes": self.classes, "settings": asdict(self.settings),
-            "record": self.record,
-        }  # fmt: skip
-        write_file(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-        return folder
+        """Write the generator into a folder, beside what its training keeps there."""
+        modules = (("denoiser", self.denoiser), ("space", self.space))
+        arrays = {
+            f"{part}.{name}": value.numpy(force=True)
+            for part, module in modules
+            for name, value in module.state_dict().items()
+        }
+        arrays |= {"mean": self.space.normaliser.mean, "std": self.space.normaliser.std}
+        config = {"classes": self.classes, "settings": asdict(self.settings), "record": self.record}
+        return folders.write(Path(folder), _KIND, config, arrays)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "auto") -> "Generator":
@@ -266,24 +258,23 @@ class Generator:
         Raises
         ------
         ValueError
-            If the folder holds none.
+            If the folder holds none, or a damaged one.
         """
-        folder = Path(folder)
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config, arrays = folders.read(Path(folder), _KIND)
             given: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value
                 for name, value in config["settings"].items()
             }
             settings = Settings(**given)
-            tensors = load_file(folder / WEIGHTS)
-            normaliser = Normaliser(tensors.pop("mean").numpy(), tensors.pop("std").numpy())
+            normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
             generator = cls(config["classes"], settings.check(), normaliser, device=device)
             for name, module in (("denoiser", generator.denoiser), ("space", generator.space)):
+                own = {key: array for key, array in arrays.items() if key.startswith(f"{name}.")}
                 module.load_state_dict(
-                    {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+                    {key.removeprefix(f"{name}."): torch.from_numpy(array) for key, array in own.items()}
                 )
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             problem = str(error).splitlines()[0]
             raise ValueError(
                 f"{folder} holds no generator ({problem}); make one by generate.train"

@@ -19,12 +19,13 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from emolib import folders
 from emolib.encoders import torch_device
 from emolib.generate import diffusion
 from emolib.generate.autoencoding import CHECKPOINT as VAE_CHECKPOINT
 from emolib.generate.autoencoding import fit_autoencoder
 from emolib.generate.fitting import Fit, batch_rows
-from emolib.generate.generator import CONFIG, Generator
+from emolib.generate.generator import Generator
 from emolib.generate.mels import Mels, Normaliser
 from emolib.generate.settings import Settings
 from emolib.generate.spaces import LatentSpace
@@ -194,7 +195,7 @@ def _identity(mels: Mels, settings: Settings, names: Sequence[str], holdout: Seq
 
 def _finished(out: Path, identity: str, device: str) -> Generator | None:
     """Return the finished generator in a folder."""
-    if not (out / CONFIG).is_file():
+    if not (out / folders.CONFIG).is_file():
         return None
     generator = Generator.load(out, device=device)
     if generator.record.get("identity") != identity:

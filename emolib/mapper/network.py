@@ -11,7 +11,6 @@ Audio", arXiv:1609.03499. Speech from self-supervised features: A. Polyak et al.
 from Discrete Disentangled Self-Supervised Representations", arXiv:2104.00355.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from emolib import atomic, audio, paths
+from emolib import audio, folders, paths
 from emolib.encoders import Encoder
 from emolib.mapper.alignment import align, check_hop, mel_frames, positions, shifted
 from emolib.mapper.pairs import LEVEL_DBFS, Mel, at_level
 from emolib.mapper.settings import Settings, from_stored
 
-_KIND = "emolib mapper"
+_KIND = "mapper"
 
 
 class _Block(nn.Module):
@@ -189,18 +186,10 @@ class Mapper:
         return at_level(log_mel.float().cpu().numpy(), level_dbfs)
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``config.json`` and ``model.safetensors`` into a folder."""
-        folder = Path(folder)
-        tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
-        atomic.write_file(folder / "model.safetensors", save(tensors))
-        config = {
-            "kind": _KIND,
-            "width": self.width,
-            "settings": asdict(self.settings),
-            "provenance": self.provenance,
-        }
-        atomic.write_file(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
-        return folder
+        """Write the mapper into a folder."""
+        arrays = {name: value.numpy(force=True) for name, value in self.network.state_dict().items()}
+        config = {"width": self.width, "settings": asdict(self.settings), "provenance": self.provenance}
+        return folders.write(Path(folder), _KIND, config, arrays)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu") -> "Mapper":
@@ -211,22 +200,17 @@ class Mapper:
         FileNotFoundError
             If there is none in the folder.
         ValueError
-            If the folder holds something else.
+            If the folder holds something else, or is damaged.
         """
-        folder = Path(folder)
-        if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
-            raise FileNotFoundError(
-                f"no mapper in {folder}; train one with `emolib train-mapper --out {folder}`"
-            )
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if not isinstance(config, dict) or config.get("kind") != _KIND:
-                raise ValueError("it is not of a mapper; name a folder that `emolib train-mapper` wrote")
+            config, arrays = folders.read(Path(folder), _KIND)
             settings = from_stored(config["settings"])
             network = Network(config["width"], settings)
-            network.load_state_dict(load_file(folder / "model.safetensors"))
+            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
             return cls(network.to(device), settings, config["provenance"])
-        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; train one with `emolib train-mapper --out {folder}`") from None
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{folder} holds no mapper that is whole ({reason})") from None
 

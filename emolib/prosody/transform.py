@@ -11,18 +11,15 @@ Contours beyond averages: Z. Inanoglu, S. Young (2009), "Data-driven emotion con
 Speech Communication 51(3), doi:10.1016/j.specom.2008.09.006.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load as from_bytes
-from safetensors.numpy import save as to_bytes
 from scipy.fft import dct, idct
 
-from emolib import atomic, emotions
+from emolib import emotions, folders
 from emolib.prosody import reshaping, ridge
 from emolib.prosody.features import (
     N_BANDS,
@@ -46,7 +43,7 @@ Array = NDArray[np.float64]
 
 #: Of what is learned: a transform that is kept is learned anew where this has changed.
 VERSION = 3
-_CONFIG, _WEIGHTS, _KIND = "config.json", "model.safetensors", "prosody-transform"
+_KIND = "prosody-transform"
 _LEAST_SPEAKERS = 6  # what a few voices differ by is chance
 _HOMEWARD = 2  # rounds in which a way back finds what leads here; more change little
 _SETTLING_FRAMES = 5  # what is predicted moves no faster than a phone; the source's own roughness stays
@@ -230,19 +227,16 @@ class ProsodyTransform:
         return made
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``config.json`` and ``model.safetensors`` into a folder, each whole or not at all."""
+        """Write the transform into a folder."""
         if not hasattr(self, "frame_"):
             raise ValueError("a transform that isn't fitted can't be saved; call fit with pairs first")
-        folder = Path(folder)
-        tensors = {
-            f"{name}.{part}": np.ascontiguousarray(getattr(linear, part))
+        arrays = {
+            f"{name}.{part}": getattr(linear, part)
             for name, linear in (("utterance", self.utterance_), ("frame", self.frame_))
             for part in ("weights", "offset")
         }
-        config = {"kind": _KIND, "source": self.source, "target": self.target, "provenance": self.provenance}
-        atomic.write_file(folder / _WEIGHTS, to_bytes(tensors))
-        atomic.write_file(folder / _CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-        return folder
+        config = {"source": self.source, "target": self.target, "provenance": self.provenance}
+        return folders.write(Path(folder), _KIND, config, arrays)
 
     @classmethod
     def load(cls, folder: str | Path) -> "ProsodyTransform":
@@ -253,17 +247,11 @@ class ProsodyTransform:
         FileNotFoundError
             If there is no transform in the folder.
         ValueError
-            If what lies there is something else.
+            If what lies there is something else, or damaged.
         """
-        folder = Path(folder)
-        if not (folder / _CONFIG).is_file() or not (folder / _WEIGHTS).is_file():
-            raise FileNotFoundError(f"{folder}: no prosody transform; expected {_CONFIG} and {_WEIGHTS}")
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-        if config.get("kind") != _KIND:
-            raise ValueError(f"{folder}: holds {config.get('kind')!r}; expected a {_KIND}")
-        tensors = from_bytes((folder / _WEIGHTS).read_bytes())
+        config, arrays = folders.read(Path(folder), _KIND)
         utterance, frame = (
-            Linear(tensors[f"{name}.weights"], tensors[f"{name}.offset"]) for name in ("utterance", "frame")
+            Linear(arrays[f"{name}.weights"], arrays[f"{name}.offset"]) for name in ("utterance", "frame")
         )
         return cls._of(config["source"], config["target"], utterance, frame, config["provenance"])
 

@@ -4,25 +4,21 @@ Third stage of `emolib.ser`: acoustic measures, a linear discriminant, and a tem
 held out, that makes its probabilities mean what they say.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load_file
-from safetensors.numpy import save as pack
 from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
-from emolib import audio, splits
-from emolib.atomic import write_file
+from emolib import audio, folders, splits
 from emolib.metrics import Interval, speaker_bootstrap, unweighted_accuracy
 from emolib.ser.acoustics import acoustics
 from emolib.ser.linear import Discriminant, calibration_error, fit_discriminant, fit_temperature
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_KIND = "judge"
 #: Changes whenever a saved judge would hear something else.
 EARS = "acoustics-1"
 
@@ -167,11 +163,9 @@ class Judge:
         return int(np.flatnonzero(self.classes_ == emotion)[0])
 
     def save(self, folder: str | Path) -> Path:
-        """Write the judge into a folder: ``model.safetensors``, then ``config.json``."""
+        """Write the judge into a folder."""
         if not hasattr(self, "classes_"):
             raise ValueError("this judge isn't fitted; there is nothing to save")
-        folder = Path(folder)
-        arrays = {name: np.ascontiguousarray(array) for name, array in asdict(self._discriminant).items()}
         config = {
             "ears": EARS, "shrinkage": self.shrinkage, "n_folds": self.n_folds, "seed": self.seed,
             "classes": self.classes_.tolist(), "temperature": self.temperature_,
@@ -179,9 +173,7 @@ class Judge:
             "calibration_error": self.calibration_error_, "speakers": list(self.speakers_),
             "n_clips": self.n_clips_,
         }  # fmt: skip
-        write_file(folder / WEIGHTS, pack(arrays))
-        write_file(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-        return folder
+        return folders.write(Path(folder), _KIND, config, asdict(self._discriminant))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Judge":
@@ -192,17 +184,13 @@ class Judge:
         FileNotFoundError
             If there is none in the folder.
         ValueError
-            If it hears with the measures of another version.
+            If the folder holds something else or is damaged, or the judge hears with the measures of another
+            version.
         """
-        folder = Path(folder)
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"no judge in {folder}; expected {CONFIG} and {WEIGHTS} as written by save"
-            )
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config, arrays = folders.read(Path(folder), _KIND)
         if config.get("ears") != EARS:
             raise ValueError(
-                f"{folder / CONFIG} hears by {config.get('ears')!r} and this version by {EARS!r}; train again"
+                f"the judge in {folder} hears by {config.get('ears')!r}, this version {EARS!r}; train again"
             )
         judge = cls(shrinkage=config["shrinkage"], n_folds=config["n_folds"], seed=config["seed"])
         judge.classes_, judge.temperature_ = np.array(config["classes"]), config["temperature"]
@@ -210,7 +198,7 @@ class Judge:
         judge.natural_recall_ = config["natural_recall"]
         judge.calibration_error_ = config["calibration_error"]
         judge.speakers_, judge.n_clips_ = tuple(config["speakers"]), config["n_clips"]
-        judge._discriminant = Discriminant(**load_file(folder / WEIGHTS))
+        judge._discriminant = Discriminant(**arrays)
         return judge
 
     def _held_out_scores(self, X: NDArray, codes: NDArray, speakers: NDArray) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ Networks Using Large Learning Rates", arXiv:1708.07120. Label smoothing: C. Szeg
 the Inception Architecture for Computer Vision", arXiv:1512.00567. The network: `emolib.ser.residual`.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from emolib.atomic import write_file
+from emolib import folders
 from emolib.encoders import torch_device
 from emolib.ser.residual import ResNet
 from emolib.ser.settings import ResNetSettings
 from emolib.ser.specaugment import mixup, spec_augment
 from emolib.ser.spectrograms import Array, Batch, Spectrograms, check, pack, speech_of
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_KIND = "recogniser"
 
 
 class ResNetRecogniser:
@@ -104,14 +101,11 @@ class ResNetRecogniser:
         return self._heard(mels, lambda network, x, frames: network.features(x, frames)).numpy()
 
     def save(self, folder: str | Path) -> Path:
-        """Write the recogniser into a folder: ``model.safetensors``, then ``config.json``."""
-        folder, network = Path(folder), self._fitted()
-        tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-        tensors |= {"mean": torch.from_numpy(self.mean_), "scale": torch.from_numpy(self.scale_)}
+        """Write the recogniser into a folder."""
+        arrays = {name: value.numpy(force=True) for name, value in self._fitted().state_dict().items()}
+        arrays |= {"mean": self.mean_, "scale": self.scale_}
         config = {"settings": asdict(self.settings), "classes": self.classes_.tolist()}
-        write_file(folder / WEIGHTS, save(tensors))
-        write_file(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-        return folder
+        return folders.write(Path(folder), _KIND, config, arrays)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "auto") -> "ResNetRecogniser":
@@ -120,22 +114,19 @@ class ResNetRecogniser:
         Raises
         ------
         ValueError
-            If there is none in the folder.
+            If there is none in the folder, or it is damaged.
         """
-        folder = Path(folder)
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config, arrays = folders.read(Path(folder), _KIND)
             settings = ResNetSettings(**config["settings"] | {"widths": tuple(config["settings"]["widths"])})
-            tensors = load_file(folder / WEIGHTS)
             found = cls(settings, device=device)
             found.classes_, found.losses_ = np.array(config["classes"]), []
-            found.mean_, found.scale_ = tensors.pop("mean").numpy(), tensors.pop("scale").numpy()
+            found.mean_, found.scale_ = arrays.pop("mean"), arrays.pop("scale")
             found._build()
-            found._network.load_state_dict(tensors)
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ValueError(
-                f"{folder} holds no recogniser ({error}); expected {CONFIG} and {WEIGHTS}, as written by save"
-            ) from error
+            found._network.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            problem = str(error).splitlines()[0]
+            raise ValueError(f"{folder} holds no recogniser ({problem}); name a folder of `save`") from error
         found._network.eval()
         return found
 
