@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as to_safetensors
 
 _DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+#: What a shard's own part of the index says of each clip.
+ROWS = ("clip", "sha256", "n_frames")
 #: Columns of a store's index; `start` is a clip's first frame in its shard.
 INDEX = {"clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int}
 
@@ -53,6 +55,8 @@ class Shard:
                 header = json.loads(file.read(size)) if size < 1 << 28 else {}
             self._rows = json.loads(header.pop("__metadata__")["index"])
             self._checksums: dict[str, list[Any]] = self._rows.pop("crc32", {})  # older shards have none
+            if set(self._rows) != set(ROWS):
+                raise ValueError("an index of other columns")
             if self._checksums and self._checksums["index"] != [_checksum(self._rows)]:
                 raise ValueError("an index that is not as it was written")
             self._shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
@@ -137,7 +141,7 @@ def pack(
     # safetensors writes an array's memory as it lies, whatever its strides
     tensors = {name: np.ascontiguousarray(table) for name, table in tensors.items()}
     lengths = [state.shape[1] for state in states]
-    rows: dict[str, list[Any]] = {"clip": list(clips), "sha256": list(digests), "n_frames": lengths}
+    rows: dict[str, list[Any]] = dict(zip(ROWS, (list(clips), list(digests), lengths), strict=True))
     checksums: dict[str, list[Any]] = {
         name: [zlib.crc32(layer.tobytes()) for layer in tensors[name]] for name in ("mean", "std")
     }

@@ -35,7 +35,8 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
     """
     rows = manifest.read_table(table)
     if missing := [column for column in REQUIRED if column not in rows.columns]:
-        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {', '.join(rows.columns)}")
+        present = ", ".join(name if name.isprintable() else ascii(name) for name in rows.columns)
+        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}")
     for column in set(_RATINGS) & set(rows.columns):
         rows[column] = _ratings(table, rows[column])
     extra = [column for column in rows.columns if column not in COLUMNS]
