@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from emolib import audio
 from emolib.audio import EMOGEN_MEL, Wave
@@ -102,6 +103,7 @@ class Mels:
         return self.mask.sum(1) * EMOGEN_MEL.hop_length / EMOGEN_MEL.sample_rate
 
 
+@threadpool_limits.wrap(limits=1)  # last bits depend on the number of threads; a study knows clips by them
 def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[Skipped]]:
     """Read the clips of some emotions as log-mel-spectrograms.
 
