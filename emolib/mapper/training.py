@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib import atomic, audio
+from emolib import atomic, audio, folders
 from emolib.encoders import torch_device
 from emolib.mapper.network import Mapper
 from emolib.mapper.pairs import Mel, load_pairs
@@ -88,7 +88,7 @@ def train(
                 f"start again with replace=True (`--replace`)"
             )
         found = None
-    if found is not None and ended(found, settings) and (out / "config.json").is_file():
+    if found is not None and ended(found, settings) and (out / folders.CONFIG).is_file():
         return Mapper.load(out, device=str(chosen))
     if found is None:
         (out / CHECKPOINT).unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def train(
     }  # fmt: skip
     trainer = Trainer(pairs, training, held_out, settings, chosen, identity, provenance)
     if found is None:
-        (out / "config.json").unlink(missing_ok=True)  # of another training; this one writes it last
+        (out / folders.CONFIG).unlink(missing_ok=True)  # of another training; this one writes it last
     trainer.run(out, vocode or audio.griffin_lim, progress=progress)
     return Mapper.load(out, device=str(chosen))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import emotions, paths, prosody, ser
+from emolib import emotions, folders, paths, prosody, ser
 from emolib.steering.prosodic import ProsodySteerer
 from emolib.steering.speakers import at_full_strength, rotations
 
@@ -21,7 +21,7 @@ _JUDGE = "judge"
 
 def available() -> bool:
     """Return whether the parts are where models are kept."""
-    return (paths.models() / FOLDER / _JUDGE / "config.json").is_file()
+    return (paths.models() / FOLDER / _JUDGE / folders.CONFIG).is_file()
 
 
 def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> ProsodySteerer:
