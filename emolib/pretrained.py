@@ -64,7 +64,8 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
                 model = _untrained(transformers, bare, source, seed)
             else:
                 model = _trained(transformers, source)
-            sample_rate, normalise = _preprocessing(transformers, source)
+            known = name.startswith("random:") and bare in _DEFAULT_CONFIGS
+            sample_rate, normalise = (16_000, True) if known else _preprocessing(transformers, source)
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError, _PICKLED) as error:
         raise ValueError(_explain(name, source, error)) from error
     _check_download(source)
@@ -147,6 +148,6 @@ def _preprocessing(transformers: ModuleType, source: str) -> tuple[int, bool]:
     """Read the sampling rate and normalisation of a model from its preprocessor configuration."""
     try:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(source)
-    except (OSError, ValueError):  # an untrained copy of a published base model: they all normalise at 16 kHz
+    except (OSError, ValueError):  # there is none; nearly all models of the family normalise, at 16 kHz
         return 16_000, True
     return int(extractor.sampling_rate), bool(extractor.do_normalize)
