@@ -103,10 +103,12 @@ def run(
 
     Notes
     -----
-    rises: the rank correlation of p with delta over 0 and `DELTAS` is above 0. own_voice: `voices.Voices`,
-    fitted on all clips of speakers who are not heard, finds the clip nearer to the speaker's own clip of the
-    sentence in the source emotion than to anybody else's. words: `evidence.word_agreement` with that clip;
-    of zero effort, which is that clip, with another sentence of the speaker's: the floor.
+    rises: the rank correlation of p with delta over 0 and `DELTAS` is above 0; of a natural rendition: its p
+    is above that of the speaker's clip of the sentence in the source emotion, which is what can be asked of
+    any conversion. own_voice: `voices.Voices`, fitted on all clips of speakers who are not heard, finds the
+    clip nearer to the speaker's own clip of the sentence in the source emotion than to anybody else's. words:
+    `evidence.word_agreement` with that clip; of zero effort, which is that clip, with another sentence of the
+    speaker's: the floor.
     """
     made: list[dict[str, Any]] = []
     skipped = list(material.analysed.skipped)
@@ -225,6 +227,7 @@ class _Round:
                 heard, face = self.material.heard[goal.at], self.material.voices[goal.at]
                 rows.append(self._row(target, "natural target", said, heard, face, goal.track, others))
                 rows[-1] |= {"clip": goal.clip, "words": evidence.word_agreement(said.wave, goal.wave, RATE)}
+                rows[-1]["rises"] = float(rows[-1]["p"] > self._p(self.material.heard[said.at], target))
         return rows, skipped
 
     def _conversion(
@@ -243,6 +246,10 @@ class _Round:
         moved["rises"] = float(evidence.trends([0, *DELTAS], [p])["spearman"][0] > 0)
         moved["words"] = evidence.word_agreement(take.wave, waves[-1], RATE)
         return [still, moved]
+
+    def _p(self, heard: NDArray, target: str) -> float:
+        """Return the judge's probability of the target for one clip's measures."""
+        return float(self.judge.predict_proba_measures(heard[None])[0, self.judge.column(target)])
 
     def _other_words(self, take: _Take) -> float:
         """Return the agreement with another sentence of the speaker's, NaN where there is none."""
