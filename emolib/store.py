@@ -24,6 +24,7 @@ from emolib.atomic import write_file
 from emolib.shards import INDEX, DamagedShard, Shard, index_rows, pack
 
 Pooling = Literal["mean", "mean+std"]
+_SHARD = re.compile(r"shard-(\d{6,})\.safetensors")
 _OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)((\.\d+)?\.tmp)?")
 
 
@@ -283,7 +284,7 @@ class FeatureStore:
         """Write the index; delete damaged shards and what a killed writer left. Writers begin and end so."""
         self.refresh(verify=True)
         for name in self._names():
-            if name.endswith(".tmp") or name in self.damaged:
+            if (_OWN.fullmatch(name) and name.endswith(".tmp")) or name in self.damaged:
                 self._fs.rm_file(self._path(name))
         self.damaged = []
         data = self.index.to_csv(index=False).encode()
@@ -376,11 +377,8 @@ class FeatureStore:
         return sorted(str(path).rsplit("/", 1)[-1] for path in listed)
 
     def _shards(self) -> list[int]:
-        return [
-            int(name[6:-12])
-            for name in self._names()
-            if name.startswith("shard-") and not name.endswith(".tmp")
-        ]
+        found = map(_SHARD.fullmatch, self._names())  # somebody's copy of a shard beside it is none of ours
+        return [int(match[1]) for match in found if match]
 
     def _write(self, name: str, data: bytes) -> None:
         if not self._local:  # object stores show an object only once it is whole

@@ -179,6 +179,16 @@ def test_a_reader_names_the_damaged_shard(store, tmp_path):
         FeatureStore(store.url).pooled(0)
 
 
+def test_somebody_elses_files_are_left_alone(store, tmp_path):
+    folder = tmp_path / "store"
+    names = "shard-000000.safetensors.bak", "shard-old.safetensors", "notes.tmp"
+    for name in names:
+        (folder / name).write_bytes(b"mine")
+    store.tidy()
+    assert len(FeatureStore(store.url)) == len(store)
+    assert all((folder / name).read_bytes() == b"mine" for name in names)
+
+
 def test_leftovers_of_a_killed_writer_are_cleared(store, tmp_path):
     folder = tmp_path / "store"
     (folder / "shard-000003.safetensors.4711.tmp").write_bytes(b"half")
