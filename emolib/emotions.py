@@ -58,6 +58,28 @@ ANCHORS = MappingProxyType(
     }
 )  # fmt: skip
 
+#: Other forms of the same words, as people's own tables have them; no word of another meaning.
+FORMS = MappingProxyType(
+    {
+        "neutrality": "neutral", "calmness": "calm", "happiness": "happy", "sadness": "sad",
+        "anger": "angry", "fear": "fearful", "afraid": "fearful", "disgusted": "disgust",
+        "surprise": "surprised", "boredom": "bored", "contemptuous": "contempt",
+        "excitement": "excited", "frustration": "frustrated",
+    }
+)  # fmt: skip
+
+
+def from_label(label: str) -> str:
+    """Return the word for a label of somebody's table: case, blanks and grammatical form don't matter.
+
+    Raises
+    ------
+    ValueError
+        If it is no form of a word of the vocabulary; the message lists the words.
+    """
+    word = label.strip().lower()
+    return check(FORMS.get(word, word))
+
 
 def check(emotion: str) -> str:
     """Return `emotion` if it belongs to the vocabulary.

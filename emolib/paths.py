@@ -11,7 +11,8 @@ from pathlib import Path
 
 #: The encoder that is shipped in models/ and stands in every default.
 DEFAULT_ENCODER = "wav2vec2-nano"
-_CHECKOUT = Path(__file__).resolve().parent.parent
+#: The checkout that the package runs from: what it ships serves a home that has none of its own.
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def home() -> Path:
@@ -21,7 +22,7 @@ def home() -> Path:
     """
     if override := os.environ.get("EMOLIB_HOME"):
         return Path(override).expanduser().resolve()
-    return _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
+    return CHECKOUT if (CHECKOUT / "notebooks").is_dir() else Path.cwd()
 
 
 def data() -> Path:
@@ -41,8 +42,13 @@ def corpus(name: str) -> Path:
 
 
 def models() -> Path:
-    """Return the folder of shipped and trained models."""
+    """Return the folder of trained models, and in a checkout of the shipped ones."""
     return home() / "models"
+
+
+def model(name: str) -> Path:
+    """Return the folder of a model by name: the one in `models`, else the one shipped with the checkout."""
+    return _own_or_shipped("models", name)
 
 
 def figures() -> Path:
@@ -62,8 +68,13 @@ def gallery(corpus: str, encoder: str) -> Path:
 
 
 def notebooks() -> Path:
-    """Return the folder of the numbered notebooks."""
-    return home() / "notebooks"
+    """Return the folder of the numbered notebooks: the home's own, else the checkout's."""
+    return _own_or_shipped("notebooks")
+
+
+def benchmarks() -> Path:
+    """Return the folder of the comparisons: the home's own, else the checkout's."""
+    return _own_or_shipped("benchmarks")
 
 
 def runs() -> Path:
@@ -80,6 +91,11 @@ def feature_store(corpus: str, encoder: str) -> Path:
     'features/ravdess/facebook--wav2vec2-base'
     """
     return data() / "features" / folder_name(corpus) / folder_name(encoder)
+
+
+def _own_or_shipped(*parts: str) -> Path:
+    own, shipped = home().joinpath(*parts), CHECKOUT.joinpath(*parts)
+    return shipped if not own.exists() and shipped.is_dir() else own
 
 
 def folder_name(name: str) -> str:

@@ -57,7 +57,9 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
         If there is no such network, it is not whole, or it is of another family.
     """
     bare = name.removeprefix("random:")
-    source = str(paths.models() / bare) if (paths.models() / bare / "config.json").is_file() else bare
+    source = str(paths.model(bare)) if (paths.model(bare) / "config.json").is_file() else bare
+    if not bare or not (Path(source).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
+        raise ValueError(_unknown(name))  # the hub is not asked for what can't be there: it is slow to say no
     try:
         with quiet_transformers() as transformers:
             if name.startswith("random:"):
@@ -134,10 +136,15 @@ def quiet_transformers() -> Iterator[ModuleType]:
 
 
 def _explain(name: str, source: str, error: Exception) -> str:
-    if source and Path(source).is_dir():
+    if Path(source).is_dir():
         reason = " ".join(str(error).split())
         return f"encoder {name!r}: the folder {source} holds no usable model ({reason})"
-    folders = sorted(path.parent.name for path in paths.models().glob("*/preprocessor_config.json"))
+    return _unknown(name)
+
+
+def _unknown(name: str) -> str:
+    places = {paths.models(), paths.CHECKOUT / "models"}
+    folders = sorted({path.parent.name for at in places for path in at.glob("*/preprocessor_config.json")})
     return (
         f"unknown encoder {name!r}; expected {', '.join(('logmel', 'prosody', *folders))}, a local folder, "
         f"or a Hugging Face id that can be reached from here; random:<name> is its untrained architecture"

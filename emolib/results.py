@@ -103,7 +103,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(paths.home()), "rev-parse", "--short", "HEAD"]
+    command = ["git", "-C", str(paths.CHECKOUT), "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

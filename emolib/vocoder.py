@@ -217,12 +217,12 @@ def load(name: str = "default", *, device: str = "cpu") -> Vocoder:
     ValueError
         If there is no such vocoder.
     """
-    shipped = paths.models() / DEFAULT_VOCODER
+    shipped = paths.model(DEFAULT_VOCODER)
     if name == "default":
         name = DEFAULT_VOCODER if (shipped / hifigan.WEIGHTS).is_file() else MEL_GRIFFIN_LIM
     if name in _CLASSIC:
         return _CLASSIC[name]()
-    named = paths.models() / name
+    named = paths.model(name)
     folder = named if (named / hifigan.CONFIG).is_file() else Path(name)
     if not (folder / hifigan.CONFIG).is_file():
         raise ValueError(

@@ -330,7 +330,8 @@ def test_wrong_commands_and_options_are_one_sentence_too():
     assert "corpus" in complaint("fetch").lower()
 
 
-def test_folders_and_tables_that_are_not_there(tmp_path):
+def test_folders_and_tables_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     assert str(tmp_path / "nowhere") in complaint("manifest", "ravdess", "--root", tmp_path / "nowhere")
     assert "emolib fetch emodb" in complaint("manifest", "emodb")
     assert "gone.csv" in complaint("manifest", "--manifest", tmp_path / "gone.csv")

@@ -8,7 +8,7 @@ import pytest
 from conftest import speech
 from typer.testing import CliRunner
 
-from emolib import audio, demo, speakers, tts
+from emolib import audio, demo, paths, speakers, tts
 from emolib.axis import EmotionAxis
 from emolib.cli import app
 from emolib.tts import dial
@@ -21,6 +21,7 @@ KEYS = {"axis_score", "axis_score_plain", "axis", "duration_s", "alpha", "voice"
 def home(tmp_path, monkeypatch) -> Path:
     """A home of its own, without the default encoder: nothing is scored unless the test asks for it."""
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

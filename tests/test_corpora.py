@@ -327,6 +327,17 @@ def test_folder_reads_relative_paths_from_its_root(tmp_path):
         corpora.load("folder", table=table)
 
 
+@pytest.mark.parametrize("separator, ending", [(",", "csv"), (";", "csv"), ("\t", "tsv")])
+def test_folder_reads_what_a_spreadsheet_writes(tmp_path, separator, ending):
+    write_tone(tmp_path / "Zürich 1.wav", 1)
+    write_tone(tmp_path / "b.wav", 2)
+    rows = [("path", "speaker", "emotion"), ("Zürich 1.wav", "7", "Sadness"), ("b.wav", "7", "fear")]
+    table = tmp_path / f"mine.{ending}"
+    table.write_text("\n".join(map(separator.join, rows)), encoding="utf-8-sig")
+    manifest = corpora.load("folder", table=table)
+    assert list(manifest["emotion"]) == ["sad", "fearful"] and list(manifest["label"]) == ["Sadness", "fear"]
+
+
 def test_folder_skips_rows_that_say_too_little(tmp_path):
     for name in "abcd":
         write_tone(tmp_path / f"{name}.wav", ord(name))

@@ -118,3 +118,12 @@ def test_an_unknown_emotion_is_refused_with_the_words_that_exist(word):
     with pytest.raises(ValueError, match="unknown emotion"):
         emotions.ordered(["sad", word])
     assert emotions.check("angry") == "angry"
+
+
+def test_labels_of_other_tables_are_other_forms_of_the_words():
+    assert all(emotions.from_label(f" {word.upper()} ") == word for word in EMOTIONS)
+    assert set(emotions.FORMS).isdisjoint(EMOTIONS) and set(emotions.FORMS.values()) <= set(EMOTIONS)
+    assert emotions.from_label("Anger") == "angry"
+    for label in ("rage", "", "very angry"):
+        with pytest.raises(ValueError, match=f"unknown emotion {label!r}; expected one of"):
+            emotions.from_label(label)

@@ -13,10 +13,22 @@ def test_home_override_moves_every_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     monkeypatch.delenv("EMOLIB_CORPORA", raising=False)
     assert paths.home() == tmp_path.resolve()
-    for folder in (paths.data, paths.models, paths.figures, paths.notebooks, paths.runs):
+    for folder in (paths.data, paths.models, paths.figures, paths.runs):
         assert folder() == tmp_path.resolve() / folder.__name__
     assert paths.corpora() == paths.data() / "corpora"
     assert paths.corpus("nemo") == paths.corpora() / "nemo"
+
+
+def test_a_home_of_its_own_still_has_what_the_checkout_ships(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path / "checkout")
+    shipped, own = tmp_path / "checkout" / "models" / "net", tmp_path / "home" / "models" / "net"
+    assert paths.model("net") == own and paths.notebooks() == tmp_path / "home" / "notebooks"
+    for folder in (shipped, tmp_path / "checkout" / "notebooks"):
+        folder.mkdir(parents=True)
+    assert paths.model("net") == shipped and paths.notebooks() == tmp_path / "checkout" / "notebooks"
+    own.mkdir(parents=True)
+    assert paths.model("net") == own and paths.model("other") == own.parent / "other"
 
 
 def test_home_is_the_checkout_without_an_override(monkeypatch):

@@ -128,7 +128,8 @@ def test_environment_tells_versions_and_nothing_private(home, monkeypatch):
     assert not [secret for secret in private if secret in text]
 
 
-def test_commit_is_unknown_outside_a_checkout():
+def test_commit_is_unknown_outside_a_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     assert results.environment("cpu")["commit"] == "unknown"
 
 

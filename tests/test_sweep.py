@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from emolib import results, sweep
+from emolib import paths, results, sweep
 from emolib.cli import app
 from emolib.sweep import child
 from emolib.sweep import keys as keys_module
@@ -77,6 +77,7 @@ def test_a_name_that_fits_none_is_refused(home, name):
 
 def test_a_home_without_notebooks_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     with pytest.raises(ValueError, match="no notebooks in"):
         sweep.run({})
 

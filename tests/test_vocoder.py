@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from transformers import SpeechT5HifiGan
 
-from emolib import audio, hifigan, phase, quality, vocoder
+from emolib import audio, hifigan, paths, phase, quality, vocoder
 from emolib.audio import HIFIGAN_MEL
 from tests.conftest import speech
 
@@ -315,6 +315,7 @@ def test_names_lead_to_vocoders(
     small: vocoder.HiFiGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     assert type(vocoder.load("griffin-lim")) is vocoder.GriffinLim
     assert type(vocoder.load("mel-griffin-lim")) is vocoder.MelGriffinLim
     assert type(vocoder.load()) is vocoder.MelGriffinLim

@@ -132,9 +132,10 @@ def bench(
     """
     from emolib import paths, sidebyside
 
-    scripts = {path.stem: path for path in sorted((paths.home() / "benchmarks").glob("[a-z]*.py"))}
+    folder = paths.benchmarks()
+    scripts = {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
     if not scripts:
-        raise ValueError(f"no comparisons in {paths.home() / 'benchmarks'}; run this in a checkout of emolib")
+        raise ValueError(f"no comparisons in {folder}; run this in a checkout of emolib")
     if unknown := sorted(set(names or []) - set(scripts)):
         raise ValueError(f"no comparison {', '.join(unknown)}; expected: {', '.join(scripts)}")
     ratios: dict[str, float] = {}
@@ -142,7 +143,7 @@ def bench(
         script = runpy.run_path(str(scripts[name]))
         found = script["measure"]()
         question = (script["__doc__"] or name).strip().split("\n\n")[0].replace("\n", " ")
-        sidebyside.write_section(scripts[name].parent, name, question, found)
+        sidebyside.write_section(folder, name, question, found)
         ratios |= found
     for name, value in ratios.items():
         print(f"{name:32} {value:.4g}")

@@ -108,7 +108,7 @@ def _listener(folder: Path | None, encoder: str | None, target: str | None) -> "
             raise ValueError(f"--encoder {encoder!r} beside --axis; a saved axis names its own encoder")
         return AxisScore(EmotionAxis.load(folder))
     ends = ("calm", "angry") if target in (None, "angry", "neutral") else ("neutral", str(target))
-    if encoder is None and not (paths.models() / DEFAULT_ENCODER / "config.json").is_file():
+    if encoder is None and not (paths.model(DEFAULT_ENCODER) / "config.json").is_file():
         print(f"no axis score, and references count by prosody alone: {DEFAULT_ENCODER} isn't in models/")
         return None
     return embedded_score(*ends, encoder or DEFAULT_ENCODER)

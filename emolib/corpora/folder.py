@@ -20,8 +20,9 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
     Parameters
     ----------
     table : str or Path
-        CSV or TSV, a file or an fsspec URL, with `path`, `speaker`, `emotion`, and any other column: a
-        manifest's are understood (what can be measured is measured anew), the rest are carried along.
+        CSV (of commas or semicolons) or TSV, a file or an fsspec URL, with `path`, `speaker`, `emotion`,
+        and any other column: a manifest's are understood (what can be measured is measured anew), the rest
+        are carried along. Emotions may stand in another form of their words (`emotions.FORMS`).
     root : Path, optional
         The folder that relative paths start from; the table's own by default, which a URL has none of.
 
@@ -53,15 +54,15 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
 
 def _label(row: dict, base: Path, extra: list[str]) -> Label | Skipped:
     path = base / row["path"].strip()
-    emotion, speaker = row["emotion"].strip().lower(), row["speaker"].strip()
+    speaker = row["speaker"].strip()
     if not row["path"].strip():
         return Skipped(path, "no path in its row")
     if not speaker:
         return Skipped(path, "no speaker in its row")
-    if emotion not in emotions.EMOTIONS:
-        return Skipped(
-            path, f"unknown emotion {row['emotion']!r}; expected one of: {', '.join(emotions.EMOTIONS)}"
-        )
+    try:
+        emotion = emotions.from_label(row["emotion"])
+    except ValueError as error:
+        return Skipped(path, str(error))
     given = {column: row[column].strip() for column in _TEXTS if column in row}
     given["label"] = given.get("label") or row["emotion"].strip()
     ratings = {column: row[column] for column in _RATINGS if column in row}

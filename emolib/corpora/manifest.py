@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec
 import pandas as pd
@@ -130,7 +131,7 @@ def read(csv: str | Path) -> pd.DataFrame:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV (or, by its ending, a TSV) with each cell as the text that stands there.
+    """Read a CSV, of commas or semicolons, or by its ending a TSV; each cell is the text that stands there.
 
     Parameters
     ----------
@@ -147,12 +148,20 @@ def read_table(path: str | Path) -> pd.DataFrame:
     source = _remote(str(path)) if is_url(path) else Path(path)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{path}: no such table")
-    separator = "\t" if str(path).lower().endswith(".tsv") else ","
     try:
-        table = pd.read_csv(source, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with source.open("rb") if isinstance(source, Path) else source as file:
+            separator = "\t" if str(path).lower().endswith(".tsv") else _separator(file)
+            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
     return table.fillna("").rename(columns=str.strip)
+
+
+def _separator(file: BinaryIO) -> str:
+    """Return what stands between the cells: spreadsheets write semicolons where commas are for decimals."""
+    header = file.readline()
+    file.seek(0)
+    return ";" if b";" in header and b"," not in header else ","
 
 
 def is_url(path: str | Path) -> bool:

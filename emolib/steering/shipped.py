@@ -12,7 +12,7 @@ from emolib import emotions, folders, paths, prosody, ser
 from emolib.steering.prosodic import ProsodySteerer
 from emolib.steering.speakers import at_full_strength, rotations
 
-#: Below `paths.models`.
+#: The name of the folder in ``models/``.
 FOLDER = "prosody-ravdess"
 SOURCES = ("neutral", "calm")
 TARGETS = ("angry", "happy", "sad", "fearful", "disgust", "surprised")
@@ -21,7 +21,7 @@ _JUDGE = "judge"
 
 def available() -> bool:
     """Return whether the parts are where models are kept."""
-    return (paths.models() / FOLDER / _JUDGE / folders.CONFIG).is_file()
+    return (paths.model(FOLDER) / _JUDGE / folders.CONFIG).is_file()
 
 
 def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> ProsodySteerer:
@@ -38,13 +38,13 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
                 f"nothing shipped leads from {source} to {target}; it leads from {' and '.join(SOURCES)} to "
                 f"{', '.join(TARGETS)}: name a corpus to learn from (`--corpus`)"
             )
-    transform = prosody.ProsodyTransform.load(paths.models() / FOLDER / f"{source}-{target}")
+    transform = prosody.ProsodyTransform.load(paths.model(FOLDER) / f"{source}-{target}")
     return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
 
 
 def judge() -> ser.Judge:
     """Return the shipped judge: eight emotions, heard from actors who taught no shipped transform."""
-    return ser.Judge.load(paths.models() / FOLDER / _JUDGE)
+    return ser.Judge.load(paths.model(FOLDER) / _JUDGE)
 
 
 def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool = False) -> Path:

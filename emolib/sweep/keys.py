@@ -54,7 +54,7 @@ def look_again() -> None:
 
 def inputs(texts: Mapping[str, str]) -> dict[str, str]:
     """Return a fingerprint of each corpus, table and model that some parameters name."""
-    found = {f"model {name}": _folder(paths.models() / name, content=True) for name in _SHIPPED}
+    found = {f"model {name}": _folder(paths.model(name), content=True) for name in _SHIPPED}
     words = {word for value in texts.values() for word in re.split(r"[\s,]+", value)}
     root, table = texts.get("ROOT", ""), texts.get("TABLE", "")
     for name in sorted(words & set(corpora.names()) - {"demo", "folder"}):
@@ -65,7 +65,7 @@ def inputs(texts: Mapping[str, str]) -> dict[str, str]:
     if table:
         found["table"] = _table(table, root)
     if encoder := texts.get("ENCODER", "").removeprefix("random:"):
-        own_folder = paths.models() / encoder
+        own_folder = paths.model(encoder)
         place = own_folder if own_folder.is_dir() else Path(encoder).expanduser()
         found[f"model {encoder}"] = _folder(place, content=True)
     return found

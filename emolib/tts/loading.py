@@ -57,7 +57,7 @@ def load_voice(
         if vocoder is not None or speaker is not None:
             raise ValueError(f"voice {name!r} is espeak-ng's; it takes neither a vocoder nor a speaker")
         return EspeakVoice(name)
-    source = str(paths.models() / name) if (paths.models() / name / "config.json").is_file() else name
+    source = str(paths.model(name)) if (paths.model(name) / "config.json").is_file() else name
     if not name or not (Path(source).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
         raise ValueError(_unknown(name))
     try:
