@@ -42,10 +42,10 @@ def staged(voices):
         judged.append(set(voices["speaker"].iloc[rows]))
         return Judge()
 
-    (cast, *_) = casts(voices, folds[:1], judge_of, n_sentences=1, jobs=1)
+    (cast, *_) = casts(voices, folds[:1], judge_of, n_sentences=1)
     template = ResidualQuantizer(2, 2, n_epochs=1)
     rows = biased.balanced_rows(held.labels[held.train], held.speakers[held.train])
-    return spoken.Stage(held, rows, cast, template, jobs=1), judged[0]
+    return spoken.Stage(held, rows, cast, template), judged[0]
 
 
 # ------------------------------------------------------------------------------------- conditioning
@@ -158,5 +158,5 @@ def test_a_speaker_of_another_corpus_gets_a_voice_by_turns(staged):
     assert stage.cast.voice_of(own, ["x", own]) == own
     assert [stage.cast.voice_of(name, ["p", "q", "r"]) for name in "pqr"] == [own, other, own]
     wanted = pd.DataFrame([[0.5, 0.5, 0.0]], columns=stage.cast.names).assign(voice=own, kept=7)
-    table = perform(stage.cast, wanted, jobs=1)
+    table = perform(stage.cast, wanted)
     assert table.columns.tolist() == ["voice", "kept", "wave", "heard"] and table["kept"].item() == 7

@@ -32,7 +32,7 @@ def manifest(tmp_path_factory) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def analysed(manifest) -> prosody.Renditions:
-    return prosody.renditions(manifest, jobs=1)
+    return prosody.renditions(manifest)
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_what_can_not_be_analysed_is_returned(manifest, tmp_path):
     silent = manifest[(manifest["speaker"] == "F1") & manifest["emotion"].isin(["neutral", "sad"])].copy()
     victim = silent.index[silent["emotion"] == "sad"][0]
     silent.loc[victim, "path"] = str(audio.write(tmp_path / "x.wav", np.zeros(9_999, np.float32), 16_000))
-    found = prosody.pairs(silent, "neutral", "sad", jobs=1)
+    found = prosody.pairs(silent, "neutral", "sad")
     assert [entry["clip"] for entry in found.skipped] == [silent.loc[victim, "clip"]]
     assert "silent" in found.skipped[0]["reason"] and len(found.pairs) == 1
 
@@ -415,7 +415,7 @@ def test_emodb_is_aligned_by_its_phones():
         pytest.skip("no EmoDB with phone labels among the corpora")
     clips = pd.DataFrame({"clip": ["03a01Nc", "03a01Wa"]})
     clips["path"] = [str(next((EMODB / "wav").glob(f"{clip}.*"))) for clip in clips["clip"]]
-    found = prosody.renditions(clips, jobs=1).by_clip
+    found = prosody.renditions(clips).by_clip
     source, target = found["03a01Nc"], found["03a01Wa"]
     assert len(source.phones) > 15
     ends = alignment.shared_phones(source.phones, target.phones)

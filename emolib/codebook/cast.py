@@ -5,14 +5,14 @@ The stage before `emolib.codebook.spoken`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emolib import audio, emotions, prosody, splits
+from emolib import audio, emotions, prosody, splits, threads
 from emolib.audio import Wave
 from emolib.codebook import conditioning, study
 from emolib.prosody import Contours, ProsodyTransform, Recording
@@ -78,7 +78,6 @@ def casts(
     home: str = "neutral",
     n_sentences: int = 3,
     seed: int = 0,
-    jobs: int = 2,
 ) -> list[Cast]:
     """Cast the speakers of a corpus of parallel sentences, fold by fold, as ``hold_out(apart=True)`` does.
 
@@ -90,11 +89,10 @@ def casts(
     home : str; the emotion that everything starts from
     n_sentences : int; transforms learn from one take each of so many sentences
     seed : int; of the halves that make and that judge
-    jobs : int; processes
     """
     sentences = sorted(voices["text_id"].unique())[:n_sentences]
     takes = voices[voices["text_id"].isin(sentences)].drop_duplicates(["speaker", "text_id", "emotion"])
-    analysed = prosody.renditions(takes, jobs=jobs)
+    analysed = prosody.renditions(takes)
     speakers, made = voices["speaker"].to_numpy(), []
     for train, test in folds:
         makers, judges = study.halves(train, speakers, seed)
@@ -113,23 +111,20 @@ def casts(
     return made
 
 
-def perform(cast: Cast, wanted: pd.DataFrame, *, jobs: int = 2) -> pd.DataFrame:
+def perform(cast: Cast, wanted: pd.DataFrame) -> pd.DataFrame:
     """Say and judge.
 
     Parameters
     ----------
     cast : Cast
     wanted : DataFrame; a column for each of `cast.names` with its share, and voice; others are kept
-    jobs : int; processes
 
     Returns
     -------
     table : DataFrame; the other columns, wave, and heard: a dict of emotion to the judge's probability
     """
     distinct = wanted[["voice", *cast.names]].drop_duplicates()  # few bits leave few different embeddings
-    ended = joblib.Parallel(n_jobs=jobs, batch_size=8)(
-        joblib.delayed(_perform)(cast, row.pop("voice"), row) for row in distinct.to_dict("records")
-    )
+    ended: list[Any] = list(threads.each(partial(_perform, cast), distinct.to_dict("records")))
     number = dict(zip(map(tuple, distinct.to_numpy()), range(len(distinct)), strict=True))
     which = [number[tuple(row)] for row in wanted[["voice", *cast.names]].to_numpy()]
     table = wanted.drop(columns=cast.names).reset_index(drop=True)
@@ -137,7 +132,7 @@ def perform(cast: Cast, wanted: pd.DataFrame, *, jobs: int = 2) -> pd.DataFrame:
     return table.assign(heard=[ended[i][1] for i in which])
 
 
-def _perform(cast: Cast, voice: str, wanted: dict[str, float]) -> tuple[Wave, dict[str, float]]:
-    wave = cast.say(voice, wanted)
+def _perform(cast: Cast, row: dict[str, Any]) -> tuple[Wave, dict[str, float]]:
+    wave = cast.say(row["voice"], {name: row[name] for name in cast.names})
     chances = cast.judge.predict_proba([wave], cast.sample_rate)[0]
     return wave, dict(zip(map(str, cast.judge.classes_), chances.tolist(), strict=True))

@@ -34,7 +34,6 @@ class Stage:
     own : mapping of emotion to rows of `held.seen`, as `biased.balanced_rows` returns it
     cast : Cast
     template : ResidualQuantizer; what codebooks of one emotion are trained from
-    jobs : int; processes
 
     Attributes
     ----------
@@ -47,10 +46,8 @@ class Stage:
         own: experiments.Rows,
         cast: Cast,
         template: ResidualQuantizer,
-        *,
-        jobs: int = 2,
     ) -> None:
-        self.held, self.own, self.cast, self.template, self.jobs = held, own, cast, template, jobs
+        self.held, self.own, self.cast, self.template = held, own, cast, template
         self.probe = make_probe().fit(held.seen, held.labels[held.train])
         self.labels, self.speakers = held.labels[held.test], held.speakers[held.test].astype(str)
         self.among = sorted(set(self.speakers))[:MOST_SPEAKERS]
@@ -124,7 +121,7 @@ class Stage:
         return _with_target(self._perform(parts))
 
     def _perform(self, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        return perform(self.cast, pd.concat(parts, ignore_index=True), jobs=self.jobs)
+        return perform(self.cast, pd.concat(parts, ignore_index=True))
 
 
 def _bits_a_row(coder: ResidualQuantizer, codes: Codes) -> float:

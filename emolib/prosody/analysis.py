@@ -51,13 +51,15 @@ class Recording(NamedTuple):
     sample_rate: int
 
 
-def record(wave: Wave, sample_rate: int) -> Recording:
+def record(wave: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Recording:
     """Check a clip and take it apart.
 
     Parameters
     ----------
     wave : float32 array, (S,) or (S, channels); channels are averaged
     sample_rate : int, Hz; any: the analysis runs at the nearest rate from 16 to 24 kHz
+    aperiodicity : bool
+        False leaves zeros in its place, for who reads pitch and envelope alone: half the time.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def record(wave: Wave, sample_rate: int) -> Recording:
     clip = checked(wave, sample_rate)
     rate = int(np.clip(sample_rate, *RATE_LIMITS_HZ))
     samples = audio.resample(clip, sample_rate, rate)
-    speech = decompose(samples, rate)
+    speech = decompose(samples, rate, aperiodicity=aperiodicity)
     first, last = spoken_span(speech)
     hop = HOP_MS * rate / 1000
     head, tail = samples[: round(first * hop)], samples[round(last * hop) :]
@@ -104,7 +106,7 @@ def checked(wave: Wave, sample_rate: int) -> Wave:
     return clip
 
 
-def decompose(samples: Wave, sample_rate: int) -> Speech:
+def decompose(samples: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Speech:
     """Take a whole wave apart, silence included; its voicing is repaired before the envelope is estimated."""
     x = samples.astype(np.float64)
     floor, ceiling = F0_LIMITS_HZ
@@ -112,8 +114,10 @@ def decompose(samples: Wave, sample_rate: int) -> Speech:
     f0_hz = repair_voicing(pyworld.stonemask(x, f0_hz, times, sample_rate))
     envelope = pyworld.cheaptrick(x, f0_hz, times, sample_rate)
     # D4C's own guess of voicing takes a loud, bright vowel for noise; it's told here what is voiced.
-    aperiodicity = pyworld.d4c(x, f0_hz, times, sample_rate, threshold=0.0)
-    return Speech(f0_hz, np.log(np.maximum(envelope, 1e-16)), aperiodicity, sample_rate)
+    noise = (
+        pyworld.d4c(x, f0_hz, times, sample_rate, threshold=0.0) if aperiodicity else np.zeros_like(envelope)
+    )
+    return Speech(f0_hz, np.log(np.maximum(envelope, 1e-16)), noise, sample_rate)
 
 
 def resynthesise(recording: Recording, speech: Speech) -> Wave:

@@ -67,7 +67,7 @@ def track(wave: Wave, sample_rate: int) -> Track:
     ValueError
         As `analysis.record` does.
     """
-    recording = record(wave, sample_rate)
+    recording = record(wave, sample_rate, aperiodicity=False)
     speech = recording.speech
     log_mel = audio.log_mel(recording.wave, sample_rate)
     hop_s = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate

@@ -7,13 +7,12 @@ two of a pair, frame by frame.
 from pathlib import Path
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import audio, emotions
+from emolib import audio, emotions, threads
 from emolib.prosody import alignment
 from emolib.prosody.alignment import Phone
 from emolib.prosody.analysis import record
@@ -61,18 +60,15 @@ class Renditions(NamedTuple):
     skipped: list[dict[str, str]]
 
 
-def renditions(manifest: pd.DataFrame, *, jobs: int = 2, progress: bool = False) -> Renditions:
+def renditions(manifest: pd.DataFrame, *, progress: bool = False) -> Renditions:
     """Analyse the clips of a manifest, about a tenth of a second each.
 
     Parameters
     ----------
     manifest : DataFrame; its columns clip and path are read
-    jobs : int; processes
     progress : bool; show a bar on standard error
     """
-    work = joblib.Parallel(n_jobs=max(1, min(jobs, len(manifest))), return_as="generator")(
-        joblib.delayed(_analyse)(path) for path in manifest["path"]
-    )
+    work = threads.each(_analyse, manifest["path"])
     by_clip: dict[str, Rendition] = {}
     skipped: list[dict[str, str]] = []
     done = tqdm(work, total=len(manifest), desc="prosody", unit="clip", disable=not progress)
@@ -91,7 +87,6 @@ def pairs(
     *,
     per_speaker: int = 60,
     analysed: Renditions | None = None,
-    jobs: int = 2,
     progress: bool = False,
 ) -> Parallel:
     """Return every pair of a source and a target rendition of one sentence by one speaker.
@@ -106,8 +101,7 @@ def pairs(
         At most so many pairs of each speaker, spread evenly over the sentences: more say little that is new.
     analysed : Renditions, optional
         Of at least the clips that are needed, where they are at hand: several targets then cost one analysis.
-    jobs, progress
-        As in `renditions`.
+    progress : bool; as in `renditions`
 
     Raises
     ------
@@ -117,7 +111,7 @@ def pairs(
     """
     planned = _plan(manifest, source, target, per_speaker)
     wanted = set(planned["source"]) | set(planned["target"])
-    found = analysed or renditions(manifest[manifest["clip"].isin(wanted)], jobs=jobs, progress=progress)
+    found = analysed or renditions(manifest[manifest["clip"].isin(wanted)], progress=progress)
     skipped = [entry for entry in found.skipped if entry["clip"] in wanted]
     lost = {entry["clip"] for entry in skipped}
     if missing := sorted(wanted - lost - set(found.by_clip)):

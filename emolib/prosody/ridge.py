@@ -77,9 +77,10 @@ def _fit_output(grams: Sequence[Array]) -> Array:
         return np.zeros(len(grams[0]) - 1)
     total = np.sum(known, axis=0)
     if len(known) == 1:
-        return _solve(total, PENALTIES[-2])
-    errors = np.array([[_error(gram, _solve(total - gram, p)) for p in PENALTIES] for gram in known])
-    return _solve(total, PENALTIES[_strongest_among_the_best(errors)])
+        return _solve(total[None], PENALTIES[-2:-1])[0, 0]
+    errors = _errors(np.stack(known), _solve(total - np.stack(known), PENALTIES))
+    best = _strongest_among_the_best(errors)
+    return _solve(total[None], PENALTIES[best : best + 1])[0, 0]
 
 
 def _strongest_among_the_best(errors: Array) -> int:
@@ -103,15 +104,17 @@ def _products(inputs: Array, outputs: Array, weights: Array) -> list[Array]:
     return made
 
 
-def _solve(gram: Array, penalty: float) -> Array:
-    """Return the ridge weights, (1 + P,), whose intercept, the first, isn't penalised."""
-    left = gram[:-1, :-1].copy()
-    diagonal = np.arange(1, len(left))
-    left[diagonal, diagonal] += penalty * gram[0, 0]
-    return np.asarray(np.linalg.solve(left, gram[:-1, -1]), np.float64)
+def _solve(grams: Array, penalties: Sequence[float]) -> Array:
+    """Return ridge weights, (S, A, 1 + P), of S products at A penalties; the first, intercept, is free."""
+    width = grams.shape[1] - 1
+    penalised = np.diag([0.0, *np.ones(width - 1)])
+    strength = np.asarray(penalties) * grams[:, :1, 0]
+    left = grams[:, None, :-1, :-1] + strength[:, :, None, None] * penalised
+    right = np.broadcast_to(grams[:, None, :-1, -1:], (*left.shape[:3], 1))
+    return np.asarray(np.linalg.solve(left, right)[..., 0], np.float64)
 
 
-def _error(gram: Array, weights: Array) -> float:
-    """Return a speaker's mean squared error from the products."""
-    signed = np.append(weights, -1.0)
-    return float(signed @ gram @ signed)
+def _errors(grams: Array, weights: Array) -> Array:
+    """Return each speaker's mean squared error, (S, A), by weights, (S, A, 1 + P), from the products."""
+    signed = np.concatenate([weights, np.full((*weights.shape[:2], 1), -1.0)], axis=2)
+    return ((signed @ grams) * signed).sum(axis=2)

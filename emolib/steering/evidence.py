@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from emolib import audio, prosody, quality
+from emolib import audio, prosody, quality, threads
 from emolib.audio import Wave
 from emolib.prosody import Distance
 from emolib.prosody.alignment import path
@@ -48,8 +48,11 @@ def respond(renders: Sequence[Render], sample_rate: int, judge: Judge, deltas: S
     -------
     probabilities : float64 array, (N, K, C)
     """
-    heard = [judge.predict_proba([render(delta) for delta in deltas], sample_rate) for render in renders]
-    return np.stack(heard)
+
+    def hear(render: Render) -> NDArray:
+        return judge.predict_proba([render(delta) for delta in deltas], sample_rate)
+
+    return np.stack(list(threads.each(hear, renders)))
 
 
 def trends(deltas: ArrayLike, values: ArrayLike) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool =
     makers = manifest[manifest["speaker"].isin([*first.makers, *first.heard])].reset_index(drop=True)
     parts = {source: at_full_strength(makers, source, TARGETS) for source in SOURCES}
     wanted = pd.concat(parts.values()).drop_duplicates("clip")
-    analysed = prosody.renditions(wanted, jobs=1, progress=progress)
+    analysed = prosody.renditions(wanted, progress=progress)
     for source, acted in parts.items():
         for target in TARGETS:
             found = prosody.pairs(acted, source, target, analysed=analysed).pairs

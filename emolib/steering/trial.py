@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import audio, metrics, prosody, ser, voices
+from emolib import audio, metrics, prosody, ser, threads, voices
 from emolib.prosody import Renditions, Track
 from emolib.steering import evidence
 from emolib.steering.prosodic import ProsodicAnalysis, ProsodySteerer
@@ -56,13 +56,17 @@ def gather(
     """Measure all clips; where an emotion has strong renditions, only those are what conversion aims at."""
     clips = manifest.reset_index(drop=True)
     acted = at_full_strength(clips, source, targets)
-    analysed = prosody.renditions(acted, jobs=1, progress=progress)
-    heard, known = [], []
-    for place in tqdm(clips["path"], desc="measures", unit="clip", disable=not progress):
-        wave = audio.load(place, RATE)[0]
-        heard.append(ser.acoustics(wave, RATE))
-        known.append(voices.measure(wave, RATE))
-    return Material(clips, acted, analysed, np.stack(heard), np.stack(known))
+    analysed = prosody.renditions(acted, progress=progress)
+    work = threads.each(_measures, clips["path"])
+    done = tqdm(work, total=len(clips), desc="measures", unit="clip", disable=not progress)
+    heard, known = map(np.stack, zip(*done, strict=True))
+    return Material(clips, acted, analysed, heard, known)
+
+
+def _measures(path: str) -> tuple[NDArray, NDArray]:
+    """Return what the judge and the embedding of voices measure of one clip."""
+    wave = audio.load(path, RATE)[0]
+    return ser.acoustics(wave, RATE), voices.measure(wave, RATE)
 
 
 class Outcome(NamedTuple):
@@ -110,14 +114,15 @@ def run(
     `evidence.word_agreement` with that clip; of zero effort, which is that clip, with another sentence of the
     speaker's: the floor.
     """
-    made: list[dict[str, Any]] = []
-    skipped = list(material.analysed.skipped)
-    for roles in tqdm(rounds, desc="rounds", disable=not progress):
+
+    def play(roles: Roles) -> list[tuple[list[dict[str, Any]], list[dict[str, str]]]]:
         heard = _Round(material, source, roles, per_speaker)
-        for target in targets:
-            rows, without = heard.convert(target)
-            made, skipped = made + rows, skipped + without
-    return Outcome(pd.DataFrame(made), skipped)
+        return [heard.convert(target) for target in targets]
+
+    done = tqdm(threads.each(play, rounds), total=len(rounds), desc="rounds", disable=not progress)
+    ended = [converted for played in done for converted in played]
+    made = [row for rows, _ in ended for row in rows]
+    return Outcome(pd.DataFrame(made), sum((without for _, without in ended), material.analysed.skipped))
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
