@@ -145,6 +145,11 @@ def _explain(name: str, source: str, error: Exception) -> str:
 def _unknown(name: str) -> str:
     places = {paths.models(), paths.CHECKOUT / "models"}
     folders = sorted({path.parent.name for at in places for path in at.glob("*/preprocessor_config.json")})
+    if name.removeprefix("random:") == paths.DEFAULT_ENCODER:
+        return (
+            f"unknown encoder {name!r}: it comes with a checkout of emolib, in models/, and none is here; "
+            f"run in one, or set EMOLIB_HOME to one"
+        )
     return (
         f"unknown encoder {name!r}; expected {', '.join(('logmel', 'prosody', *folders))}, a local folder, "
         f"or a Hugging Face id that can be reached from here; random:<name> is its untrained architecture"

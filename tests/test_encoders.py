@@ -9,7 +9,7 @@ import torch
 import transformers
 from conftest import save_model, speech
 
-from emolib import audio, encoders, transformer
+from emolib import audio, encoders, paths, transformer
 
 KINDS = {
     "wav2vec2": ("wav2vec2", {}),
@@ -259,6 +259,12 @@ def refused(match, **arguments):
 )
 def test_an_unknown_name_is_refused(name):
     refused("unknown encoder", name=name)
+
+
+def test_the_shipped_encoder_is_missed_with_the_way_to_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
+    refused("'wav2vec2-nano': it comes with a checkout .* set EMOLIB_HOME to one", name="wav2vec2-nano")
 
 
 @pytest.mark.parametrize("layers", [[5], [-1], [0, 99], []])
