@@ -27,6 +27,17 @@ def client():
             yield connected
 
 
+def test_workers_keep_freed_memory_and_the_environment_is_given_back(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = os.environ | {"__DASK_PARENT_PID": str(os.getpid())}  # a note of Dask's to itself
+    with scheduling.connect("local", n_workers=1) as one:
+        [theirs] = one.run(lambda: dict(os.environ)).values()
+    assert "MALLOC_TRIM_THRESHOLD_" not in theirs and theirs["OMP_NUM_THREADS"] == "1"
+    assert os.environ | {"__DASK_PARENT_PID": str(os.getpid())} == before
+
+
 def files(store: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(store.iterdir())}
 
