@@ -57,9 +57,9 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
         If there is no such network, it is not whole, or it is of another family.
     """
     bare = name.removeprefix("random:")
-    source = str(paths.model(bare)) if (paths.model(bare) / "config.json").is_file() else bare
-    if not bare or not (Path(source).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
-        raise ValueError(_unknown(name))  # the hub is not asked for what can't be there: it is slow to say no
+    source = locate(bare)
+    if source is None:
+        raise ValueError(_unknown(name))
     try:
         with quiet_transformers() as transformers:
             if name.startswith("random:"):
@@ -76,6 +76,16 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
             f"encoder {name!r} is a {model.config.model_type!r} model; expected {', '.join(MODEL_TYPES)}"
         )
     return model, sample_rate, normalise
+
+
+def locate(name: str) -> str | None:
+    """Return the folder or the Hugging Face id that a name stands for; None where it can be neither.
+
+    The hub isn't asked for what can't be there: it is slow to say no.
+    """
+    if (paths.model(name) / "config.json").is_file():
+        return str(paths.model(name))
+    return name if name and (Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) else None
 
 
 def _trained(transformers: ModuleType, source: str) -> Any:
@@ -143,13 +153,13 @@ def _explain(name: str, source: str, error: Exception) -> str:
 
 
 def _unknown(name: str) -> str:
-    places = {paths.models(), paths.CHECKOUT / "models"}
-    folders = sorted({path.parent.name for at in places for path in at.glob("*/preprocessor_config.json")})
     if name.removeprefix("random:") == paths.DEFAULT_ENCODER:
         return (
             f"unknown encoder {name!r}: it comes with a checkout of emolib, in models/, and none is here; "
             f"run in one, or set EMOLIB_HOME to one"
         )
+    places = {paths.models(), paths.CHECKOUT / "models"}
+    folders = sorted({path.parent.name for at in places for path in at.glob("*/preprocessor_config.json")})
     return (
         f"unknown encoder {name!r}; expected {', '.join(('logmel', 'prosody', *folders))}, a local folder, "
         f"or a Hugging Face id that can be reached from here; random:<name> is its untrained architecture"

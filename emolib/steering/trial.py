@@ -122,7 +122,8 @@ def run(
     done = tqdm(threads.each(play, rounds), total=len(rounds), desc="rounds", disable=not progress)
     ended = [converted for played in done for converted in played]
     made = [row for rows, _ in ended for row in rows]
-    return Outcome(pd.DataFrame(made), sum((without for _, without in ended), material.analysed.skipped))
+    skipped = [entry for _, without in ended for entry in without]
+    return Outcome(pd.DataFrame(made), [*material.analysed.skipped, *skipped])
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

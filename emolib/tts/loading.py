@@ -5,7 +5,6 @@ Weights are read as safetensors, or by transformers with ``weights_only``; nothi
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from emolib import espeak, paths
-from emolib.pretrained import quiet_transformers
+from emolib import espeak
+from emolib.pretrained import locate, quiet_transformers
 from emolib.tts import networks, phonemes
 from emolib.tts.voices import EspeakVoice, Voice
 
@@ -57,8 +56,8 @@ def load_voice(
         if vocoder is not None or speaker is not None:
             raise ValueError(f"voice {name!r} is espeak-ng's; it takes neither a vocoder nor a speaker")
         return EspeakVoice(name)
-    source = str(paths.model(name)) if (paths.model(name) / "config.json").is_file() else name
-    if not name or not (Path(source).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
+    source = locate(name)
+    if source is None:
         raise ValueError(_unknown(name))
     try:
         with quiet_transformers() as transformers, _quiet_hub():
