@@ -4,11 +4,11 @@
     python tests/spread.py write FOLDER                 # notebooks/expected/*.json and spread.csv
 
 The variations are two that stand for another machine (two threads; the instructions of an older processor),
-two that change every feature by one last bit (`last_bit`), and two other seeds. A result's tolerance is twice
-its range over the first four and the plain run, and at least .005 of 1 or of its size. Where that range exceeds
-.01, rounding decides the result like another seed does (a network trained from it ends elsewhere), so its range
-over the seeds counts too. Words, truth values and counts that change under rounding have no tolerance and are
-not compared.
+two that change every feature by one last bit (`last_bit`), and two other seeds. A result's tolerance is
+twice its range over the first four and the plain run, and at least .005 of 1 or of its size. Where that
+range exceeds .01, rounding decides the result like another seed does (a network trained from it ends
+elsewhere), so its range over the seeds counts too. Words, truth values and counts that change under
+rounding have no tolerance and are not compared.
 """
 
 import ast
