@@ -39,7 +39,8 @@ def killed_at(monkeypatch, name: str, *, after: bool) -> None:
 
 
 @pytest.mark.parametrize("name, after, found", [
-    (folders.WEIGHTS, False, 1), (folders.WEIGHTS, True, 2), (folders.CONFIG, False, 2), (folders.CONFIG, True, 2),
+    (folders.WEIGHTS, False, 1), (folders.WEIGHTS, True, 2),
+    (folders.CONFIG, False, 2), (folders.CONFIG, True, 2),
 ])  # fmt: skip
 def test_a_kill_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, name, after, found):
     save(tmp_path, 1)
