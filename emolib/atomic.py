@@ -22,7 +22,7 @@ def write_file(path: Path, data: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.tmp")
-    with _only_writer(unfinished) as file:
+    with only_writer(unfinished) as file:
         try:
             file.truncate()
             file.write(data)
@@ -35,7 +35,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _only_writer(path: Path) -> Iterator[IO[bytes]]:
+def only_writer(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that no other process is writing; the kernel frees its lock when the process dies."""
     while True:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "wb") as file:
@@ -99,8 +99,7 @@ def build_folder(
         return folder
     if folder.exists() and not (folder / stamp).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} holds files that were not made here; expected an empty or a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent):
+    with locked(folder.parent):
         for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
         if not _stands(folder / stamp, recipe):
@@ -150,11 +149,18 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder itself: the kernel frees it when the process dies, and no lock file is left."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder itself, waiting for whoever holds it; make the folder where there is none.
+
+    The kernel frees the lock when the process dies, and no lock file is left. The processes of one training
+    on several GPUs share a folder and don't wait for each other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

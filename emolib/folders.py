@@ -2,10 +2,16 @@
 
 The first names the kind of model and holds what is no array, with the digest of the second: a flipped bit, or
 the files of two models in one folder, is found before anything is computed from it. Nothing is pickled.
+
+The two are written in one step, the moment when the weights move to their place: their config already lies
+beside them as ``config.json.new``, and a reader takes whichever config has the digest of the weights. So a
+reader never sees half a model, neither while it is written nor after a kill.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +23,13 @@ from safetensors.numpy import load, save
 from emolib import atomic
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_NEW = f"{CONFIG}.new"
 
 
 def write(folder: Path, kind: str, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
     """Write a model beside whatever else is in the folder; ``config.json`` comes last and says it is whole.
+
+    Processes that write into one folder take turns, and the last one's model stays.
 
     Parameters
     ----------
@@ -30,9 +39,28 @@ def write(folder: Path, kind: str, config: Mapping[str, Any], arrays: Mapping[st
     arrays : mapping from name to array of any shape
     """
     weights, told = _pack(kind, config, arrays)
-    atomic.write_file(folder / WEIGHTS, weights)
-    atomic.write_file(folder / CONFIG, (json.dumps(told, indent=1) + "\n").encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic.only_writer(folder / _NEW) as file:
+        _settle(folder)
+        try:
+            file.truncate()
+            file.write((json.dumps(told, indent=1) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+            atomic.write_file(folder / WEIGHTS, weights)
+        except BaseException:
+            (folder / _NEW).unlink(missing_ok=True)
+            raise
+        (folder / _NEW).replace(folder / CONFIG)
     return folder
+
+
+def _settle(folder: Path) -> None:
+    """Finish what a killed process left: where the weights belong to the new config, make it the config."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        told = (folder / _NEW).read_bytes()
+        if json.loads(told).get("sha256") == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest():
+            atomic.write_file(folder / CONFIG, told)
 
 
 def replace(folder: Path, kind: str, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
@@ -59,27 +87,38 @@ def read(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any
     ValueError
         If the folder holds another kind of model, or arrays that were not saved with this config.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"no {kind} in {folder}: there is no {name}")
-    config = read_config(folder, kind)
-    weights = (folder / WEIGHTS).read_bytes()
-    if hashlib.sha256(weights).hexdigest() != config.get("sha256"):
-        raise ValueError(
-            f"{folder / WEIGHTS} is damaged, or does not belong to the {CONFIG} beside it; save it again"
-        )
-    return config, load(weights)
+    digest = None
+    while True:
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file() and not (name == CONFIG and (folder / _NEW).is_file()):
+                raise FileNotFoundError(f"no {kind} in {folder}: there is no {name}")
+        before, weights = digest, (folder / WEIGHTS).read_bytes()
+        digest = hashlib.sha256(weights).hexdigest()
+        for name in (CONFIG, _NEW):
+            config = _config(folder / name)
+            if config is not None and (config.get("sha256"), config.get("kind")) == (digest, kind):
+                return config, load(weights)
+        if digest == before:  # else a new model came between the reading of weights and of config
+            read_config(folder, kind)
+            raise ValueError(
+                f"{folder / WEIGHTS} is damaged, or does not belong to the {CONFIG} beside it; save it again"
+            )
 
 
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
     """Return the config of a saved model, or raise a ValueError that says what is wrong with it."""
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        config = None
-    if not isinstance(config, dict) or config.get("kind") != kind:
+    config = _config(folder / CONFIG)
+    if config is None or config.get("kind") != kind:
         raise ValueError(f"{folder / CONFIG} is not of a saved {kind}; name another folder")
     return config
+
+
+def _config(path: Path) -> dict[str, Any] | None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None
 
 
 def _pack(

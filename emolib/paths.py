@@ -5,6 +5,8 @@ Environment variables override the defaults: ``EMOLIB_HOME`` (the folder that ho
 ``EMOLIB_FIGURES`` (the folder of a run's figures).
 """
 
+import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -49,6 +51,20 @@ def models() -> Path:
 def model(name: str) -> Path:
     """Return the folder of a model by name: the one in `models`, else the one shipped with the checkout."""
     return _own_or_shipped("models", name)
+
+
+def trained(name: str, *decided_by: object) -> Path:
+    """Return where a model belongs that a run trains: ``models/<name>-<digest of all that decides it>``.
+
+    Trainings that differ in anything given here, such as clips, settings or seed, never share a folder.
+
+    Parameters
+    ----------
+    name : str
+    *decided_by : of what json holds
+    """
+    digest = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
+    return models() / f"{folder_name(name)}-{digest[:10]}"
 
 
 def figures() -> Path:

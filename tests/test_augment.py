@@ -290,7 +290,7 @@ def test_a_cell_is_run_once_and_again_where_its_settings_change(tmp_path, traine
     cell = next(cell for cell in grid.cells if cell.condition == BOTH)
     assert grid.read(cell) is None
     first = grid.run(cell)
-    place = tmp_path / "cells" / f"{cell.name}.json"
+    place = tmp_path / "cells" / f"{cell.name}-{grid.identity(cell)}.json"
     written = place.stat().st_mtime_ns
     assert grid.run(cell) == json.loads(place.read_text()) == first and place.stat().st_mtime_ns == written
     again = augment.Grid(clips(), SPEAKERS, tmp_path, settings(guidance=1.0), device="cpu")

@@ -57,9 +57,11 @@ def test_it_trains_and_is_done_at_once_the_second_time(table, model_folder, home
     text = call(*words).stdout
     assert "2 steps on 6 clips" in text and "not trained on" in text
     assert (folder / "checkpoint.safetensors").stat().st_mtime_ns == written
-    refused = call(*words, "--seed", "1", code=2).stderr
+    other = json.loads(call(*words, "--seed", "1", "--json").stdout.splitlines()[-1])["folder"]
+    assert Path(other) != folder, "another seed has a folder of its own"
+    refused = call(*words, "--seed", "1", "--out", folder, code=2).stderr
     assert len(refused.splitlines()) == 1 and "start again with replace=True (`--replace`)" in refused
-    call(*words, "--seed", "1", "--replace")
+    call(*words, "--seed", "1", "--out", folder, "--replace")
 
 
 def test_what_can_not_be_mapped_is_one_sentence(table, model_folder):

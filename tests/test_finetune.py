@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import speech, write_corpus
+from conftest import save_model, speech, write_corpus
 
 from emolib import encoders, features, finetune, metrics
-from emolib.finetune import FineTuned, Settings, network
+from emolib.finetune import FineTuned, Settings, network, trainer
 from emolib.pretrained import load_model
 
 QUICK = Settings(n_epochs=4, batch_size=4, crop_s=0.4, bottleneck=8, seed=1)
@@ -29,7 +29,7 @@ def encoder(model_folder):
 def test_only_what_is_free_learns(manifest, encoder, tmp_path, free):
     settings = dataclasses.replace(QUICK, free_layers=free, warm_start=False)
     done = finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
-    assert len(done.curve) == 4 and done.n_clips == 10 and 0 <= done.score <= 1
+    assert len(done.curve) == 4 and done.n_clips == 10 and done.curve["score"].between(0, 1).all()
     assert done.best_epoch in range(1, 5) and len(done.held_out) == 1
     before, after = load_model(encoder)[0], load_model(str(tmp_path / "out" / "encoder"))[0]
     pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
@@ -42,8 +42,9 @@ def test_only_what_is_free_learns(manifest, encoder, tmp_path, free):
         assert any(name.startswith("feature_extractor") for name in changed)
 
 
-def test_a_killed_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_path):
-    settings = dataclasses.replace(QUICK, free_layers=1, patience=9)
+@pytest.mark.parametrize("changes", [{}, {"batch_size": 2, "accumulation": 2}, {"precision": "fp16"}])
+def test_a_killed_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_path, changes):
+    settings = dataclasses.replace(QUICK, free_layers=1, patience=9, **changes)
     finetune.finetune(manifest, tmp_path / "once", settings, encoder=encoder)
     half = dataclasses.replace(settings, n_epochs=2)
     finetune.finetune(manifest, tmp_path / "twice", half, encoder=encoder)
@@ -53,12 +54,84 @@ def test_a_killed_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_pat
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
 
 
+def test_batches_that_are_left_at_an_epochs_end_make_a_step_of_their_own(manifest, tmp_path, monkeypatch):
+    """Six clips in twos are three batches: a step of two, and one of one."""
+    sizes, step = [], trainer.Trainer._step
+    monkeypatch.setattr(trainer.Trainer, "_step", lambda *a: sizes.append(len(a[1])) or step(*a))
+    settings = dataclasses.replace(QUICK, batch_size=2, accumulation=2, n_epochs=2)
+    finetune.finetune(manifest, tmp_path / "out", settings, encoder="logmel")
+    assert sizes == [2, 1] * 2
+
+
+def test_accumulated_batches_weigh_as_one(manifest, tmp_path):
+    """Without dropout and class weights, two batches of three are one of six."""
+    even = manifest.iloc[[0, 1, 3, 4, 6, 7, 2, 5]].reset_index(drop=True)
+    heads = []
+    for n, (batch_size, accumulation) in enumerate(((6, 1), (3, 2))):
+        settings = dataclasses.replace(
+            QUICK, batch_size=batch_size, accumulation=accumulation, n_epochs=2, dropout=0.0,
+            class_weights=False, seed=next(s for s in range(9) if drawn_last(even, s) == "03"),
+        )  # fmt: skip
+        finetune.finetune(even, tmp_path / str(n), settings, encoder="logmel")
+        heads.append(FineTuned(tmp_path / str(n)).head.state_dict())
+    for name, value in heads[0].items():
+        torch.testing.assert_close(heads[1][name], value, atol=1e-4, rtol=1e-3)
+
+
+def drawn_last(manifest: pd.DataFrame, seed: int) -> str:
+    """Return the speaker whom a seed holds out."""
+    return str(np.random.default_rng(seed).permutation(np.unique(manifest["speaker"].astype(str)))[0])
+
+
+def test_the_quoted_score_is_of_speakers_who_chose_nothing(manifest, tmp_path):
+    settings = dataclasses.replace(QUICK, tested=0.3, n_epochs=6)
+    done = finetune.finetune(manifest, tmp_path / "out", settings, encoder="logmel")
+    assert len(done.tested) == len(done.held_out) == 1 and done.tested != done.held_out
+    own = manifest[manifest["speaker"].isin(done.tested)]
+    answers = finetune.infer(tmp_path / "out", own, url=tmp_path / "features").answers
+    assert done.score == metrics.unweighted_accuracy(
+        own["emotion"].to_numpy(), answers["predicted"].to_numpy()
+    )
+    # what they say decides nothing: with their labels exchanged, weights and curve stay
+    swapped = own["emotion"].map({"calm": "angry", "angry": "calm"})
+    other = finetune.finetune(
+        manifest.assign(emotion=swapped.reindex(manifest.index).fillna(manifest["emotion"])),
+        tmp_path / "other", dataclasses.replace(settings, class_weights=False), encoder="logmel",
+    )  # fmt: skip
+    plain = finetune.finetune(
+        manifest, tmp_path / "plain", dataclasses.replace(settings, class_weights=False), encoder="logmel"
+    )
+    pd.testing.assert_frame_equal(other.curve, plain.curve)
+    assert other.score == pytest.approx(1 - plain.score)
+    assert np.isnan(finetune.finetune(manifest, tmp_path / "none", QUICK, encoder="logmel").score)
+    with pytest.raises(ValueError, match="at least 3"):
+        finetune.finetune(manifest[manifest["speaker"] != "03"], tmp_path / "few", settings, encoder="logmel")
+
+
+@pytest.mark.parametrize("free", [0, "all"])
+def test_other_weights_under_the_encoders_name_are_refused(manifest, tmp_path, free):
+    settings = dataclasses.replace(QUICK, free_layers=free, warm_start=False, n_epochs=1)
+    for seed in (0, 1):
+        save_model(tmp_path / "encoder", seed=seed, num_hidden_layers=1)
+        if seed:
+            with pytest.raises(ValueError, match="another encoder"):
+                finetune.finetune(manifest, tmp_path / "out", settings, encoder=str(tmp_path / "encoder"))
+        else:
+            finetune.finetune(manifest, tmp_path / "out", settings, encoder=str(tmp_path / "encoder"))
+    save_model(tmp_path / "out" / "encoder", seed=2, num_hidden_layers=1)
+    with pytest.raises(ValueError, match="not the one that its head was trained with"):
+        FineTuned(tmp_path / "out")
+
+
 def test_a_checkpoint_of_something_else_is_refused(manifest, encoder, tmp_path):
     finetune.finetune(manifest, tmp_path, QUICK, encoder=encoder)
     with pytest.raises(ValueError, match="other settings"):
         finetune.finetune(manifest, tmp_path, dataclasses.replace(QUICK, seed=2), encoder=encoder)
     other = dataclasses.replace(QUICK, seed=2)
     assert len(finetune.finetune(manifest, tmp_path, other, encoder=encoder, resume=False).curve) == 4
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="is damaged"):
+        finetune.finetune(manifest, tmp_path, other, encoder=encoder)
 
 
 def test_its_pooled_frames_are_what_it_answers_from(manifest, encoder, tmp_path):
@@ -80,9 +153,10 @@ def test_its_pooled_frames_are_what_it_answers_from(manifest, encoder, tmp_path)
     np.testing.assert_allclose(found.store.pooled(0, "mean", clips), squeezed, atol=2e-4)
 
 
-def test_training_states_equal_the_frozen_encoders(manifest, encoder):
+def test_training_states_equal_the_frozen_encoders(encoder):
+    """At any mixture of lengths: nothing is padded, which a group norm over time would see."""
     model, _, normalise = load_model(encoder)
-    waves = [speech(0.5), speech(0.5, seed=2)]
+    waves = [speech(0.5), speech(0.3, seed=1), speech(0.5, seed=2)]
     with torch.no_grad():
         ours = network.pooled_states(model.eval(), waves, normalise).numpy()
     theirs = np.stack([state.mean(axis=1) for state in encoders.load(encoder).encode(waves, 16_000)])
@@ -100,8 +174,8 @@ def test_states_resumed_at_the_free_blocks_equal_those_of_the_waves(encoder, dty
     cut = network.Cut(below, torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         resumed = network.states_of(model.eval(), cut, normalise)
-    with torch.no_grad():  # one by one: padded waves differ in the front end
-        whole = torch.cat([network.states_of(model, [wave], normalise) for wave in waves])
+    with torch.no_grad():
+        whole = network.states_of(model, waves, normalise)
     assert resumed.shape == whole.shape and resumed.dtype == torch.float32
     np.testing.assert_allclose(resumed, whole, atol=1e-3 if dtype == torch.float32 else 0.05)
 
@@ -121,7 +195,7 @@ def test_a_warm_start_is_the_frozen_head_and_is_kept_unless_beaten(manifest, enc
     first = finetune.finetune(manifest, tmp_path / "frozen", frozen, encoder=encoder)
     still = dataclasses.replace(QUICK, free_layers=free, n_epochs=1, head_rate=1e-12, encoder_rate=1e-12)
     done = finetune.finetune(manifest, tmp_path / "warm", still, encoder=encoder)
-    assert done.best_epoch == 0 and done.score == first.score
+    assert done.best_epoch == 0 and done.curve["score"].max() <= first.curve["score"].max()
     heads = [FineTuned(tmp_path / name).head.state_dict() for name in ("frozen", "warm")]
     assert all(torch.equal(heads[0][name], value) for name, value in heads[1].items())
     cold = dataclasses.replace(still, warm_start=False)
@@ -141,7 +215,7 @@ def test_ratings_are_learned_with_a_ccc_loss(manifest, tmp_path):
     rated = manifest.assign(arousal=loud - 0.5, valence=0.5 - loud)
     settings = dataclasses.replace(QUICK, target="ratings", n_epochs=3)
     done = finetune.finetune(rated, tmp_path / "out", settings, encoder="logmel")
-    assert -1 <= done.score <= 1
+    assert done.curve["score"].between(-1, 1).all()
     found = finetune.infer(tmp_path / "out", rated)
     assert list(found.answers.columns) == ["clip", "valence", "arousal"]
     a, b = torch.randn(50, 2), torch.randn(50, 2)
@@ -156,6 +230,7 @@ def test_ratings_are_learned_with_a_ccc_loss(manifest, tmp_path):
         ({"free_layers": -1}, "free_layers=-1"),
         ({"free_layers": 9}, "has 2"),
         ({"held_out": 1.0}, "held_out=1.0"),
+        ({"tested": 1.0}, "tested=1.0"),
         ({"precision": "int8"}, "unknown precision"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"target": "ratings"}, "no clip has valence"),

@@ -149,11 +149,13 @@ class Grid:
         if cell.condition.mixup:
             parts.append(settings.mixup)
         if cell.condition.generated:
+            # `most` of `_samples` may stay out: labels and noise of the first samples don't depend on how
+            # many follow, up to the last batch
             parts += [asdict(settings.generator), settings.sampler, settings.steps, settings.guidance]
         return _digest(parts)
 
     def _path(self, cell: Cell) -> Path:
-        return self.folder / "cells" / f"{cell.name}.json"
+        return self.folder / "cells" / f"{cell.name}-{self.identity(cell)}.json"
 
     def _train(self, cell: Cell, real: Mels, made: Mels | None) -> ResNetRecogniser:
         condition = cell.condition

@@ -163,6 +163,17 @@ def load_clips(corpus: str | None, option: str | None, root: Path | None, table:
     return corpora.load(name, root, table)
 
 
+def default_folder(name: str, clips: pd.DataFrame, *settings: object) -> Path:
+    """Return a folder in ``models/`` of what is trained on these clips with these settings, seed included."""
+    from dataclasses import asdict, is_dataclass
+
+    from emolib import paths, ser
+
+    corpora = "+".join(sorted(set(clips["corpus"])))
+    told = [asdict(x) if is_dataclass(x) and not isinstance(x, type) else x for x in settings]
+    return paths.trained(f"{name}-{corpora}", ser.digest(clips), told)
+
+
 class Pooled(NamedTuple):
     """The clips that could be encoded, their pooled features by layer, and the store they lie in."""
 

@@ -19,6 +19,7 @@ from emolib.cli.app import (
     Store,
     Table,
     app,
+    default_folder,
     finish,
     load_clips,
     print_skipped,
@@ -43,9 +44,10 @@ def train(
     corpus_option: CorpusOption = None,
     root: Root = None,
     table: Table = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the result; one in it is taken up.")] = Path(
-        "models/finetuned"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the result; one in models/ for these clips and settings."),
+    ] = None,
     encoder: EncoderName = DEFAULT_ENCODER,
     target: Annotated[
         TargetName,
@@ -80,7 +82,9 @@ def train(
 
     Where blocks learn, they begin with the head of a frozen encoder; --free 2 takes minutes on two cores.
 
-    JSON: folder, score (held-out speakers' UA, or mean CCC), epochs, best_epoch, clips, skipped, seconds.
+    Some speakers choose the epoch that is kept, and others, who decide nothing, are tested.
+
+    JSON: folder, score (tested speakers' UA, or mean CCC), epochs, best_epoch, clips, skipped, seconds.
     """
     from emolib import finetune as tuning
 
@@ -93,16 +97,19 @@ def train(
     }
     settings = dataclasses.replace(
         start, target=target.value, free_layers=layers, encoder_rate=encoder_rate, batch_size=batch_size,
-        accumulation=accumulation, seed=seed, **{k: v for k, v in given.items() if v is not None},
+        accumulation=accumulation, seed=seed, tested=start.held_out,
+        **{k: v for k, v in given.items() if v is not None},
     )  # fmt: skip
     clips = load_clips(corpus, corpus_option, root, table)
+    folder = out or default_folder("finetuned", clips, encoder, settings)
     done = tuning.finetune(
-        clips, out, settings, encoder=encoder, device=device, resume=resume, progress=sys.stderr.isatty()
+        clips, folder, settings, encoder=encoder, device=device, resume=resume, progress=sys.stderr.isatty()
     )
     print_skipped(done.skipped)
     name = "UA" if target is TargetName.emotion else "CCC"
     print(
-        f"{len(done.curve)} epochs on {done.n_clips} clips, held-out {name} {done.score:.3f}: {done.folder}"
+        f"{len(done.curve)} epochs on {done.n_clips} clips, {name} of {', '.join(done.tested)}, who chose "
+        f"nothing, {done.score:.3f}: {done.folder}"
     )
     finish(
         {

@@ -18,6 +18,7 @@ from emolib.cli.app import (
     Root,
     Table,
     app,
+    default_folder,
     finish,
     load_clips,
     print_skipped,
@@ -49,8 +50,9 @@ def train(
     root: Root = None,
     table: Table = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of the generator; one in it is taken up.")
-    ] = Path("models/generator"),
+        Path | None,
+        typer.Option("--out", help="Folder of the generator; one in models/ for these clips and settings."),
+    ] = None,
     emotions: Annotated[
         list[str] | None,
         typer.Option("--emotion", help="A class to learn, repeated for each; the six that corpora share."),
@@ -89,17 +91,18 @@ def train(
     clips = clips[~clips["speaker"].isin(speakers or [])]
     mels, skipped = generate.load_mels(clips, emotions or generate.SIX)
     print_skipped(skipped)
+    folder = out or default_folder("generator", clips, emotions, settings)
     made = generate.train(
-        mels, out, settings, classes=emotions, device=device, resume=resume, progress=sys.stderr.isatty()
+        mels, folder, settings, classes=emotions, device=device, resume=resume, progress=sys.stderr.isatty()
     )
     record = made.record
     print(
         f"{settings.steps} steps on {record['n_clips']} clips of {record['n_speakers']} speakers, "
-        f"loss {record['loss']:.3f}: {out}"
+        f"loss {record['loss']:.3f}: {folder}"
     )
     finish(
         {
-            "folder": str(out),
+            "folder": str(folder),
             "classes": list(made.classes),
             "clips": record["n_clips"],
             "speakers": record["n_speakers"],

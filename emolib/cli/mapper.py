@@ -38,7 +38,7 @@ def train_mapper(
     ] = "",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the mapper; models/mapper-CORPUS-ENCODER-layerK by default."),
+        typer.Option("--out", help="Folder of the mapper; one in models/ for these clips and settings."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps; the recipe's by default.")] = None,
     device: Device = "auto",
@@ -70,7 +70,7 @@ def train_mapper(
     clips = clips[~done.store.missing(clips)]
     settings = changed(mapper.Settings(), seed=seed)
     settings = changed(settings, steps=steps) if steps is not None else settings
-    folder = out or mapper.default_folder(name, encoder, layer)
+    folder = out or mapper.default_folder(clips, done.store, layer, settings)
     trained = mapper.train(
         clips, done.store, layer, folder, settings, vocode=vocoder.load().vocode, device=device,
         resume=resume, replace=replace, progress=bars,

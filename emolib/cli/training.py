@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips, print_skipped
+from emolib.cli.app import AsJson, Device, Table, app, default_folder, finish, load_clips, print_skipped
 
 
 @app.command()
@@ -16,9 +16,10 @@ def pretrain(
         list[str] | None, typer.Argument(metavar="CORPUS...", help="Corpora to learn from; demo by default.")
     ] = None,
     table: Table = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the network; one in it is taken up.")] = Path(
-        "models/pretrained"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the network; one in models/ for these clips and settings."),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps; the recipe's by default.")] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights, crops and masks.")] = 0,
@@ -37,8 +38,9 @@ def pretrain(
     clips = pd.concat([load_clips(name, None, None, table if name == "folder" else None) for name in names])
     settings = replace(pretraining.Settings(), seed=seed)
     settings = replace(settings, steps=steps) if steps is not None else settings
+    folder = out or default_folder("pretrained", clips, settings)
     done = pretraining.pretrain(
-        clips, out, settings, device=device, resume=resume, progress=sys.stderr.isatty()
+        clips, folder, settings, device=device, resume=resume, progress=sys.stderr.isatty()
     )
     print_skipped(done.skipped)
     loss = float(done.validation["loss"].iloc[-1])

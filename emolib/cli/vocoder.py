@@ -7,7 +7,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from emolib.cli.app import AsJson, Device, Table, app, finish, load_clips, print_skipped
+from emolib.cli.app import AsJson, Device, Table, app, default_folder, finish, load_clips, print_skipped
 
 
 @app.command("train-vocoder")
@@ -16,9 +16,10 @@ def train_vocoder(
         list[str] | None, typer.Argument(metavar="CORPUS...", help="Corpora to learn from; demo by default.")
     ] = None,
     table: Table = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the vocoder; one in it is taken up.")] = Path(
-        "models/vocoder"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the vocoder; one in models/ for these clips and settings."),
+    ] = None,
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,8 +44,9 @@ def train_vocoder(
     clips = pd.concat([load_clips(name, None, None, table if name == "folder" else None) for name in names])
     settings = replace(vocoding.Settings(), seed=seed)
     settings = replace(settings, steps=steps) if steps is not None else settings
+    folder = out or default_folder("vocoder", clips, sorted(hold_out or []), settings)
     done = vocoding.train(
-        clips, out, settings, hold_out=hold_out or [], device=device, resume=resume,
+        clips, folder, settings, hold_out=hold_out or [], device=device, resume=resume,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
     print_skipped(done.skipped)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from emolib import atomic
 
 State = dict[int, dict[str, Tensor]]
 
@@ -36,10 +37,8 @@ class Checkpoint(NamedTuple):
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for number, state in self.optimiser.items():
             tensors |= {f"optimiser.{number}.{moment}": value for moment, value in state.items()}
-        unfinished = path.with_suffix(".tmp")
         whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(whole, unfinished, {"progress": json.dumps(dict(self.progress))})
-        unfinished.replace(path)
+        atomic.write_file(path, save(whole, {"progress": json.dumps(dict(self.progress))}))
 
     @classmethod
     def read(cls, path: Path, identity: str) -> "Checkpoint":
@@ -48,9 +47,9 @@ class Checkpoint(NamedTuple):
         Raises
         ------
         ValueError
-            If it belongs to other settings, another encoder or other speech.
+            If it belongs to other settings, another encoder or other speech, or is damaged.
         """
-        with safe_open(path, "pt") as file:
+        with atomic.open_tensors(path) as file:
             progress = json.loads(file.metadata()["progress"])
             if progress["identity"] != identity:
                 raise ValueError(

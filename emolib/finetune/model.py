@@ -54,6 +54,11 @@ class FineTuned:
             ) from error
         base = config["baseline"] or str(folder / ENCODER)
         self._base = encoders.load(base, device=device)
+        if self._base.fingerprint != config.get("encoder"):
+            raise ValueError(
+                f"the encoder in {folder} is not the one that its head was trained with; make it anew by "
+                f"`finetune`"
+            )
         n_layers, width = arrays["mean"].shape
         self.head = Head(n_layers, width, self.settings.bottleneck, len(self.classes), 0.0).eval()
         self.head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
@@ -96,7 +101,9 @@ def write(
                 logging.enable_progress_bar()
         Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder / ENCODER)
     arrays = {name: value.numpy(force=True) for name, value in head.state_dict().items()}
+    base = model if isinstance(model, str) else str(folder / ENCODER)
     config = {
+        "encoder": encoders.load(base, device="cpu").fingerprint,
         "classes": list(classes), "settings": asdict(settings),
         "baseline": model if isinstance(model, str) else None, "identity": identity,
     }  # fmt: skip

@@ -124,19 +124,22 @@ def states_of(model: Any, heard: Tensor | Cut | list[Wave], normalise: bool) -> 
 
 
 def pooled_states(model: Any, waves: Sequence[Wave], normalise: bool) -> Tensor:
-    """Return waves' hidden states at every layer, averaged over their own frames: (B, L, D)."""
+    """Return waves' hidden states at every layer, averaged over frames: (B, L, D).
+
+    Waves of one length share a batch and nothing is padded: a group norm over time would see the padding, and
+    an encoder would be trained otherwise than it is used.
+    """
     device = next(model.parameters()).device
     ready = [(w - w.mean()) / np.sqrt(w.var() + 1e-7) if normalise else w for w in waves]
-    batch = nn.utils.rnn.pad_sequence(
-        [torch.from_numpy(w.astype(np.float32)) for w in ready], batch_first=True
-    )
-    lengths = torch.tensor([len(w) for w in ready])
-    mask = (torch.arange(batch.shape[1])[None] < lengths[:, None]).to(device)
-    with _states(model.encoder.layers) as states:
-        model(batch.to(device), attention_mask=mask)
-    n_frames = model._get_feat_extract_output_lengths(lengths).to(device)
-    valid = torch.arange(states[0].shape[1], device=device)[None] < n_frames[:, None]
-    return torch.stack([_average(state.float(), valid) for state in states], dim=1)
+    found: dict[int, Tensor] = {}
+    for length in sorted({len(wave) for wave in ready}):
+        rows = [row for row, wave in enumerate(ready) if len(wave) == length]
+        batch = torch.from_numpy(np.stack([ready[row] for row in rows]).astype(np.float32))
+        with _states(model.encoder.layers) as states:
+            model(batch.to(device))
+        pooled = torch.stack([state.float().mean(1) for state in states], dim=1)
+        found |= dict(zip(rows, pooled, strict=True))
+    return torch.stack([found[row] for row in range(len(ready))])
 
 
 def can_resume(model: Any, layers: Free) -> bool:

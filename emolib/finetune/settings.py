@@ -28,7 +28,8 @@ class Settings:
     weight_decay : float
     class_weights : bool; weigh every class the same, however many clips it has
     n_epochs : int, at most; patience : int; epochs without a gain after which it ends
-    held_out : float; share of the speakers that decide when to end
+    held_out : float; share of the speakers that decide when to end and which epoch is kept
+    tested : float; share of the speakers that decide nothing, and whose score is the one to quote; 0 for none
     batch_size : int, clips; accumulation : int; batches a step
     crop_s : float, s; training clips are cut at random to this length where the encoder learns
     precision : {"no", "bf16", "fp16"}
@@ -47,6 +48,7 @@ class Settings:
     n_epochs: int = 60
     patience: int = 10
     held_out: float = 0.15
+    tested: float = 0.0
     batch_size: int = 32
     accumulation: int = 1
     crop_s: float = 3.0
@@ -69,6 +71,8 @@ class Settings:
             raise ValueError(f"unknown precision {self.precision!r}; expected 'no', 'bf16' or 'fp16'")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out={self.held_out}; expected a share of the speakers, between 0 and 1")
+        if not 0 <= self.tested < 1:
+            raise ValueError(f"tested={self.tested}; expected a share of the speakers, from 0 to below 1")
         for name in ("bottleneck", "n_epochs", "patience", "batch_size", "accumulation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; expected 1 or more")

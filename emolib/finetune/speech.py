@@ -35,6 +35,7 @@ class Speech:
     waves : list of float32 arrays, (S,), of an encoder that learns as a whole
     encoder : network, or a baseline's name
     normalise : bool; whether it wants waves of zero mean and unit variance
+    fingerprint : str; of the encoder's weights, before they learn
     skipped : list of dict, clip and reason
     """
 
@@ -44,10 +45,10 @@ class Speech:
         self.frames: list[Tensor] = []
         self.waves: list[audio.Wave] = []
         self.encoder: Any = encoder
-        self.normalise, self.sample_rate = False, 16_000
+        self.normalise, self.sample_rate, self.fingerprint = False, 16_000, ""
         self.hop_s, self.first_free = 0.0, 0
         if encoder not in encoders.BASELINES:
-            self.encoder, self.sample_rate, self.normalise = load_model(encoder, settings.seed)
+            self.encoder, self.sample_rate, self.normalise = load_model(encoder)
         elif settings.free_layers != 0:
             raise ValueError(f"encoder {encoder!r} has nothing that learns; use free_layers=0")
         if settings.free_layers == 0:
@@ -57,11 +58,12 @@ class Speech:
             self._read_frames(encoder, settings.free_layers, device)
         else:
             self._load(manifest)
+            self.fingerprint = encoders.load(encoder, device="cpu").fingerprint
 
     def _read(self, manifest: pd.DataFrame, encoder: str, device: str) -> None:
         """Read pooled states, extracting what is missing."""
         done = features.extract(manifest, encoder, device=device)
-        self.skipped = done.skipped
+        self.skipped, self.fingerprint = done.skipped, done.store.config.fingerprint
         self.manifest = manifest[~done.store.missing(manifest)].reset_index(drop=True)
         clips = self.manifest["clip"].tolist()
         layers = [done.store.pooled(layer, "mean", clips) for layer in done.store.config.layers]
@@ -127,7 +129,7 @@ def usable(manifest: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there are fewer than two classes or speakers, or no ratings where they are the target.
+        If there are fewer than two classes, too few speakers, or no ratings where they are the target.
     """
     if settings.target == "ratings":
         manifest = manifest[manifest[list(AXES)].notna().all(axis=1)]
@@ -135,15 +137,22 @@ def usable(manifest: pd.DataFrame, settings: Settings) -> pd.DataFrame:
             raise ValueError("no clip has valence and arousal; the target 'ratings' needs them")
     elif manifest["emotion"].nunique() < 2:
         raise ValueError(f"{manifest['emotion'].nunique()} emotion in the manifest; expected at least two")
-    if manifest["speaker"].nunique() < 2:
-        raise ValueError(f"{manifest['speaker'].nunique()} speaker; expected at least two, to hold some out")
+    if manifest["speaker"].nunique() < (least := 3 if settings.tested else 2):
+        raise ValueError(
+            f"{manifest['speaker'].nunique()} speaker; expected at least {least}: some to train on, some to "
+            f"choose the epoch by{', and some to test on' if settings.tested else ''}"
+        )
     return manifest.reset_index(drop=True)
 
 
-def identity_of(manifest: pd.DataFrame, settings: Settings, encoder: str) -> str:
+def identity_of(speech: Speech, settings: Settings) -> str:
     """Digest what the weights depend on; how long to go on may change."""
     fixed = dataclasses.asdict(settings)
     del fixed["n_epochs"], fixed["patience"]
     columns = ["clip", "sha256", "speaker", "emotion", *AXES]
-    parts = [json.dumps(fixed, sort_keys=True), encoder, manifest[columns].to_csv(index=False)]
+    parts = [
+        json.dumps(fixed, sort_keys=True),
+        speech.fingerprint,
+        speech.manifest[columns].to_csv(index=False),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

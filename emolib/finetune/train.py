@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import encoders
+from emolib import atomic, encoders
 from emolib.finetune import model, network
 from emolib.finetune.settings import Settings
 from emolib.finetune.speech import Speech, identity_of, usable
@@ -27,8 +27,9 @@ class Training:
     ----------
     folder : Path; for `FineTuned`
     curve : DataFrame; epoch, training loss, and score of the held-out speakers: UA, or mean CCC
-    best_epoch : int; score : float; of the epoch that was kept; 0 is the frozen encoder of a warm start
-    held_out : list of str; speakers
+    best_epoch : int; the epoch that was kept; 0 is the frozen encoder of a warm start
+    score : float; of the tested speakers at that epoch, which they had no part in choosing; NaN without any
+    held_out, tested : list of str; the speakers that chose the epoch, and those of `score`
     n_clips : int; skipped : list of dict, clip and reason of each that could not be used
     seconds : float; of this call
     """
@@ -38,6 +39,7 @@ class Training:
     best_epoch: int
     score: float
     held_out: list[str]
+    tested: list[str]
     n_clips: int
     skipped: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
@@ -70,30 +72,32 @@ def finetune(
     Raises
     ------
     ValueError
-        If a setting is out of range, there are fewer than two classes or speakers, ratings are asked for and
-        none are there, or the folder holds a training of something else.
+        If a setting is out of range, there are fewer than two classes or too few speakers, ratings are asked
+        for and none are there, or the folder holds a training of something else.
     """
     started, settings, out = time.perf_counter(), (settings or Settings()).check(), Path(out)
     manifest = usable(manifest, settings)
     speech = Speech(manifest, encoder, settings, device)
-    identity = identity_of(speech.manifest, settings, encoder)
-    out.mkdir(parents=True, exist_ok=True)
-    unfinished = resume and (out / CHECKPOINT).exists()
-    first = None
-    if settings.warm_start and settings.free_layers != 0 and not unfinished:
-        first = _frozen(speech, encoder, settings, device)
-    trainer = Trainer(speech, settings, device, identity)
-    if unfinished:
-        trainer.restore(out / CHECKPOINT)
-    elif first is not None:
-        trainer.begin_with(first)
-    trainer.run(out / CHECKPOINT, progress=progress)
-    if trainer.accelerator.is_main_process:
-        pd.DataFrame(trainer.curve).to_csv(out / CURVE, index=False)
-        model.write(out, speech.encoder, speech.normalise, trainer.head, trainer.classes, settings, identity)
+    identity = identity_of(speech, settings)
+    with atomic.locked(out):  # a second process waits, and then is told if this is another training
+        unfinished = resume and (out / CHECKPOINT).exists()
+        first = None
+        if settings.warm_start and settings.free_layers != 0 and not unfinished:
+            first = _frozen(speech, encoder, settings, device)
+        trainer = Trainer(speech, settings, device, identity)
+        if unfinished:
+            trainer.restore(out / CHECKPOINT)
+        elif first is not None:
+            trainer.begin_with(first)
+        trainer.run(out / CHECKPOINT, progress=progress)
+        if trainer.accelerator.is_main_process:
+            pd.DataFrame(trainer.curve).to_csv(out / CURVE, index=False)
+            model.write(
+                out, speech.encoder, speech.normalise, trainer.head, trainer.classes, settings, identity
+            )
     return Training(
-        out, pd.DataFrame(trainer.curve), trainer.best_epoch, trainer.best_score, trainer.held_out,
-        len(speech.manifest), speech.skipped, time.perf_counter() - started,
+        out, pd.DataFrame(trainer.curve), trainer.best_epoch, trainer.score(trainer.tested_rows),
+        trainer.held_out, trainer.tested, len(speech.manifest), speech.skipped, time.perf_counter() - started,
     )  # fmt: skip
 
 

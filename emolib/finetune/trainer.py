@@ -1,9 +1,13 @@
 """The training itself: epochs, the score of held-out speakers after each, and the best of them.
 
+The speakers who choose the epoch are not those whose score is quoted: the highest of many scores on some
+clips is too high an estimate for others.
+
 Sixth stage of `emolib.finetune`. Accelerate runs it in mixed precision, with accumulated gradients, and on
 several GPUs by its own launcher.
 """
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +34,7 @@ class Trainer:
         # accelerate keeps a process's first precision for good: a second training may want another
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
-            mixed_precision=settings.precision, gradient_accumulation_steps=settings.accumulation,
-            cpu=encoders.torch_device(device).type == "cpu",
+            mixed_precision=settings.precision, cpu=encoders.torch_device(device).type == "cpu",
         )  # fmt: skip
         self._targets()
         self._split()
@@ -50,7 +53,7 @@ class Trainer:
     def begin_with(self, head: network.Head) -> None:
         """Take over a head that was trained before; with it, this is epoch 0 and the best so far."""
         self.head.load_state_dict(head.state_dict())
-        self._keep(0, self.validate())
+        self._keep(0, self.score(self.held_rows))
 
     def _targets(self) -> None:
         manifest = self.speech.manifest
@@ -67,10 +70,15 @@ class Trainer:
     def _split(self) -> None:
         speakers = self.speech.manifest["speaker"].to_numpy().astype(str)
         names = np.random.default_rng(self.settings.seed).permutation(np.unique(speakers))
-        n_held = min(len(names) - 1, max(1, round(self.settings.held_out * len(names))))
+        held, tested = self.settings.held_out, self.settings.tested
+        n_held = min(len(names) - 1 - (tested > 0), max(1, round(held * len(names))))
+        n_tested = min(len(names) - 1 - n_held, max(1, round(tested * len(names)))) if tested else 0
         self.held_out = sorted(names[:n_held].tolist())
-        held = np.isin(speakers, self.held_out)
-        self.train_rows, self.held_rows = np.flatnonzero(~held), np.flatnonzero(held)
+        self.tested = sorted(names[n_held : n_held + n_tested].tolist())
+        self.held_rows, self.tested_rows = (
+            np.flatnonzero(np.isin(speakers, part)) for part in (self.held_out, self.tested)
+        )
+        self.train_rows = np.flatnonzero(~np.isin(speakers, [*self.held_out, *self.tested]))
 
     def _build(self) -> None:
         settings, speech = self.settings, self.speech
@@ -106,7 +114,7 @@ class Trainer:
         with bar:
             while not self._ended():
                 loss = self.epoch(len(self.curve))
-                score = self.validate()
+                score = self.score(self.held_rows)
                 self.curve.append({"epoch": len(self.curve) + 1, "loss": loss, "score": score})
                 if score > self.best_score:
                     self._keep(len(self.curve), score)
@@ -131,29 +139,34 @@ class Trainer:
         rng = np.random.default_rng((settings.seed, number))
         order = rng.permutation(self.train_rows)
         own = order[accelerator.process_index :: accelerator.num_processes]
-        losses = []
+        batches = [own[i : i + settings.batch_size] for i in range(0, len(own), settings.batch_size)]
+        if settings.target == "ratings":
+            batches = [rows for rows in batches if len(rows) > 1]  # a single clip has no concordance
+        losses: list[float] = []
         self.whole.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed * 1_000_003 + number)
-            for start in range(0, len(own), settings.batch_size):
-                rows = own[start : start + settings.batch_size]
-                if self.settings.target == "ratings" and len(rows) < 2:
-                    continue  # a single clip has no concordance
-                losses.append(self._step(rows, rng))
+            for i in range(0, len(batches), settings.accumulation):
+                losses += self._step(batches[i : i + settings.accumulation], rng)
         return float(np.mean(losses))
 
-    def _step(self, rows: NDArray[np.intp], rng: np.random.Generator) -> float:
-        heard = self.speech.training(rows, self.settings.crop_s, rng)
-        with self.accelerator.accumulate(self.whole), self.accelerator.autocast():
-            loss = self._loss(self.whole(heard), self.targets[rows].to(self.accelerator.device))
-            if not torch.isfinite(loss):
-                raise ValueError(f"the loss is {loss.item()}; start again with a lower learning rate")
-            self.accelerator.backward(loss)
-            if self.accelerator.sync_gradients:
-                self.accelerator.clip_grad_norm_(self.whole.parameters(), 5.0)
-            self.optimiser.step()
-            self.optimiser.zero_grad()
-        return float(loss.item())
+    def _step(self, batches: list[NDArray[np.intp]], rng: np.random.Generator) -> list[float]:
+        """Take one step down the mean gradient of some batches, at an epoch's end of those that are left."""
+        losses = []
+        for i, rows in enumerate(batches):
+            heard = self.speech.training(rows, self.settings.crop_s, rng)
+            last = i + 1 == len(batches)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.whole):
+                with self.accelerator.autocast():
+                    loss = self._loss(self.whole(heard), self.targets[rows].to(self.accelerator.device))
+                if not torch.isfinite(loss):
+                    raise ValueError(f"the loss is {loss.item()}; start again with a lower learning rate")
+                self.accelerator.backward(loss / len(batches))
+            losses.append(float(loss.item()))
+        self.accelerator.clip_grad_norm_(self.whole.parameters(), 5.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return losses
 
     def _loss(self, answers: Tensor, targets: Tensor) -> Tensor:
         if self.settings.target == "ratings":
@@ -161,12 +174,14 @@ class Trainer:
         return network.classification_loss(answers, targets, self.weight)
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Return the held-out speakers' UA, or their CCC averaged over the axes."""
+    def score(self, rows: NDArray[np.intp]) -> float:
+        """Return the UA of some clips, or their CCC averaged over the axes; NaN of none."""
+        if not len(rows):
+            return float("nan")
         self.network.eval()
         head = self.network.head
-        answers = head(self._pooled(self.held_rows).to(head.mix.device)).cpu()
-        truth = self.targets[self.held_rows].numpy()
+        answers = head(self._pooled(rows).to(head.mix.device)).cpu()
+        truth = self.targets[rows].numpy()
         if self.settings.target == "ratings":
             return float(np.mean([ccc(truth[:, i], answers[:, i].numpy()) for i in range(2)]))
         return unweighted_accuracy(truth, answers.argmax(1).numpy())
@@ -189,6 +204,7 @@ class Trainer:
         progress = {
             "identity": self.identity, "curve": self.curve, "best_epoch": self.best_epoch,
             "best_score": self.best_score,
+            "scale": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
         }  # fmt: skip
         return Checkpoint(self._learned(), self.best, self.optimiser.state_dict()["state"], progress)
 
@@ -199,3 +215,5 @@ class Trainer:
         self.best_score, self.best = kept.progress["best_score"], kept.best
         self._load(kept.now)
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": kept.optimiser})
+        if kept.progress["scale"] and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(kept.progress["scale"])

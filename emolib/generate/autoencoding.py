@@ -118,10 +118,14 @@ def _look(fit: Fit, heard: tuple[Tensor, Tensor, Tensor], settings: Settings) ->
     fit.whole.eval()
     losses = _loss(fit, heard, settings, torch.Generator().manual_seed(settings.seed))
     fit.whole.train()
-    best = min((look["total"] for look in fit.looks), default=np.inf)
     fit.looks.append({"step": fit.step, **{name: float(v) for name, v in losses._asdict().items()}})
-    if fit.looks[-1]["total"] < best:
+    if best_look(fit) is fit.looks[-1]:
         fit.keep()
+
+
+def best_look(fit: Fit) -> dict[str, float]:
+    """Return the look at which the weights were kept: the first of the least total."""
+    return min(fit.looks, key=lambda look: look["total"])
 
 
 def _ended(fit: Fit, settings: Settings) -> bool:

@@ -119,8 +119,7 @@ class Generator:
         """
         codes = self.codes(labels)
         check_sampling(sampler, steps, guidance, batch)
-        source = torch.Generator().manual_seed(seed)
-        noise = torch.randn((len(codes), *self.space.shape), generator=source)
+        noise = torch.randn((len(codes), *self.space.shape), generator=sources(seed)[0])
         return self._drawn(
             codes, noise, None, 1.0, sampler=sampler, steps=steps, guidance=guidance, batch=batch, seed=seed
         )
@@ -164,7 +163,7 @@ class Generator:
         if len(codes) != len(mels):
             raise ValueError(f"{len(codes)} labels for {len(mels)} clips; expected one for each")
         start, _ = self.space.encode(mels, codes)
-        noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(start.shape, generator=sources(seed)[0])
         found = self._drawn(
             codes, noise, start, strength, sampler=sampler, steps=steps, guidance=guidance, batch=batch,
             seed=seed, mask=mels.mask,
@@ -200,10 +199,10 @@ class Generator:
         check_sampling(sampler, steps, guidance, 1)
         if not 2 <= n <= steps + 1:
             raise ValueError(f"{n} looks at {steps} steps; expected 2 to {steps + 1}")
-        source, trace = torch.Generator().manual_seed(seed), list[Tensor]()
-        noise = torch.randn((1, *self.space.shape), generator=source).to(self.device)
+        (first, later), trace = sources(seed), list[Tensor]()
+        noise = torch.randn((1, *self.space.shape), generator=first).to(self.device)
         draw(
-            self.denoiser, noise, codes, sampler=sampler, steps=steps, guidance=guidance, generator=source,
+            self.denoiser, noise, codes, sampler=sampler, steps=steps, guidance=guidance, generator=later,
             trace=trace,
         )  # fmt: skip
         planes = torch.cat([trace[i] for i in np.linspace(0, steps, n).round().astype(int)])
@@ -218,7 +217,7 @@ class Generator:
         steps: int, guidance: float, batch: int, seed: int, mask: NDArray[np.bool_] | None = None,
     ) -> Mels:  # fmt: skip
         """Draw planes a batch at a time, and decode them."""
-        source, parts = torch.Generator().manual_seed(seed + 1), []
+        source, parts = sources(seed)[1], []
         for first in range(0, len(codes), batch):
             rows = slice(first, first + batch)
             parts.append(
@@ -281,3 +280,9 @@ class Generator:
             ) from error
         generator.record = config["record"]
         return generator
+
+
+def sources(seed: int) -> tuple[torch.Generator, torch.Generator]:
+    """Return two sources of noise, for the start and for the steps; those of no two seeds overlap."""
+    start, steps = (int(s.generate_state(1, np.uint64)[0]) for s in np.random.SeedSequence(seed).spawn(2))
+    return torch.Generator().manual_seed(start), torch.Generator().manual_seed(steps)

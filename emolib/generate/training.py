@@ -19,11 +19,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from emolib import folders
+from emolib import atomic, folders
 from emolib.encoders import torch_device
 from emolib.generate import diffusion
 from emolib.generate.autoencoding import CHECKPOINT as VAE_CHECKPOINT
-from emolib.generate.autoencoding import fit_autoencoder
+from emolib.generate.autoencoding import best_look, fit_autoencoder
 from emolib.generate.fitting import Fit, batch_rows
 from emolib.generate.generator import Generator
 from emolib.generate.mels import Mels, Normaliser
@@ -71,36 +71,38 @@ def train(
     started, out, settings = time.perf_counter(), Path(out), (settings or Settings.full()).check()
     names = _classes(mels, classes)
     identity = _identity(mels, settings, names, holdout)
-    done = _finished(out, identity, device) if resume else None
-    if done is not None:
-        return done
-    accelerator = Accelerator(
-        mixed_precision=settings.precision, cpu=torch_device(device).type == "cpu",
-    )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    generator = Generator(names, settings, Normaliser.fit(mels), device=str(accelerator.device))
-    codes = generator.codes(mels.labels)
-    generator.record = {
-        "identity": identity,
-        "n_clips": len(mels),
-        "n_speakers": len(np.unique(mels.speakers)),
-    }
-    if isinstance(generator.space, LatentSpace):
-        vae, fit = fit_autoencoder(
-            mels, codes.cpu(), generator.space.normaliser, out, settings, accelerator, identity,
-            speakers=None if holdout is None else list(holdout), resume=resume, progress=progress,
+    with atomic.locked(out):  # a second process waits, and then finds the generator finished
+        done = _finished(out, identity, device) if resume else None
+        if done is not None:
+            return done
+        accelerator = Accelerator(
+            mixed_precision=settings.precision, cpu=torch_device(device).type == "cpu",
         )  # fmt: skip
-        generator.space.vae.load_state_dict(vae.state_dict())
-        generator.space.fit(mels, codes)
-        pd.DataFrame(fit.looks).to_csv(out / VAE_CURVE, index=False)
-        generator.record |= {"autoencoder": fit.looks[-1], "autoencoder_s": _seconds(started)}
-    fit = _fit_diffusion(generator, mels, codes, out, accelerator, identity, resume=resume, progress=progress)
-    generator.record |= {"loss": float(np.mean(fit.losses[-200:])), "seconds": _seconds(started)}
-    if accelerator.is_main_process:
-        generator.save(out)
-        for name in (CHECKPOINT, VAE_CHECKPOINT):
-            (out / name).unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
+        generator = Generator(names, settings, Normaliser.fit(mels), device=str(accelerator.device))
+        codes = generator.codes(mels.labels)
+        generator.record = {
+            "identity": identity,
+            "n_clips": len(mels),
+            "n_speakers": len(np.unique(mels.speakers)),
+        }
+        if isinstance(generator.space, LatentSpace):
+            vae, fit = fit_autoencoder(
+                mels, codes.cpu(), generator.space.normaliser, out, settings, accelerator, identity,
+                speakers=None if holdout is None else list(holdout), resume=resume, progress=progress,
+            )  # fmt: skip
+            generator.space.vae.load_state_dict(vae.state_dict())
+            generator.space.fit(mels, codes)
+            pd.DataFrame(fit.looks).to_csv(out / VAE_CURVE, index=False)
+            generator.record |= {"autoencoder": best_look(fit), "autoencoder_s": _seconds(started)}
+        fit = _fit_diffusion(
+            generator, mels, codes, out, accelerator, identity, resume=resume, progress=progress
+        )
+        generator.record |= {"loss": float(np.mean(fit.losses[-200:])), "seconds": _seconds(started)}
+        if accelerator.is_main_process:
+            generator.save(out)
+            for name in (CHECKPOINT, VAE_CHECKPOINT):
+                (out / name).unlink(missing_ok=True)
+        accelerator.wait_for_everyone()
     return generator
 
 

@@ -173,10 +173,11 @@ def loss(found: dict[str, Any], values: Tensor, mask: Tensor, *, beta: float, sp
 
     Notes
     -----
-    reconstruction + spectral weight * spectral + beta * divergence + 0.1 * mask. Reconstruction is the mean
+    reconstruction + spectral weight * spectral + beta * divergence + 0.2 * mask. Reconstruction is the mean
     squared error of the bins that are speech; spectral the mean absolute error of their differences along
-    time and along frequency, which keeps onsets and harmonics from being smeared; divergence the mean over
-    latent dimensions, in nats; mask the cross-entropy of every frame's mask.
+    time and along frequency, which keeps onsets and harmonics from being smeared; divergence the sum over
+    latent dimensions, in nats, over the number of mel bins, padding included; mask the cross-entropy of every
+    frame's mask.
     """
     weight = mask[:, None].float()
     error = (found["values"] - values) * weight

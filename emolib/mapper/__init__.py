@@ -13,10 +13,10 @@ Examples
 
 from emolib.mapper.alignment import mel_frames, positions
 from emolib.mapper.linear import fit_linear
-from emolib.mapper.network import Mapper, default_folder
+from emolib.mapper.network import Mapper
 from emolib.mapper.pairs import LEVEL_DBFS, levelled, load_pairs, mel_l1, target_mel, target_mels
 from emolib.mapper.settings import Settings
-from emolib.mapper.training import leave_out, train
+from emolib.mapper.training import default_folder, leave_out, train
 
 __all__ = [
     "LEVEL_DBFS",

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emolib import audio, folders, paths
+from emolib import audio, folders
 from emolib.encoders import Encoder
 from emolib.mapper.alignment import align, check_hop, mel_frames, positions, shifted
 from emolib.mapper.pairs import LEVEL_DBFS, Mel, at_level
@@ -224,9 +224,3 @@ class Mapper:
         if not np.isfinite(frames).all():
             raise ValueError("the frames hold NaN or infinity; encode a finite wave")
         return frames
-
-
-def default_folder(corpus: str, encoder: str, layer: int) -> Path:
-    """Return where the mapper of one layer belongs: ``models/mapper-<corpus>-<encoder>-layer<k>``."""
-    name = f"mapper-{paths.folder_name(corpus)}-{paths.folder_name(encoder)}-layer{layer}"
-    return paths.models() / name

@@ -58,7 +58,10 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
 
     def run(self, out: Path, vocode: Vocode, *, progress: bool = False) -> None:
-        """Train to the end, from the checkpoint in `out` where there is one, and write the mapper there."""
+        """Train to the end, from the checkpoint in `out` where there is one, and write the mapper there.
+
+        The network then has the weights that were best.
+        """
         settings = self.settings
         if (out / CHECKPOINT).exists():
             self.network.to(self.device)
@@ -142,9 +145,19 @@ class Trainer:
         atomic.write_file(path, data)
 
     def restore(self, path: Path) -> None:
-        """Go back to a checkpoint."""
+        """Go back to a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another training, or is damaged.
+        """
         with atomic.open_tensors(path, str(self.device)) as file:
             state = json.loads(file.metadata()["state"])
+            if state["identity"] != self.identity:
+                raise ValueError(
+                    f"{path} was made from other clips, settings or encoder weights; give another folder"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.step, self.curve = state["step"], state["curve"]
         for part in ("network.", "best."):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib import atomic, audio, folders
+from emolib import atomic, audio, folders, paths
 from emolib.encoders import torch_device
 from emolib.mapper.network import Mapper
 from emolib.mapper.pairs import Mel, load_pairs
@@ -75,34 +75,52 @@ def train(
     ValueError
         If the manifest is empty or has one speaker, frames and targets don't fit (`load_pairs` says how),
         `out` holds another training, or the loss isn't finite; the last good checkpoint then stays.
+
+    Notes
+    -----
+    One process at a time trains in a folder. A second one waits, and then finds the first one's training.
+    `default_folder` gives every training a folder of its own.
     """
     out, settings = Path(out), settings or Settings()
     chosen = torch_device(device)
     training, held_out = hold_out(manifest, settings)
     identity = _identity(manifest, store, layer, settings)
-    found = _checkpoint_state(out / CHECKPOINT) if resume else None
-    if found is not None and found["identity"] != identity:
-        if not replace:
-            raise ValueError(
-                f"{out} holds a mapper of other clips, settings or encoder weights; give another folder, or "
-                f"start again with replace=True (`--replace`)"
-            )
-        found = None
-    if found is not None and ended(found, settings) and (out / folders.CONFIG).is_file():
-        return Mapper.load(out, device=str(chosen))
-    if found is None:
-        (out / CHECKPOINT).unlink(missing_ok=True)
-    pairs = load_pairs(manifest, store, layer, mels=mels, progress=progress)
     provenance = {
         "encoder": store.config.encoder, "fingerprint": store.config.fingerprint, "layer": layer,
         "corpus": " ".join(sorted(set(manifest["corpus"]))) if "corpus" in manifest else "",
         "speakers": training, "validation_speakers": held_out, "n": len(manifest),
     }  # fmt: skip
-    trainer = Trainer(pairs, training, held_out, settings, chosen, identity, provenance)
-    if found is None:
-        (out / folders.CONFIG).unlink(missing_ok=True)  # of another training; this one writes it last
-    trainer.run(out, vocode or audio.griffin_lim, progress=progress)
-    return Mapper.load(out, device=str(chosen))
+    with atomic.locked(out):
+        found = _checkpoint_state(out / CHECKPOINT) if resume else None
+        if found is not None and found["identity"] != identity:
+            if not replace:
+                raise ValueError(
+                    f"{out} holds a mapper of other clips, settings or encoder weights; give another folder, "
+                    f"or start again with replace=True (`--replace`)"
+                )
+            found = None
+        if found is not None and ended(found, settings) and (out / folders.CONFIG).is_file():
+            return Mapper.load(out, device=str(chosen))
+        if found is None:
+            for name in (CHECKPOINT, folders.CONFIG):  # of another training; this one writes its own
+                (out / name).unlink(missing_ok=True)
+        pairs = load_pairs(manifest, store, layer, mels=mels, progress=progress)
+        trainer = Trainer(pairs, training, held_out, settings, chosen, identity, provenance)
+        trainer.run(out, vocode or audio.griffin_lim, progress=progress)
+    return trainer.mapper()
+
+
+def default_folder(manifest: pd.DataFrame, store: FeatureStore, layer: int, settings: Settings) -> Path:
+    """Return where a mapper belongs: ``models/mapper-<corpus>-<encoder>-layer<k>-<digest>``.
+
+    The digest is of all that decides the mapper: clips, the encoder's weights, and settings with their seed
+    and number of steps. Trainings that differ in any of them never share a folder.
+    """
+    corpus, encoder = "+".join(sorted(set(manifest["corpus"]))), paths.folder_name(store.config.encoder)
+    ends = (settings.steps, settings.patience, settings.validate_every)
+    return paths.trained(
+        f"mapper-{corpus}-{encoder}-layer{layer}", _identity(manifest, store, layer, settings), ends
+    )
 
 
 def hold_out(manifest: pd.DataFrame, settings: Settings) -> tuple[list[str], list[str]]:

@@ -100,14 +100,14 @@ def pretrain(
             f"{len(speech.waves)} of {len(manifest)} clips can be used and at least 2 are needed, one to "
             f"train on and one held out; the first problem: {problem}"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for name in (CHECKPOINT, TARGETS):
-            (out / name).unlink(missing_ok=True)
     identity = _identity(speech, settings)
-    targets = _targets(out, identity, speech, settings, progress)
-    trainer = Trainer(speech, targets, settings, torch_device(device), identity)
-    trainer.run(out, progress=progress)
+    with atomic.locked(out):  # a second process waits, and then is told if this is another training
+        if not resume:
+            for name in (CHECKPOINT, TARGETS):
+                (out / name).unlink(missing_ok=True)
+        targets = _targets(out, identity, speech, settings, progress)
+        trainer = Trainer(speech, targets, settings, torch_device(device), identity)
+        trainer.run(out, progress=progress)
     return Pretraining(
         folder=out, steps=trainer.step, validation=pd.DataFrame(trainer.curve), n_clips=len(speech.waves),
         speech_s=speech.seconds, skipped=skipped, seconds=time.monotonic() - start,

@@ -4,19 +4,18 @@ Last stage of `emolib.ser`.
 """
 
 import hashlib
-import json
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from emolib import audio
-from emolib.atomic import write_file
+from emolib import atomic, audio
 from emolib.ser.acoustics import acoustics
 from emolib.ser.judge import EARS, Judge
 
-_RECIPE = "recipe.json"
+#: File in a trained part's folder that says what it was made from.
+RECIPE = "recipe.json"
 
 
 def train(manifest: pd.DataFrame, out: str | Path | None = None, *, without: Collection[str] = ()) -> Judge:
@@ -34,34 +33,34 @@ def train(manifest: pd.DataFrame, out: str | Path | None = None, *, without: Col
     Raises
     ------
     ValueError
-        If a speaker to leave out isn't in the manifest, a clip can't be heard, or as `Judge.fit` does.
+        If a speaker to leave out isn't in the manifest, a clip can't be heard, the folder holds files that
+        were not made here, or as `Judge.fit` does.
     """
     if unknown := sorted(set(without) - set(manifest["speaker"])):
         known = ", ".join(sorted(set(manifest["speaker"])))
         raise ValueError(f"no speaker {', '.join(unknown)} in the manifest; it has: {known}")
     clips = manifest[~manifest["speaker"].isin(list(without))]
     recipe = {"ears": EARS, "clips": digest(clips)}
-    if out is not None and _recipe_in(Path(out)) == recipe:
-        return Judge.load(out)
+    if out is None:
+        return _fitted(clips)
+    made: list[Judge] = []
+
+    def fill(place: Path) -> None:
+        made.append(_fitted(clips))
+        made[0].save(place)
+
+    place = atomic.build_folder(Path(out), RECIPE, recipe, fill)
+    return made[0] if made else Judge.load(place)
+
+
+def _fitted(clips: pd.DataFrame) -> Judge:
     if clips.empty:
         raise ValueError("no clip to train a judge on; expected speakers beside those left out")
     X = np.stack([acoustics(*audio.load(path)) for path in clips["path"]])
-    judge = Judge().fit_measures(X, clips["emotion"], clips["speaker"])
-    if out is not None:
-        (Path(out) / _RECIPE).unlink(missing_ok=True)  # until the new one is whole, none is vouched for
-        judge.save(out)
-        write_file(Path(out) / _RECIPE, (json.dumps(recipe, indent=1) + "\n").encode())
-    return judge
+    return Judge().fit_measures(X, clips["emotion"], clips["speaker"])
 
 
 def digest(clips: pd.DataFrame) -> str:
     """Return a hash of what is learned from the clips of a manifest: sounds, speakers and emotions."""
     rows = clips[["sha256", "speaker", "emotion"]].astype(str).agg("|".join, axis=1)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def _recipe_in(folder: Path) -> dict[str, str] | None:
-    try:
-        return json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return None

@@ -22,6 +22,7 @@ from emolib import (
     ser,
     vocoder,
 )  # fmt: skip
+from emolib.ser.training import RECIPE
 from emolib.steering.base import Steerer
 from emolib.steering.hybrid import HybridSteerer
 from emolib.steering.latent import LatentSteerer
@@ -136,31 +137,28 @@ def _mapper(
     makers: pd.DataFrame, store: FeatureStore, layer: int, steps: int, device: str, progress: bool
 ) -> mapper.Mapper:
     """Return the mapper of a layer, trained on all of the clips: linear, or of so many steps."""
-    name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
+    settings = replace(mapper.Settings(), steps=steps) if steps else replace(mapper.Settings(), ridge=RIDGE)
     if steps:
-        settings = replace(mapper.Settings(), steps=steps)
-        place = model_folder(makers, f"{name}-{steps}-steps")
-        return mapper.train(
-            makers, store, layer, place, settings, device=device, replace=True, progress=progress
-        )
+        place = mapper.default_folder(makers, store, layer, settings)
+        return mapper.train(makers, store, layer, place, settings, device=device, progress=progress)
 
     def fit(place: Path) -> None:
         pairs = mapper.load_pairs(makers, store, layer, progress=progress)
-        settings = replace(mapper.Settings(), ridge=RIDGE)
         mapper.fit_linear(pairs, store.config, layer, context=CONTEXT, settings=settings).save(place)
 
-    place = model_folder(makers, name)
-    _once(place, f"{ser.digest(makers)} {store.config.fingerprint} {CONTEXT} {RIDGE}", fit)
-    return mapper.Mapper.load(place)
+    name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
+    recipe = {
+        "clips": ser.digest(makers),
+        "encoder": store.config.fingerprint,
+        "context": CONTEXT,
+        "ridge": RIDGE,
+    }
+    return mapper.Mapper.load(_once(makers, name, recipe, fit))
 
 
-def _once(place: Path, recipe: str, make: Callable[[Path], None]) -> None:
-    """Make what belongs into a folder unless it was made by the same recipe, which stands beside it."""
-    stamp = place.with_name(f"{place.name}.recipe")
-    if not (place.is_dir() and stamp.is_file() and stamp.read_text(encoding="utf-8") == recipe):
-        stamp.unlink(missing_ok=True)  # nothing vouches for what a kill leaves half made
-        make(place)
-        atomic.write_file(stamp, recipe.encode())
+def _once(clips: pd.DataFrame, name: str, recipe: dict[str, object], make: Callable[[Path], None]) -> Path:
+    """Return the folder of a part, made unless it is there; its name tells recipes apart."""
+    return atomic.build_folder(model_folder(clips, name, recipe), RECIPE, recipe, make)
 
 
 def prosodic_steerer(
@@ -172,15 +170,14 @@ def prosodic_steerer(
     progress: bool = False,
 ) -> ProsodySteerer:
     """Return a prosodic steerer learned from the clips of a manifest, all of them; see `prepare`."""
-    place = model_folder(makers, f"prosody-{source}-{target}")
 
     def fit(place: Path) -> None:
         found = prosody.pairs(makers, source, target, progress=progress)
         prosody.ProsodyTransform(source, target).fit(found.pairs).save(place)
 
     clips = ser.digest(makers[makers["emotion"].isin([source, target])])
-    _once(place, f"{clips} {prosody.VERSION}", fit)
-    transform = prosody.ProsodyTransform.load(place)
+    recipe = {"clips": clips, "prosody": prosody.VERSION}
+    transform = prosody.ProsodyTransform.load(_once(makers, f"prosody-{source}-{target}", recipe, fit))
     return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
 
 
@@ -188,9 +185,11 @@ def judge(manifest: pd.DataFrame, speakers: Sequence[str] | None = None) -> ser.
     """Return the judge of a corpus, trained on those of its speakers whose role it is, and kept."""
     chosen = roles(manifest).judges if speakers is None else speakers
     rest = sorted(set(manifest["speaker"]) - set(chosen))
-    return ser.train(manifest, model_folder(manifest, "judge"), without=rest)
+    clips = manifest[manifest["speaker"].isin(chosen)]
+    return ser.train(manifest, model_folder(manifest, "judge", ser.digest(clips)), without=rest)
 
 
-def model_folder(manifest: pd.DataFrame, name: str) -> Path:
-    """Return where a part that was learned from a corpus is kept: ``models/steering-<corpus>/<name>``."""
-    return paths.models() / f"steering-{paths.folder_name(corpus_name(manifest))}" / name
+def model_folder(manifest: pd.DataFrame, name: str, *decided_by: object) -> Path:
+    """Return where a part learned from a corpus is kept: ``models/steering-<corpus>/<name>-<digest>``."""
+    part = paths.trained(name, *decided_by).name
+    return paths.models() / f"steering-{paths.folder_name(corpus_name(manifest))}" / part

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emolib import atomic
 from emolib.encoders import torch_device
 from emolib.vocoding.batches import Batches, Speech, load_speech, split
 from emolib.vocoding.generator import generator_config
@@ -37,7 +38,9 @@ class Training:
     ----------
     folder : Path; a folder that `vocoder.load` reads
     steps : int
-    validation : DataFrame; step, and of the held-out clips the training's loss, log-mel L1 and PESQ
+    validation : DataFrame
+        step, and of the held-out clips the training's loss, log-mel L1 and PESQ, with n_pesq, the number of
+        clips that PESQ could rate; it finds no utterance in the others, or is given silence.
     n_clips, speech_s : int and float; clips used, held-out ones included, and their length
     skipped : list of dict; path and reason of each clip that could not be used
     seconds : float; of this call
@@ -102,14 +105,14 @@ def train(
             f"train on and one held out; the first problem: {problem}"
         )
     training, validation = split(speech, hold_out, settings)
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        (out / CHECKPOINT).unlink(missing_ok=True)
     batches = Batches(speech, training, settings)
     held_out = Batches(speech, validation, settings).validation()
     identity = _identity(speech, training, settings)
     trainer = Trainer(batches, held_out, config, torch_device(device), identity)
-    trainer.run(out, progress=progress)
+    with atomic.locked(out):  # a second process waits, and then is told if this is another training
+        if not resume:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+        trainer.run(out, progress=progress)
     return Training(
         folder=out, steps=trainer.step, validation=pd.DataFrame(trainer.curve), n_clips=len(speech.waves),
         speech_s=speech.seconds, skipped=skipped, seconds=time.monotonic() - start,

@@ -142,12 +142,13 @@ class Trainer:
             plain, refined = vocoder.vocode(frames, refine=0), vocoder.vocode(frames)
             batch = Batch(torch.from_numpy(frames)[None], torch.from_numpy(wave)[None])
             loss = self.loss(torch.from_numpy(plain)[None], batch).item()
-            scores = [quality.pesq(wave, given, rate) for given in (plain, refined)]
+            scores = [_pesq(wave, given, rate) for given in (plain, refined)]
             rows.append([loss, quality.log_mel_l1(wave, plain, rate), *scores])
             if n < _N_HEARD:
                 audio.write(out / HEARD / f"{n}-step-{self.step:06d}.flac", audio.level(refined), rate)
-        means = np.mean(rows, axis=0)
-        return dict(zip(("loss", "log_mel_l1", "pesq", "pesq_refined"), means.tolist(), strict=True))
+        table = pd.DataFrame(rows, columns=["loss", "log_mel_l1", "pesq", "pesq_refined"])
+        n_pesq = int(table[["pesq", "pesq_refined"]].notna().all(axis=1).sum())
+        return {str(k): float(v) for k, v in table.mean().items()} | {"n_pesq": n_pesq}
 
     def checkpoint(self, path: Path) -> None:
         """Write everything that the training needs to go on, whole or not at all."""
@@ -205,6 +206,14 @@ class Trainer:
         """Write the averaged generator, half precision, and the validation curve."""
         hifigan.save_network(self.average, out, half=True)
         pd.DataFrame(self.curve).to_csv(out / CURVE, index=False)
+
+
+def _pesq(reference: audio.Wave, degraded: audio.Wave, sample_rate: int) -> float:
+    """Return PESQ, or NaN where it finds nothing to rate: a short clip, or an untrained network's silence."""
+    try:
+        return quality.pesq(reference, degraded, sample_rate)
+    except ValueError:
+        return float("nan")
 
 
 def schedule(step: int, settings: Settings) -> float:
