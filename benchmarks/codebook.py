@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from vector_quantize_pytorch import ResidualVQ
 
-from emolib import corpora, encoders, features, paths
+from emolib import corpora, features
 from emolib.codebook import ResidualQuantizer
 from emolib.codebook.training import usage
 
@@ -26,8 +26,7 @@ Rows = NDArray[np.float32]
 def frames(n_rows: int = N_ROWS) -> tuple[Rows, Rows]:
     """Return frames of the first three quarters of the demo's speakers, and of the last quarter."""
     manifest = corpora.load("demo")
-    url = paths.feature_store("demo", f"{encoders.DEFAULT}-layer{LAYER}-frames")
-    store = features.extract(manifest, layers=[LAYER], frames=True, url=url).store
+    store = features.extract(manifest, layers=[LAYER], frames=True).store
     speakers = sorted(manifest["speaker"].unique())
     held = manifest["speaker"].isin(speakers[3 * len(speakers) // 4 :])
     rng, parts = np.random.default_rng(0), []

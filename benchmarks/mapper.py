@@ -15,8 +15,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emolib import corpora, features, mapper, paths
-from emolib.encoders import DEFAULT
+from emolib import corpora, features, mapper
 
 LAYER, WIDTH, SEED = 0, 192, 0
 
@@ -46,8 +45,7 @@ def measure() -> dict[str, float]:
         their seconds of training over ours; mapper_mapping: times as fast as theirs, clip by clip.
     """
     manifest = corpora.load("demo")
-    url = paths.feature_store("demo", f"{DEFAULT}-layer{LAYER}-frames")
-    store = features.extract(manifest, layers=[LAYER], frames=True, url=url).store
+    store = features.extract(manifest, layers=[LAYER], frames=True).store
     held = sorted(manifest["speaker"].unique())[-2:]
     training = mapper.leave_out(manifest, held)
     test = manifest[manifest["speaker"].isin(held)]

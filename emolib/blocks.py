@@ -1,5 +1,7 @@
 """A block of clips: loaded, encoded, and what could not be, by clip; and the same as a task on a worker."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 
 from emolib import audio, scheduling
 from emolib.encoders import Encoder
-from emolib.store import FeatureStore, StoreConfig
+from emolib.store import Block, FeatureStore, StoreConfig
 
 
 def load_block(block: pd.DataFrame, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
@@ -23,26 +25,32 @@ def load_block(block: pd.DataFrame, sample_rate: int) -> tuple[dict[str, audio.W
 
 
 def encode_block(
-    encoder: Encoder, waves: dict[str, audio.Wave]
+    encoder: Encoder, waves: dict[str, audio.Wave], layers: Sequence[int]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Encode a block's waves; return hidden states and reasons for refusal, by clip."""
+    """Encode a block's waves; return hidden states of some layers, and reasons for refusal, by clip."""
+    kept = [encoder.layers.index(layer) for layer in layers]
+
+    def encode(waves: list[audio.Wave]) -> list[NDArray[np.float32]]:
+        states = encoder.encode(waves, encoder.sample_rate)
+        return states if len(kept) == len(encoder.layers) else [state[kept] for state in states]
+
     try:
-        return dict(zip(waves, encoder.encode(list(waves.values()), encoder.sample_rate), strict=True)), {}
+        return dict(zip(waves, encode(list(waves.values())), strict=True)), {}
     except audio.AudioError:
         pass
     states, reasons = {}, {}
     for clip, wave in waves.items():  # one of them was refused: find out which
         try:
-            states[clip] = encoder.encode([wave], encoder.sample_rate)[0]
+            [states[clip]] = encode([wave])
         except audio.AudioError as error:
             reasons[clip] = str(error)
     return states, reasons
 
 
-def describe(block: pd.DataFrame, number: int) -> dict[str, Any]:
+def describe(block: Block) -> dict[str, Any]:
     """Return a block as plain values, for a task."""
-    columns = {name: block[name].tolist() for name in ("clip", "path", "sha256")}
-    return {"number": number, **columns}
+    columns = {name: block.clips[name].tolist() for name in ("clip", "path", "sha256")}
+    return {"number": block.number, "layers": block.layers, **columns}
 
 
 def encode_task(task: dict[str, Any]) -> dict[str, str]:
@@ -51,7 +59,8 @@ def encode_task(task: dict[str, Any]) -> dict[str, str]:
     Parameters
     ----------
     task : dict
-        What `describe` returns, and "url", "config" (of the store), "device" and "precision".
+        What `describe` returns, and "url", "config" (of the store, with all layers that were asked for),
+        "device" and "precision".
 
     Returns
     -------
@@ -70,12 +79,12 @@ def encode_task(task: dict[str, Any]) -> dict[str, str]:
             f"client's ({config.fingerprint}); give every machine the same model"
         )
     waves, reasons = load_block(pd.DataFrame({k: task[k] for k in ("clip", "path")}), encoder.sample_rate)
-    states, refused = encode_block(encoder, waves)
+    states, refused = encode_block(encoder, waves, task["layers"])
     if states:
         digests = dict(zip(task["clip"], task["sha256"], strict=True))
         FeatureStore.write_shard(
             task["url"],
-            config,
+            replace(config, layers=tuple(task["layers"])),
             task["number"],
             list(states),
             [digests[clip] for clip in states],

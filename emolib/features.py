@@ -1,8 +1,8 @@
 """Extraction of features into a resumable store, and out of it into the classic tree of .npy files.
 
-Clips are taken in blocks; a block becomes a shard. What a shard holds depends on its block alone, so an
-extraction that was killed and started again ends bit-equal to an undisturbed one, and redoes at most the
-block that it was in.
+The store plans blocks of clips that lack something, a block is encoded, and becomes a shard. What a shard
+holds depends on its block alone, so an extraction that was killed and started again ends bit-equal to an
+undisturbed one, and redoes at most the block that it was in.
 """
 
 import time
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from emolib import blocks, encoders, paths, scheduling
 from emolib.encoders import Encoder
-from emolib.store import FeatureStore, Pooling, StoreConfig
+from emolib.store import Block, FeatureStore, Pooling, StoreConfig
 
 __all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract"]
 
@@ -34,7 +34,7 @@ class Extraction:
 
     Attributes
     ----------
-    store : FeatureStore
+    store : FeatureStore; of the manifest's clips alone, in the layers that were asked for
     n_new, n_cached : int; clips encoded now, and clips that were there already
     skipped : list of dict; clip and reason of each clip that could not be encoded
     seconds, speech_s : float; time taken, and length of the speech encoded in it
@@ -57,10 +57,13 @@ def extract(
     url: str | Path | None = None,
     device: str = "auto",
     precision: encoders.Precision = "float32",
+    replace: bool = False,
     progress: bool = False,
     client: Any = None,
 ) -> Extraction:
     """Encode the clips of a manifest into a feature store; what is there already is kept.
+
+    Clips, layers and frames that are missing come in shards of their own, and nothing else is encoded.
 
     Parameters
     ----------
@@ -71,10 +74,13 @@ def extract(
     layers : sequence of int, optional
         All by default.
     frames : bool
-        Keep every frame as well (half precision, some 100 kB a clip and layer), not only mean and standard
-        deviation.
+        Keep every frame as well, not only mean and standard deviation: some 100 kB per clip and layer, in
+        half precision, whose rounding is up to 0.0005 of a value.
     url : str or Path, optional
         The store's folder or fsspec URL; ``data/features/<corpus>/<encoder>`` by default.
+    replace : bool
+        Where the folder holds features of another encoder, other weights or another precision, delete them.
+        Without it such a folder is refused.
     progress : bool
         Show a progress bar on standard error.
     client : distributed.Client, optional
@@ -89,14 +95,8 @@ def extract(
     Raises
     ------
     ValueError
-        If the manifest is empty or names a clip twice, if the folder belongs to something else, if an
-        encoder that is given lacks layers that the store holds, or if an encoder that has no name is to go to
-        workers.
-
-    Notes
-    -----
-    The store is started anew when the encoder's weights or precision changed, or when it lacks a layer or the
-    frames.
+        If the manifest is empty or names a clip twice, if the folder holds features of another making or
+        something else, or if an encoder that has no name is to go to workers.
     """
     started = time.perf_counter()
     if manifest.empty:
@@ -105,8 +105,7 @@ def extract(
         twice = manifest["clip"][manifest["clip"].duplicated()].iloc[0]
         raise ValueError(f"clip {twice!r} stands twice in the manifest; expected unique names")
     name = encoder if isinstance(encoder, str) else encoder.name
-    by_name = isinstance(encoder, str)
-    if client and not by_name:
+    if client and not isinstance(encoder, str):
         raise ValueError(f"the encoder {name!r} is an object, which is not sent to workers; give its name")
     here = "cpu" if client else device  # the workers' device may be none of this machine's
     if isinstance(encoder, str):
@@ -115,32 +114,20 @@ def extract(
         name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames
     )
     url = url or paths.feature_store(str(manifest["corpus"].iloc[0]), name)
-    store = FeatureStore.open(url, config, grow=by_name)
+    store = FeatureStore.open(url, config, replace=replace)
     with store.writing():
         store.tidy()
         missing = store.missing(manifest)
-        if missing.any() and store.config.layers != tuple(encoder.layers):
-            # the store holds more layers than were asked for now, and new clips must have them too
-            if not by_name:
-                raise ValueError(
-                    f"{store.url} holds layers {list(store.config.layers)}, the encoder {name!r} gives "
-                    f"{list(encoder.layers)}; load it with the store's, or extract into another folder"
-                )
-            encoder = encoders.load(name, layers=store.config.layers, device=here, precision=precision)
-        # blocks are cut from the whole manifest: what is there already must not move their borders
-        cut = [manifest.iloc[part][missing[part]] for part in _blocks(manifest["duration_s"].to_numpy())]
-        todo = [block for block in cut if len(block)]
-        numbers = store.free_numbers([block["clip"].tolist() for block in todo])
-        bar = tqdm(total=int(missing.sum()), desc=f"extract {name}", unit="clip", disable=not progress)
-        with bar:
+        todo = store.plan(manifest, _blocks(manifest["duration_s"].to_numpy()))
+        with tqdm(total=int(missing.sum()), desc=f"extract {name}", unit="clip", disable=not progress) as bar:
             if client:
                 settings = {"device": device, "precision": precision}
-                skipped = _fill_by_workers(store, todo, numbers, settings, client, bar)
+                skipped = _fill_by_workers(store, todo, settings, client, bar)
             else:
-                skipped = _fill(store, todo, numbers, encoder, bar)
+                skipped = _fill(store, todo, encoder, bar)
         store.tidy()
     return Extraction(
-        store=store,
+        store=store.narrow(manifest),
         n_new=int(missing.sum()) - len(skipped),
         n_cached=int((~missing).sum()),
         skipped=skipped,
@@ -149,44 +136,40 @@ def extract(
     )
 
 
-def _fill(
-    store: FeatureStore, todo: list[pd.DataFrame], numbers: list[int], encoder: Encoder, bar: tqdm
-) -> list[dict[str, str]]:
+def _fill(store: FeatureStore, todo: list[Block], encoder: Encoder, bar: tqdm) -> list[dict[str, str]]:
     """Encode blocks one by one while the next is loaded; return what was skipped."""
     skipped: list[dict[str, str]] = []
     with ThreadPoolExecutor(1) as loader:
-        upcoming = loader.submit(blocks.load_block, todo[0], encoder.sample_rate) if todo else None
-        for position, (number, block) in enumerate(zip(numbers, todo, strict=True)):
+        upcoming = loader.submit(blocks.load_block, todo[0].clips, encoder.sample_rate) if todo else None
+        for position, block in enumerate(todo):
             assert upcoming is not None
             waves, reasons = upcoming.result()
             if position + 1 < len(todo):
-                upcoming = loader.submit(blocks.load_block, todo[position + 1], encoder.sample_rate)
-            states, refused = blocks.encode_block(encoder, waves)
+                upcoming = loader.submit(blocks.load_block, todo[position + 1].clips, encoder.sample_rate)
+            states, refused = blocks.encode_block(encoder, waves, block.layers)
             skipped += _entries(reasons | refused)
             if states:
-                digests = block.set_index("clip")["sha256"]
-                store.append(list(states), digests[list(states)].tolist(), list(states.values()), number)
-            bar.update(len(block))
+                names = list(states)
+                digests = block.clips.set_index("clip")["sha256"][names].tolist()
+                store.append(names, digests, list(states.values()), layers=block.layers, number=block.number)
+            bar.update(len(block.clips))
     return skipped
 
 
 def _fill_by_workers(
-    store: FeatureStore,
-    todo: list[pd.DataFrame],
-    numbers: list[int],
-    settings: dict[str, Any],
-    client: Any,
-    bar: tqdm,
+    store: FeatureStore, todo: list[Block], settings: dict[str, Any], client: Any, bar: tqdm
 ) -> list[dict[str, str]]:
     """Let workers encode blocks and write them as shards; return what was skipped, in the blocks' order."""
     url = store.url if "://" in store.url else str(Path(store.url).absolute())
     settings |= {"url": url, "config": asdict(store.config)}
-    tasks = (blocks.describe(block, number) | settings for number, block in zip(numbers, todo, strict=True))
+    tasks = (blocks.describe(block) | settings for block in todo)
     skipped: dict[str, str] = {}
     for task, result in scheduling.outcomes(client, blocks.encode_task, tasks):
         skipped |= result()
         bar.update(len(task["clip"]))
-    return _entries({clip: skipped[clip] for block in todo for clip in block["clip"] if clip in skipped})
+    return _entries(
+        {clip: skipped[clip] for block in todo for clip in block.clips["clip"] if clip in skipped}
+    )
 
 
 def _entries(reasons: dict[str, str]) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
 """One shard of a feature store: some clips' features in one safetensors file, readable by ranges of bytes.
 
-Tensors stand layer by layer, so that any one layer of any one clip is a single range of bytes: ``mean`` and
-``std``, (L, N, D) float32, and where asked for ``frames``, (L, all T, D). The header carries its own part of
-the store's index: clips, the SHA-256 of their files, and their numbers of frames; and a checksum of each
-range that is read on its own, so that no flipped bit passes for a feature.
+Tensors are stored layer by layer, so that any one layer of any one clip is a single range of bytes: ``mean``
+and ``std``, (L, N, D) float32, and where asked for ``frames``, (L, all T, D). The header carries its own part
+of the store's index: its layers, clips, the SHA-256 of their files, and their numbers of frames; and a
+checksum of each range that is read on its own, so that no flipped bit passes for a feature.
 
 References
 ----------
@@ -25,8 +25,12 @@ from safetensors.numpy import save as to_safetensors
 _DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 #: What a shard's own part of the index says of each clip.
 ROWS = ("clip", "sha256", "n_frames")
-#: Columns of a store's index; `start` is a clip's first frame in its shard.
-INDEX = {"clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int}
+#: Columns of a store's index: `start` is a clip's first frame in its shard, `layers` are the shard's, with
+#: spaces between, and `frames` tells whether it holds frames.
+INDEX = {
+    "clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int, "layers": str,
+    "frames": bool,
+}  # fmt: skip
 
 
 class DamagedShard(ValueError):
@@ -40,6 +44,8 @@ class Shard:
     ----------
     filesystem : fsspec filesystem
     path : str
+    layers : sequence of int
+        Of a shard that does not say which layers it holds, as those of earlier versions.
 
     Raises
     ------
@@ -47,7 +53,7 @@ class Shard:
         If the header can't be read, or the file is not as long as it states.
     """
 
-    def __init__(self, filesystem: AbstractFileSystem, path: str) -> None:
+    def __init__(self, filesystem: AbstractFileSystem, path: str, layers: Sequence[int] = ()) -> None:
         self._filesystem, self._path = filesystem, path
         try:
             with filesystem.open(path, "rb") as file:
@@ -55,12 +61,15 @@ class Shard:
                 header = json.loads(file.read(size)) if size < 1 << 28 else {}
             self._rows = json.loads(header.pop("__metadata__")["index"])
             self._checksums: dict[str, list[Any]] = self._rows.pop("crc32", {})  # older shards have none
-            if set(self._rows) != set(ROWS):
+            if set(self._rows) - {"layers"} != set(ROWS):
                 raise ValueError("an index of other columns")
             if self._checksums and self._checksums["index"] != [_checksum(self._rows)]:
                 raise ValueError("an index that is not as it was written")
+            self.layers = tuple(map(int, self._rows.pop("layers", layers)))
             self._shapes = {name: tuple(map(int, entry["shape"])) for name, entry in header.items()}
-            if not {"mean", "std"} <= set(header) or any(len(shape) != 3 for shape in self._shapes.values()):
+            if not {"mean", "std"} <= set(header) or any(
+                len(shape) != 3 or shape[0] != len(self.layers) for shape in self._shapes.values()
+            ):
                 raise ValueError("tensors of other names or shapes")
             self._stored = {name: np.dtype(_DTYPES[entry["dtype"]]) for name, entry in header.items()}
             self._tensors: dict[str, dict[str, Any]] = header
@@ -73,7 +82,14 @@ class Shard:
 
     def index(self, number: int) -> pd.DataFrame:
         """Return this shard's rows of the store's index, as shard `number`."""
-        return index_rows(self._rows, number)
+        rows = pd.DataFrame({name: self._rows[name] for name in ROWS})
+        return rows.assign(
+            shard=number,
+            row=range(len(rows)),
+            start=rows["n_frames"].cumsum() - rows["n_frames"],
+            layers=" ".join(map(str, self.layers)),
+            frames="frames" in self._tensors,
+        )[list(INDEX)]
 
     def expect(self, clips: Sequence[str], rows: Sequence[int]) -> None:
         """Raise DamagedShard unless these clips stand in these rows, as an index says."""
@@ -85,16 +101,25 @@ class Shard:
                     f"delete index.csv, which is made again from the shards"
                 )
 
-    def pooled(self, name: str, position: int) -> NDArray[np.float32]:
+    def pooled(self, name: str, layer: int) -> NDArray[np.float32]:
         """Return one layer of one pooled tensor, (N, D)."""
+        position = self._position(layer)
         return self._read(name, position, None, self._checksums.get(name, [None] * (position + 1))[position])
 
-    def frames(self, row: int, position: int) -> NDArray[Any]:
+    def frames(self, row: int, layer: int) -> NDArray[Any]:
         """Return the frames of the clip in one row at one layer, (T, D)."""
-        lengths = self._rows["n_frames"]
+        position, lengths = self._position(layer), self._rows["n_frames"]
         span = (sum(lengths[:row]), sum(lengths[: row + 1]))
         known = self._checksums.get("frames")
         return self._read("frames", position, span, known[position][row] if known else None)
+
+    def _position(self, layer: int) -> int:
+        if layer not in self.layers:
+            raise DamagedShard(
+                f"the index beside {self._path} does not fit it: layer {layer} is not in it; delete "
+                f"index.csv, which is made again from the shards"
+            )
+        return self.layers.index(layer)
 
     def _read(
         self, name: str, position: int, span: tuple[int, int] | None, checksum: int | None
@@ -119,14 +144,20 @@ class Shard:
 
 
 def pack(
-    clips: Sequence[str], digests: Sequence[str], states: Sequence[NDArray[np.float32]], *, frames: bool
-) -> tuple[bytes, dict[str, list[Any]]]:
-    """Turn clips' hidden states into the bytes of a shard and its part of the index.
+    clips: Sequence[str],
+    digests: Sequence[str],
+    states: Sequence[NDArray[np.float32]],
+    layers: Sequence[int],
+    *,
+    frames: bool,
+) -> bytes:
+    """Turn clips' hidden states into the bytes of a shard.
 
     Parameters
     ----------
     clips, digests : sequences of str, N: clip names and the SHA-256 of their files
     states : sequence of float32 arrays, (L, T, D), N of them
+    layers : sequence of int, L
     frames : bool; keep every frame beside mean and standard deviation
     """
     tensors = {
@@ -142,6 +173,7 @@ def pack(
     tensors = {name: np.ascontiguousarray(table) for name, table in tensors.items()}
     lengths = [state.shape[1] for state in states]
     rows: dict[str, list[Any]] = dict(zip(ROWS, (list(clips), list(digests), lengths), strict=True))
+    rows["layers"] = list(layers)
     checksums: dict[str, list[Any]] = {
         name: [zlib.crc32(layer.tobytes()) for layer in tensors[name]] for name in ("mean", "std")
     }
@@ -152,14 +184,8 @@ def pack(
         ]
     checksums["index"] = [_checksum(rows)]
     # one entry: safetensors writes several in an order that changes from process to process
-    return to_safetensors(tensors, {"index": json.dumps(rows | {"crc32": checksums})}), rows
+    return to_safetensors(tensors, {"index": json.dumps(rows | {"crc32": checksums})})
 
 
 def _checksum(rows: dict[str, list[Any]]) -> int:
     return zlib.crc32(json.dumps(rows).encode())
-
-
-def index_rows(rows: dict[str, list[Any]], shard: int) -> pd.DataFrame:
-    """Turn a shard's own part of the index into rows of the index table."""
-    frame = pd.DataFrame(rows).assign(shard=shard, row=range(len(rows["clip"])))
-    return frame.assign(start=frame["n_frames"].cumsum() - frame["n_frames"])[list(INDEX)]

@@ -1,8 +1,9 @@
 """A folder of features: an index table and numbered safetensors shards, each written whole or not at all.
 
-Each shard's header repeats its part of the index: ``index.csv`` saves opening every shard, and is never
-needed to get anything back. The folder may be any fsspec URL; a local one may be read and written by several
-processes at once.
+A shard holds some layers of some clips, with or without their frames; layers and frames that are asked for
+later come in shards of their own, and what is finished stays. Each shard's header repeats its part of the
+index: ``index.csv`` saves opening every shard, and is never needed to get anything back. The folder may be
+any fsspec URL; a local one may be read and written by several processes at once.
 """
 
 import contextlib
@@ -10,10 +11,10 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import fsspec
 import numpy as np
@@ -21,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emolib.atomic import write_file
-from emolib.shards import INDEX, DamagedShard, Shard, index_rows, pack
+from emolib.shards import INDEX, DamagedShard, Shard, pack
 
 Pooling = Literal["mean", "mean+std"]
 _SHARD = re.compile(r"shard-(\d{6,})\.safetensors")
@@ -30,7 +31,7 @@ _OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)((\.\d+)?
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """What made the features of a store; features of another making can't be mixed in."""
+    """Whose features, of which layers, and whether every frame is kept."""
 
     encoder: str
     fingerprint: str
@@ -38,6 +39,19 @@ class StoreConfig:
     width: int
     hop_s: float
     frames: bool
+
+    def identity(self) -> dict[str, Any]:
+        """Return what all features of a store have in common; its ``config.json`` holds this."""
+        return {name: getattr(self, name) for name in ("encoder", "fingerprint", "width", "hop_s")}
+
+
+@dataclass(frozen=True)
+class Block:
+    """What becomes one shard: some rows of a manifest, the layers that they lack, and the shard's number."""
+
+    clips: pd.DataFrame
+    layers: tuple[int, ...]
+    number: int
 
 
 class FeatureStore:
@@ -50,18 +64,27 @@ class FeatureStore:
 
     Attributes
     ----------
-    config : StoreConfig
-    index : DataFrame; one row a clip, sorted by clip: clip, sha256, n_frames, shard, row, start
+    config : StoreConfig; its layers and frames are what was asked for, or where nothing was, what is there
+    index : DataFrame; a row for each clip of each shard: clip, sha256, n_frames, shard, row, start, layers,
+        frames
     damaged : list of str; shards that can't be read, whose clips count as missing
 
     Raises
     ------
     FileNotFoundError
         If there is no store at `url`.
+
+    Notes
+    -----
+    A clip is known by its name and the SHA-256 of its file. A store that `features.extract` returns reads
+    each clip in the content that the manifest names. One that is opened by its URL alone reads the content
+    that was written last.
     """
 
     index: pd.DataFrame
     damaged: list[str]
+    _former: tuple[int, ...]
+    _pinned: "pd.Series[str] | None"
 
     def __init__(self, url: str | Path) -> None:
         self._locate(url)
@@ -70,66 +93,73 @@ class FeatureStore:
                 f"no feature store at {self.url}; make one with `emolib extract` or features.extract"
             )
         settings = json.loads(self._fs.cat_file(self._path("config.json")))
-        self.config = StoreConfig(**settings | {"layers": tuple(settings["layers"])})
+        # a store of an earlier version names its layers here, and not in its shards
+        self._former = tuple(settings.pop("layers", ()))
+        self.config = StoreConfig(**settings | {"layers": (), "frames": False})
         self.refresh()
+        frames = bool(self.index["frames"].any())
+        self.config = replace(self.config, layers=self._held_layers(), frames=frames)
 
     @classmethod
-    def open(cls, url: str | Path, config: StoreConfig, *, grow: bool = False) -> "FeatureStore":
-        """Open the store at `url` to add to it; start it anew where it lacks what `config` describes.
+    def open(cls, url: str | Path, config: StoreConfig, *, replace: bool = False) -> "FeatureStore":
+        """Open the store at `url` to add to it, or make one.
 
         Parameters
         ----------
         url : str or Path
         config : StoreConfig
-            What is asked for; a store of the same encoder with more layers, or with frames beside, will do.
-        grow : bool
-            Let a new start keep the layers and frames that the old store had, beside those asked for.
+            What is asked for.
+        replace : bool
+            Delete what another encoder, other weights or another precision has made.
 
         Raises
         ------
         ValueError
-            If the folder belongs to something else.
+            If the folder holds features of another making, and `replace` is False, or something else.
         """
         store = cls.__new__(cls)
         store._locate(url)
         store._fs.makedirs(store._root, exist_ok=True)
         with store._locked():  # two that start at once must not clear each other's work
-            if store._fs.exists(store._path("config.json")):
-                try:
-                    existing = cls(url)
-                except (ValueError, TypeError, KeyError):
-                    raise ValueError(
-                        f"{store._path('config.json')} is not a feature store's; "
-                        f"name another folder, or delete it"
-                    ) from None
-                if existing.serves(config):
-                    return existing
-                if grow:
-                    config = existing.joined(config)
-            for name in filter(_OWN.fullmatch, store._names()):
-                store._fs.rm_file(store._path(name))
-            store._write("config.json", json.dumps(asdict(config), indent=1).encode())
-            return cls(url)
+            held = store._existing()
+            if held is not None and held.config.identity() != config.identity():
+                if not replace:
+                    raise ValueError(_other_making(held, config))
+                # config.json last: a kill in between leaves what the same call clears again
+                for name in filter(_OWN.fullmatch, store._names()):
+                    if name != "config.json":
+                        store._fs.rm_file(store._path(name))
+                held = None
+            if held is None:
+                store._write("config.json", json.dumps(config.identity(), indent=1).encode())
+            opened = cls(url)
+        opened.config, opened._asked = config, True
+        return opened
 
-    def serves(self, config: StoreConfig) -> bool:
-        """Tell whether this store's features include those that `config` describes."""
-        own = self.config
-        return (
-            (own.encoder, own.fingerprint) == (config.encoder, config.fingerprint)
-            and set(config.layers) <= set(own.layers)
-            and own.frames >= config.frames
-        )
+    def _existing(self) -> "FeatureStore | None":
+        """Return the store that is in the folder, if there is one; raise ValueError if it's none of ours."""
+        if not self._fs.exists(self._path("config.json")):
+            if self._shards():
+                raise ValueError(
+                    f"{self.url} holds shards, but no config.json that says what made them; put it back, "
+                    f"delete them, or name another folder"
+                )
+            return None
+        try:
+            return FeatureStore(self.url)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(
+                f"{self._path('config.json')} is not a feature store's; name another folder, or delete it"
+            ) from None
 
-    def joined(self, config: StoreConfig) -> StoreConfig:
-        """Return `config` with this store's layers and frames beside its own, where both have one encoder."""
-        own = self.config
-        if (own.encoder, own.fingerprint) != (config.encoder, config.fingerprint):
-            return config
-        layers = tuple(sorted({*own.layers, *config.layers}))
-        return replace(config, layers=layers, frames=own.frames or config.frames)
+    def narrow(self, manifest: pd.DataFrame) -> "FeatureStore":
+        """Read a manifest's clips from now on, each in the content that the manifest names; return self."""
+        self._pinned = manifest.set_index("clip")["sha256"]
+        self._places.clear()
+        return self
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.clips)
 
     def __repr__(self) -> str:
         kind = "frames" if self.config.frames else "pooled"
@@ -138,8 +168,11 @@ class FeatureStore:
 
     @property
     def clips(self) -> list[str]:
-        """The clips in the store, sorted: the rows of `pooled`."""
-        return self.index["clip"].tolist()
+        """The clips in the store, sorted: the rows of `pooled`. They have all layers that were asked for."""
+        if not self._asked:
+            return sorted(self._contents().index)
+        names = [set(self._where(layer, self.config.frames).index) for layer in self.config.layers]
+        return sorted(set.intersection(*names))
 
     def pooled(
         self, layer: int, pooling: Pooling = "mean", clips: Sequence[str] | None = None
@@ -165,42 +198,90 @@ class FeatureStore:
         """
         if pooling not in ("mean", "mean+std"):
             raise ValueError(f"unknown pooling {pooling!r}; expected 'mean' or 'mean+std'")
-        position, rows = self._position(layer), self._rows(clips)
+        rows = self._rows(layer, self.clips if clips is None else list(clips), frames=False)
         out = np.empty((len(rows), len(pooling.split("+")) * self.config.width), np.float32)
         for places in rows.groupby("shard", sort=False).indices.values():
             part = rows.iloc[places]
             shard = self._shard(int(part["shard"].iloc[0]))
             shard.expect(part["clip"].tolist(), part["row"].tolist())
-            tables = [shard.pooled(name, position) for name in pooling.split("+")]
+            tables = [shard.pooled(name, layer) for name in pooling.split("+")]
             out[part["order"]] = np.concatenate(tables, axis=1)[part["row"]]
         return out
 
     def frames(self, clip: str, layer: int) -> NDArray[np.float32]:
-        """Return one clip's frames at one layer, float32 (T, D).
+        """Return one clip's frames at one layer, float32 (T, D), as they are kept: in half precision.
 
         Raises
         ------
         ValueError
-            If the clip or layer is not in the store, or the store holds pooled features only.
+            If the clip or layer is not in the store, or without its frames.
         """
-        if not self.config.frames:
-            raise ValueError(f"{self.url} holds pooled features only; extract with frames=True (`--frames`)")
-        position, row = self._position(layer), self._rows([clip]).iloc[0]
+        row = self._rows(layer, [clip], frames=True).iloc[0]
         shard = self._shard(int(row["shard"]))
         shard.expect([clip], [row["row"]])
-        return shard.frames(int(row["row"]), position).astype(np.float32)
+        return shard.frames(int(row["row"]), layer).astype(np.float32)
 
     def missing(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
-        """Tell for each row of a manifest whether its clip, with this very content, is missing here, (N,)."""
-        known = set(zip(self.index["clip"], self.index["sha256"], strict=True))
-        pairs = zip(manifest["clip"], manifest["sha256"], strict=True)
-        return np.array([pair not in known for pair in pairs], dtype=bool)
+        """Tell for each row of a manifest whether its clip, in this very content, is missing here, (N,).
+
+        Where layers were asked for, a clip that lacks one of them, or its frames, is missing too.
+        """
+        if self._asked:
+            return np.asarray(self.lacking(manifest).any(axis=1))
+        return ~_keys(manifest).isin(_keys(self.index)).to_numpy()
+
+    def lacking(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
+        """Tell which of the layers that were asked for each row of a manifest lacks, (N, L)."""
+        keys = _keys(manifest)
+        held = [_keys(self._holding(layer, self.config.frames)) for layer in self.config.layers]
+        return np.stack([~keys.isin(there).to_numpy() for there in held], axis=1)
+
+    def plan(self, manifest: pd.DataFrame, parts: Iterable[slice]) -> list[Block]:
+        """Return the blocks that are to be encoded and written, in any order: one or more for each part.
+
+        Parameters
+        ----------
+        manifest : DataFrame; clip and sha256 are used, all columns are carried along
+        parts : slices of the manifest's rows
+            To be cut from the whole manifest: what is there already must not move their borders.
+
+        Notes
+        -----
+        Clips that lack the same layers share a block. Its number fills a gap that a killed writer left, so
+        that the store ends as if nothing had happened. A block with a clip of which another content is here
+        goes behind everything, for the later shard counts.
+        """
+        lacking = self.lacking(manifest)
+        cut: list[tuple[pd.DataFrame, tuple[int, ...]]] = []
+        for part in parts:
+            for pattern in np.unique(lacking[part], axis=0)[::-1]:
+                if pattern.any():
+                    rows = manifest.iloc[part][(lacking[part] == pattern).all(axis=1)]
+                    cut.append((rows, tuple(np.array(self.config.layers)[pattern].tolist())))
+        numbers = self._free_numbers([rows for rows, _ in cut])
+        return [Block(rows, layers, number) for (rows, layers), number in zip(cut, numbers, strict=True)]
+
+    def _free_numbers(self, blocks: Sequence[pd.DataFrame]) -> list[int]:
+        taken, known, numbers, free = set(self._shards()), set(self.index["clip"]), list[int](), 0
+        same = set(_keys(self.index))
+        after = max(taken, default=-1) + 1
+        for block in blocks:
+            while free in taken:
+                free += 1
+            older = block[~_keys(block).isin(same)]["clip"]
+            number = free if known.isdisjoint(older) else max(after, free)
+            taken.add(number)
+            after = max(after, number + 1)
+            numbers.append(number)
+        return numbers
 
     def append(
         self,
         clips: Sequence[str],
         digests: Sequence[str],
         states: Sequence[NDArray[np.float32]],
+        *,
+        layers: Sequence[int] | None = None,
         number: int | None = None,
     ) -> None:
         """Write one shard.
@@ -208,31 +289,18 @@ class FeatureStore:
         Parameters
         ----------
         clips, digests : sequences of str, N: clip names and the SHA-256 of their files
-        states : sequence of float32 arrays, (L, T, D), N of them, in the order of the store's layers
+        states : sequence of float32 arrays, (L, T, D), N of them
+        layers : sequence of int, L
+            Those of `states`; all that were asked for by default.
         number : int, optional
-            The shard's, as `free_numbers` gives it; after the last one by default.
+            The shard's, as `plan` gives it; after the last one by default.
         """
-        data, rows = pack(clips, digests, states, frames=self.config.frames)
+        layers = self.config.layers if layers is None else layers
+        data = pack(clips, digests, states, layers, frames=self.config.frames)
         number = max(self._shards(), default=-1) + 1 if number is None else number
         self._write(_shard_name(number), data)
-        self.index = pd.concat([self.index, index_rows(rows, number)], ignore_index=True)
-
-    def free_numbers(self, blocks: Sequence[Sequence[str]]) -> list[int]:
-        """Return numbers for the shards of blocks of clips, which may then be written in any order.
-
-        Gaps that a killed writer left are filled, so that the store ends as if nothing had happened; a block
-        with a clip of which an older content is here goes behind everything, for the later shard counts.
-        """
-        taken, known, numbers, free = set(self._shards()), set(self.index["clip"]), list[int](), 0
-        after = max(taken, default=-1) + 1
-        for block in blocks:
-            while free in taken:
-                free += 1
-            number = free if known.isdisjoint(block) else max(after, free)
-            taken.add(number)
-            after = max(after, number + 1)
-            numbers.append(number)
-        return numbers
+        self.index = pd.concat([self.index, self._shard(number).index(number)], ignore_index=True)
+        self._places.clear()
 
     @classmethod
     def write_shard(
@@ -244,7 +312,7 @@ class FeatureStore:
         digests: Sequence[str],
         states: Sequence[NDArray[np.float32]],
     ) -> None:
-        """Write one shard of a store that another process holds open, without reading its index.
+        """Write one shard, of `config.layers`, of a store that another process holds open.
 
         Raises
         ------
@@ -256,13 +324,12 @@ class FeatureStore:
         seen = None
         with contextlib.suppress(FileNotFoundError):
             seen = json.loads(store._fs.cat_file(store._path("config.json")))
-        if seen != json.loads(json.dumps(asdict(config))):
+        if seen is None or {name: seen.get(name) for name in config.identity()} != config.identity():
             raise ValueError(
                 f"the worker on {os.uname().nodename} does not see the store at {url}; name a folder that "
                 f"all machines share, or an object store's URL"
             )
-        store.config = config
-        store.append(clips, digests, states, number)
+        store._write(_shard_name(number), pack(clips, digests, states, config.layers, frames=config.frames))
 
     def refresh(self, *, verify: bool = False) -> None:
         """Read the index again, and the headers of shards that it does not list; of all, to verify them."""
@@ -276,9 +343,8 @@ class FeatureStore:
                 parts.append(self._shard(number).index(number))
             except DamagedShard:
                 self.damaged.append(_shard_name(number))
-        # of a clip that stands twice, the later shard holds the newer content
-        joined = pd.concat(parts).sort_values(["clip", "shard"]).drop_duplicates("clip", keep="last")
-        self.index = joined.reset_index(drop=True)
+        self.index = pd.concat(parts).sort_values(["clip", "shard"], ignore_index=True)
+        self._places.clear()
 
     def tidy(self) -> None:
         """Write the index; delete damaged shards and what a killed writer left. Writers begin and end so."""
@@ -305,9 +371,9 @@ class FeatureStore:
             If another process has started the store anew since it was opened.
         """
         with self._locked():
-            if FeatureStore(self.url).config != self.config:
+            if FeatureStore(self.url).config.identity() != self.config.identity():
                 raise ValueError(
-                    f"{self.url} was started anew by another process, with other layers or another encoder; "
+                    f"{self.url} was started anew by another process, with another encoder or other weights; "
                     f"extract again once that is done, or into another folder"
                 )
             self.refresh()
@@ -336,27 +402,57 @@ class FeatureStore:
         self._local = "file" in np.atleast_1d(self._fs.protocol)
         self.index = _empty_index()
         self.damaged = []
+        self._former = ()
+        self._asked = False  # whether `config` says what was asked for, or what is there
+        self._pinned = None
+        self._places: dict[tuple[int, bool], pd.DataFrame] = {}
 
-    def _position(self, layer: int) -> int:
-        if layer not in self.config.layers:
-            raise ValueError(f"layer {layer} is not in {self.url}; it holds {list(self.config.layers)}")
-        return self.config.layers.index(layer)
-
-    def _rows(self, clips: Sequence[str] | None) -> pd.DataFrame:
-        rows: pd.DataFrame = self.index
-        if clips is not None:
-            rows = self.index.set_index("clip").reindex(list(clips))
-            absent = rows.index[rows["shard"].isna()]
-            if len(absent):
-                raise ValueError(
-                    f"{len(absent)} of {len(rows)} clips are not in {self.url}, the first is {absent[0]!r}; "
-                    f"extract them first"
-                )
-            rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int}).reset_index()
+    def _rows(self, layer: int, clips: list[str], *, frames: bool) -> pd.DataFrame:
+        """Return the rows of the index where a layer of some clips is read, in their order."""
+        held = self._holding(layer, frames=False)
+        if held.empty and len(self.index):
+            layers = list(self._held_layers())
+            raise ValueError(f"layer {layer} is not in {self.url}; it holds {layers}: extract it first")
+        if frames and len(held) and not held["frames"].any():
+            raise ValueError(
+                f"{self.url} holds pooled features only of layer {layer}; extract it with frames=True "
+                f"(`--frames`)"
+            )
+        rows = self._where(layer, frames).reindex(clips)
+        absent = rows.index[rows["shard"].isna()]
+        if len(absent):
+            raise ValueError(
+                f"{len(absent)} of {len(rows)} clips are not in {self.url} with layer {layer}, the first is "
+                f"{absent[0]!r}; extract them first"
+            )
+        rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int}).reset_index()
         return rows.assign(order=np.arange(len(rows)))
 
+    def _held_layers(self) -> tuple[int, ...]:
+        return tuple(sorted({int(layer) for kind in self.index["layers"].unique() for layer in kind.split()}))
+
+    def _where(self, layer: int, frames: bool) -> pd.DataFrame:
+        """Return the rows of the index where a layer is read, by clip: of the first shard that holds it."""
+        if (layer, frames) not in self._places:
+            rows = self._holding(layer, frames)
+            rows = rows[rows["sha256"] == rows["clip"].map(self._contents())]
+            self._places[layer, frames] = rows.drop_duplicates("clip").set_index("clip")
+        return self._places[layer, frames]
+
+    def _holding(self, layer: int, frames: bool) -> pd.DataFrame:
+        """Return the rows of the index whose shards hold a layer, and where asked, its frames."""
+        kinds = [kind for kind in self.index["layers"].unique() if str(layer) in kind.split()]
+        rows: pd.DataFrame = self.index[self.index["layers"].isin(kinds)]
+        return rows[rows["frames"]] if frames else rows
+
+    def _contents(self) -> "pd.Series[str]":
+        """Return the SHA-256 in which each clip is read: the manifest's, or that of its last shard."""
+        if self._pinned is not None:
+            return self._pinned
+        return self.index.drop_duplicates("clip", keep="last").set_index("clip")["sha256"]
+
     def _shard(self, number: int) -> Shard:
-        return Shard(self._fs, self._path(_shard_name(number)))
+        return Shard(self._fs, self._path(_shard_name(number)), self._former)
 
     def _read_index(self) -> pd.DataFrame:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
@@ -393,3 +489,23 @@ def _empty_index() -> pd.DataFrame:
 
 def _shard_name(number: int) -> str:
     return f"shard-{number:06d}.safetensors"
+
+
+def _keys(table: pd.DataFrame) -> "pd.Series[str]":
+    """Return what tells clips apart: the name and the content."""
+    return table["clip"].astype(str) + "\0" + table["sha256"].astype(str)
+
+
+def _other_making(held: FeatureStore, config: StoreConfig) -> str:
+    own = held.config
+    if own.encoder != config.encoder:
+        difference = f"the encoder {own.encoder!r}, not of {config.encoder!r}"
+    else:
+        difference = (
+            f"{own.encoder!r} with other weights or another precision ({own.fingerprint}, not "
+            f"{config.fingerprint})"
+        )
+    return (
+        f"{held.url} holds features of {difference}; extract into another folder (`--store`), or delete what "
+        f"is there with replace=True (`emolib extract --replace`)"
+    )

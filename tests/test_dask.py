@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import sha256, speech, write_corpus
 from typer.testing import CliRunner
@@ -91,10 +92,9 @@ def test_a_killed_worker_costs_its_task_and_nothing_else(client, model_folder, t
 
     extract(manifest.iloc[:2], name, frames=True, url=tmp_path / "shared", device="cpu")
     store = features.FeatureStore.open(tmp_path / "shared", features.FeatureStore(tmp_path / "shared").config)
-    todo = [manifest.iloc[i : i + 2] for i in range(2, 40, 2)]
-    numbers = store.free_numbers([block["clip"].tolist() for block in todo])
+    todo = store.plan(manifest, [slice(i, i + 2) for i in range(0, 40, 2)])
     settings = {"device": "cpu", "precision": "float32"}
-    skipped = features._fill_by_workers(store, todo, numbers, settings, client, Bar())
+    skipped = features._fill_by_workers(store, todo, settings, client, Bar())
     store.tidy()
     assert killed and not skipped
     assert files(tmp_path / "shared") == files(tmp_path / "serial")
@@ -126,13 +126,15 @@ def test_newer_content_goes_behind_older(model_folder, manifest, tmp_path, block
     assert np.allclose(done.store.pooled(1), fresh.store.pooled(1), atol=1e-5)
 
 
-def test_free_numbers_fill_gaps_and_pass_by_what_is_older(tmp_path, manifest, model_folder, blocks_of_two):
+def test_blocks_fill_gaps_and_pass_by_what_is_older(tmp_path, manifest, model_folder, blocks_of_two):
     store = extract(manifest, str(model_folder()), url=tmp_path / "store", device="cpu").store
     for number in (1, 2):
         (tmp_path / "store" / f"shard-{number:06d}.safetensors").unlink()
-    store.refresh()
-    assert store.free_numbers([["x"], ["clip-000", "y"], ["z"], ["w"]]) == [1, 5, 2, 6]
-    assert store.free_numbers([]) == []
+    store = features.FeatureStore.open(tmp_path / "store", store.config)
+    wanted = pd.DataFrame({"clip": ["x", "clip-000", "y", "z", "w"], "sha256": "new"})
+    plan = store.plan(wanted, [slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 5)])
+    assert [block.number for block in plan] == [1, 5, 2, 6]
+    assert store.plan(wanted, []) == []
 
 
 def test_unfit_work_for_workers_is_refused(client, manifest, tmp_path, model_folder):
@@ -164,8 +166,6 @@ def test_folds_on_workers_give_the_same_answers(client):
 
 
 def write_manifest(n: int):
-    import pandas as pd
-
     names = ["calm", "angry", "sad"]
     return pd.DataFrame(
         {"speaker": [f"{i % 5}" for i in range(n)], "emotion": [names[i % 3] for i in range(n)]}

@@ -98,41 +98,86 @@ def test_only_new_and_changed_clips_are_encoded(manifest, tmp_path):
     assert np.array_equal(extraction.store.pooled(1), fresh.pooled(1))
 
 
-def test_another_fingerprint_starts_anew(manifest, tmp_path):
+def test_another_fingerprint_is_refused_until_it_is_to_replace(manifest, tmp_path):
     extract(manifest, Fake(), url=tmp_path / "store")
-    other = Fake(fingerprint="fake-2")
-    assert extract(manifest, other, url=tmp_path / "store").n_new == len(other.lengths) == 10
+    before, other = files(tmp_path / "store"), Fake(fingerprint="fake-2")
+    with pytest.raises(ValueError, match=r"replace=True \(`emolib extract --replace`\)"):
+        extract(manifest, other, url=tmp_path / "store")
+    assert files(tmp_path / "store") == before and not other.lengths
+    assert extract(manifest, other, url=tmp_path / "store", replace=True).n_new == len(other.lengths) == 10
+    assert extract(manifest, other, url=tmp_path / "store", replace=True).n_new == 0
+
+
+def test_another_precision_is_refused(model_folder, manifest, tmp_path):
+    name = str(model_folder())
+    extract(manifest, name, url=tmp_path / "store", device="cpu")
+    with pytest.raises(ValueError, match="other weights or another precision"):
+        extract(manifest, name, url=tmp_path / "store", device="cpu", precision="bfloat16")
 
 
 def test_fewer_layers_are_served_by_a_store_of_more(model_folder, manifest, tmp_path):
     name, url = str(model_folder()), tmp_path / "store"
     extract(manifest.iloc[:8], name, url=url, device="cpu")
     cached = extract(manifest.iloc[:8], name, layers=[2], url=url, device="cpu")
-    assert (cached.n_new, cached.store.config.layers) == (0, (0, 1, 2, 3, 4))
-    grown = extract(
-        manifest, name, layers=[2], url=url, device="cpu"
-    )  # new clips get every layer of the store
-    assert grown.n_new == 2
+    assert (cached.n_new, cached.store.config.layers, len(cached.store)) == (0, (2,), 8)
+    grown = extract(manifest, name, layers=[2], url=url, device="cpu")
+    assert (grown.n_new, len(grown.store)) == (2, 10)
     whole = extract(manifest, name, url=tmp_path / "whole", device="cpu").store
-    for layer in range(5):
-        assert np.allclose(grown.store.pooled(layer), whole.pooled(layer), atol=1e-5)
+    assert np.allclose(grown.store.pooled(2), whole.pooled(2), atol=1e-5)
+    assert extract(manifest, name, url=url, device="cpu").n_new == 2, "the layers that two clips lack"
     assert extract(manifest, name, layers=[2], frames=True, url=url, device="cpu").n_new == 10
 
 
 def test_a_store_grows_by_the_layers_and_frames_that_are_asked_for(model_folder, manifest, tmp_path):
     name, url = str(model_folder()), tmp_path / "store"
-    for layers, frames, held in (([1], False, (1,)), ([3], True, (1, 3)), ([1], False, (1, 3))):
-        store = extract(manifest, name, layers=layers, frames=frames, url=url, device="cpu").store
-        assert store.config.layers == held
-    assert store.config.frames and store.frames(store.clips[0], 1).shape[1] == store.config.width
+    before: dict[str, str] = {}
+    asked = [([1], False, 10, (1,)), ([3], True, 10, (1, 3)), ([1, 3], False, 0, (1, 3)),
+             ([1], True, 10, (1, 3)), ([3, 1], True, 0, (1, 3))]  # fmt: skip
+    for layers, frames, n_new, held in asked:
+        done = extract(manifest, name, layers=layers, frames=frames, url=url, device="cpu")
+        assert (done.n_new, done.store.config.layers) == (n_new, tuple(layers))
+        assert FeatureStore(url).config.layers == held
+        shards = {name: digest for name, digest in files(url).items() if name.startswith("shard")}
+        assert before.items() <= shards.items(), "what is finished stays"
+        before = shards
+    whole = extract(manifest, name, frames=True, url=tmp_path / "whole", device="cpu").store
+    assert np.allclose(done.store.frames("clip-003", 1), whole.frames("clip-003", 1), atol=1e-3)
 
 
-def test_an_encoder_that_lacks_layers_of_the_store_is_refused(manifest, tmp_path):
+def test_only_what_is_missing_is_written(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK_CLIPS", 4)
+    extract(manifest.iloc[:6], Fake(layers=(1,)), url=tmp_path / "store")
+    done = extract(manifest, Fake(), url=tmp_path / "store")
+    assert (done.n_new, done.n_cached) == (10, 0)
+    rows = done.store.index.groupby("shard").agg({"layers": "first", "clip": "count"})
+    assert rows.to_numpy().tolist() == [["1", 4], ["1", 2], ["0", 4], ["0 1", 2], ["0", 2], ["0 1", 2]]
+    fresh = extract(manifest, Fake(), url=tmp_path / "fresh").store
+    for layer in (0, 1):
+        assert np.array_equal(done.store.pooled(layer), fresh.pooled(layer))
+
+
+def test_an_encoder_of_fewer_layers_adds_only_those(manifest, tmp_path):
     extract(manifest.iloc[:5], Fake(), url=tmp_path / "store")
     assert extract(manifest.iloc[:5], Fake(layers=(1,)), url=tmp_path / "store").n_new == 0
-    with pytest.raises(ValueError, match=r"holds layers \[0, 1\], the encoder 'fake' gives \[1\]"):
-        extract(manifest, Fake(layers=(1,)), url=tmp_path / "store")
-    assert len(FeatureStore(tmp_path / "store")) == 5
+    assert extract(manifest, Fake(layers=(1,)), url=tmp_path / "store").n_new == 5
+    store = FeatureStore(tmp_path / "store")
+    assert store.pooled(1).shape == (10, 4)
+    with pytest.raises(ValueError, match=r"5 of 10 clips are not in .* with layer 0"):
+        store.pooled(0)
+
+
+def test_two_tables_with_the_same_clip_names_do_not_mix(tmp_path):
+    """Both are of the corpus "folder", whose features lie in one place."""
+    first = write_corpus(tmp_path / "a", 3)
+    second = write_corpus(tmp_path / "b", 4)
+    for n, path in enumerate(second["path"]):
+        audio.write(path, speech(0.5, seed=100 + n), 16_000)
+        second.loc[n, "sha256"] = sha256(path)
+    stores = [extract(table, Fake(), url=tmp_path / "store").store for table in (first, second)]
+    for table, store in zip((first, second), stores, strict=True):
+        assert extract(table, Fake(), url=tmp_path / "store").n_new == 0
+        alone = extract(table, Fake(), url=tmp_path / f"alone-{len(table)}").store
+        assert store.clips == alone.clips and np.array_equal(store.pooled(1), alone.pooled(1))
 
 
 def test_unreadable_clips_are_skipped_with_their_reason(manifest, tmp_path, monkeypatch):

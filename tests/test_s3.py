@@ -104,9 +104,9 @@ def test_a_changed_clip_is_encoded_again(url, manifest, tmp_path):
     assert done.n_new == 1 and np.array_equal(done.store.pooled(0), fresh.pooled(0))
 
 
-def test_another_encoder_starts_the_store_anew(bucket, url, manifest):
+def test_another_encoder_replaces_the_store_on_request(bucket, url, manifest):
     extract(manifest, Fake(), url=url)
-    assert extract(manifest.iloc[:3], Fake(fingerprint="fake-2"), url=url).n_new == 3
+    assert extract(manifest.iloc[:3], Fake(fingerprint="fake-2"), url=url, replace=True).n_new == 3
     assert len([name for name in content(bucket, url) if name.startswith("shard")]) == 1
 
 

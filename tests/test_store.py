@@ -61,7 +61,8 @@ def test_what_goes_in_comes_out(url):
     written = fill(FeatureStore.open(url, CONFIG), SHARDS)
     for store in (written, FeatureStore(url), FeatureStore.open(url, CONFIG)):
         same(store)
-        assert store.config == CONFIG
+        assert store.config.identity() == CONFIG.identity() and store.config.frames
+        assert sorted(store.config.layers) == sorted(LAYERS)
         for position, layer in enumerate(LAYERS):
             states = [states_of(clip)[position] for clip in CLIPS]
             mean, std = (np.stack([f(state, axis=0) for state in states]) for f in (np.mean, np.std))
@@ -107,7 +108,8 @@ def test_the_later_shard_holds_the_newer_content(store):
     for opened in (store, FeatureStore(store.url)):
         assert opened.clips == CLIPS
         assert np.allclose(opened.pooled(0, clips=["a"])[0], states_of("another")[0].mean(0), atol=1e-6)
-        assert opened.index.set_index("clip").loc["a", "sha256"] == "sha-new"
+        manifest = pd.DataFrame({"clip": ["a"], "sha256": ["sha-a"]})
+        assert np.allclose(opened.narrow(manifest).pooled(0), states_of("a")[0].mean(0), atol=1e-6)
 
 
 def test_missing_goes_by_name_and_content(store):
@@ -198,31 +200,124 @@ def test_leftovers_of_a_killed_writer_are_cleared(store, tmp_path):
     assert not list(folder.glob("*.tmp"))
 
 
-@pytest.mark.parametrize(
-    "changes, kept",
-    [
-        ({}, True),
-        ({"layers": (3,)}, True),
-        ({"layers": (2, 0), "frames": False}, True),
-        ({"layers": (0, 1)}, False),
-        ({"fingerprint": "fingerprint-2"}, False),
-        ({"encoder": "other"}, False),
-    ],
-)
-def test_a_store_serves_what_it_holds_and_is_else_started_anew(store, changes, kept):
-    config = StoreConfig(**vars(CONFIG) | changes)
-    assert store.serves(config) is kept
-    opened = FeatureStore.open(store.url, config)
-    assert opened.clips == (CLIPS if kept else [])
-    assert opened.config == (CONFIG if kept else config)
+def asked(**changes: object) -> StoreConfig:
+    return StoreConfig(**vars(CONFIG) | changes)
 
 
-def test_frames_asked_of_a_pooled_store_start_it_anew(tmp_path):
-    pooled = StoreConfig(**vars(CONFIG) | {"frames": False})
-    store = fill(FeatureStore.open(tmp_path, pooled), SHARDS)
+@pytest.mark.parametrize("changes", [{}, {"layers": (3,)}, {"layers": (2, 0), "frames": False}])
+def test_a_store_serves_what_it_holds(store, changes):
+    opened = FeatureStore.open(store.url, asked(**changes))
+    assert opened.config == asked(**changes) and opened.clips == CLIPS
+    manifest = pd.DataFrame({"clip": CLIPS}).assign(sha256=lambda table: "sha-" + table["clip"])
+    assert not opened.missing(manifest).any() and opened.plan(manifest, [slice(0, 7)]) == []
+
+
+@pytest.mark.parametrize("changes", [{"layers": (0, 1)}, {"layers": (1,), "frames": False}])
+def test_layers_come_in_shards_of_their_own(store, tmp_path, changes):
+    before = {path: path.read_bytes() for path in (tmp_path / "store").glob("shard-*")}
+    opened = FeatureStore.open(store.url, asked(**changes))
+    assert opened.clips == [] and len(FeatureStore(store.url)) == len(CLIPS)
+    manifest = pd.DataFrame({"clip": CLIPS}).assign(sha256=lambda table: "sha-" + table["clip"])
+    plan = opened.plan(manifest, [slice(0, 4), slice(4, 7)])
+    assert [(block.layers, len(block.clips), block.number) for block in plan] == [((1,), 4, 3), ((1,), 3, 4)]
+    with opened.writing():
+        for block in plan:
+            states = [states_of(f"layer 1 of {clip}", 1) for clip in block.clips["clip"]]
+            names, digests = block.clips["clip"].tolist(), block.clips["sha256"].tolist()
+            opened.append(names, digests, states, layers=block.layers, number=block.number)
+        opened.tidy()
+    assert opened.clips == CLIPS and {path: path.read_bytes() for path in before} == before
+    (tmp_path / "store" / "index.csv").unlink()
+    reader = FeatureStore(store.url)
+    same(reader)
+    assert reader.config.layers == (0, 1, 2, 3)
+    expected = [states_of(f"layer 1 of {clip}", 1)[0].mean(0) for clip in CLIPS]
+    assert np.allclose(reader.pooled(1), expected, atol=1e-6)
+
+
+def test_frames_are_added_to_what_was_pooled(tmp_path):
+    store = fill(FeatureStore.open(tmp_path, asked(frames=False)), SHARDS)
     with pytest.raises(ValueError, match="pooled features only"):
         store.frames("a", 0)
-    assert len(FeatureStore.open(tmp_path, CONFIG)) == 0
+    pooled = store.pooled(3)
+    more = FeatureStore.open(tmp_path, asked(layers=(3,)))
+    assert more.clips == []
+    more.append(["a"], ["sha-a"], [states_of("a")[1:2] + 1])
+    more.tidy()
+    assert more.clips == ["a"]
+    assert np.array_equal(more.frames("a", 3), (states_of("a")[1] + 1).astype(np.float16))
+    for reader in (store, FeatureStore(tmp_path)):
+        reader.refresh()
+        assert np.array_equal(reader.pooled(3), pooled), "what was pooled first stays"
+    with pytest.raises(ValueError, match=r"1 of 1 clips are not in .* with layer 3, the first is 'b'"):
+        more.frames("b", 3)
+
+
+OTHERS = [
+    ({"fingerprint": "fingerprint-2"}, r"'fake' with other weights .*\(fingerprint-1, not fingerprint-2\)"),
+    ({"encoder": "other"}, "the encoder 'fake', not of 'other'"),
+]
+
+
+@pytest.mark.parametrize("changes, words", OTHERS)
+def test_features_of_another_making_are_deleted_on_request_alone(store, tmp_path, changes, words):
+    before = {path: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    with pytest.raises(ValueError, match=words + ".*another folder.*replace=True"):
+        FeatureStore.open(store.url, asked(**changes))
+    assert {path: path.read_bytes() for path in before} == before
+    opened = FeatureStore.open(store.url, asked(**changes), replace=True)
+    assert opened.clips == [] and opened.config == asked(**changes)
+    assert FeatureStore.open(store.url, asked(**changes), replace=True).clips == []
+
+
+def test_a_store_of_the_right_making_is_kept_whatever_is_asked(store):
+    assert FeatureStore.open(store.url, CONFIG, replace=True).clips == CLIPS
+
+
+def test_shards_without_their_configuration_are_left_alone(store, tmp_path):
+    (tmp_path / "store" / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"holds shards, but no config\.json"):
+        FeatureStore.open(store.url, CONFIG, replace=True)
+    assert len(list((tmp_path / "store").glob("shard-*"))) == len(SHARDS)
+
+
+def test_two_contents_under_one_name_are_kept_apart(store):
+    """As clips of two tables may be, whose features lie in one folder."""
+    store.append(["a"], ["sha-other"], [states_of("another")])
+    store.tidy()
+    for digest, content in (("sha-a", "a"), ("sha-other", "another")):
+        manifest = pd.DataFrame({"clip": ["a", "b"], "sha256": [digest, "sha-b"]})
+        view = FeatureStore.open(store.url, CONFIG).narrow(manifest)
+        assert not view.missing(manifest).any() and view.clips == ["a", "b"]
+        assert np.allclose(view.pooled(0)[0], states_of(content)[0].mean(0), atol=1e-6)
+        assert np.array_equal(view.frames("a", 3), states_of(content)[1].astype(np.float16))
+
+
+def test_a_store_of_an_earlier_version_is_read_and_added_to(store, tmp_path):
+    """Its configuration names the layers that its shards don't."""
+    folder = tmp_path / "store"
+    (folder / "config.json").write_text(json.dumps(vars(CONFIG)))
+    for path in folder.glob("shard-*"):
+        header, tensors = split(path.read_bytes())
+        rows = json.loads(header["__metadata__"]["index"])
+        del rows["layers"], rows["crc32"]
+        header["__metadata__"]["index"] = json.dumps(rows)
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + tensors)
+    index = pd.read_csv(folder / "index.csv", keep_default_na=False)
+    index.drop(columns=["layers", "frames"]).to_csv(folder / "index.csv", index=False)
+    same(FeatureStore(folder))
+    same(FeatureStore.open(folder, CONFIG))
+    assert np.array_equal(FeatureStore(folder).frames("a", 2), states_of("a")[2].astype(np.float16))
+    more = FeatureStore.open(folder, asked(layers=(7,)))
+    more.append(["a"], ["sha-a"], [states_of("a", 1)])
+    more.tidy()
+    assert FeatureStore(folder).config.layers == (0, 2, 3, 7) and more.clips == ["a"]
+
+
+def split(data: bytes) -> tuple[dict, bytes]:
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
 
 
 def test_another_folder_is_never_emptied(model_folder, tmp_path):
@@ -233,12 +328,12 @@ def test_another_folder_is_never_emptied(model_folder, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == before
     (tmp_path / "notes.txt").write_text("mine")
     fill(FeatureStore.open(tmp_path, CONFIG), SHARDS)
-    FeatureStore.open(tmp_path, StoreConfig(**vars(CONFIG) | {"fingerprint": "new"}))
+    FeatureStore.open(tmp_path, asked(fingerprint="new"), replace=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
 
 
 def test_a_writer_notices_that_the_store_is_another_by_now(store):
-    FeatureStore.open(store.url, StoreConfig(**vars(CONFIG) | {"fingerprint": "new"}))
+    FeatureStore.open(store.url, asked(fingerprint="new"), replace=True)
     with pytest.raises(ValueError, match="started anew by another process"), store.writing():
         pass
 
@@ -247,7 +342,7 @@ def test_errors_name_what_there_is(store, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no feature store at .*emolib extract"):
         FeatureStore(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    with pytest.raises(ValueError, match=r"layer 7 is not in .*\[0, 3, 2\]"):
+    with pytest.raises(ValueError, match=r"layer 7 is not in .*\[0, 2, 3\]"):
         store.pooled(7)
     with pytest.raises(ValueError, match="unknown pooling 'max'"):
         store.pooled(0, "max")
@@ -267,4 +362,4 @@ def test_shards_are_plain_safetensors(store, tmp_path):
         "mean": np.float32, "std": np.float32, "frames": np.float16,
     }  # fmt: skip
     assert tensors["mean"].shape == (3, 3, WIDTH)
-    assert json.loads((tmp_path / "store" / "config.json").read_text())["layers"] == [0, 3, 2]
+    assert json.loads((tmp_path / "store" / "config.json").read_text()) == CONFIG.identity()

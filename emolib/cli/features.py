@@ -55,6 +55,9 @@ def extract(
             "--out", "--store", help="Folder or fsspec URL to write; data/features/CORPUS/ENCODER by default."
         ),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete what other weights or another precision have made.")
+    ] = False,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +69,7 @@ def extract(
     with scheduling.connect(scheduler) as client:
         done = features.extract(
             clips, encoder, layers=layers, frames=frames, url=store, device=device,
-            precision=precision.value, progress=sys.stderr.isatty(), client=client,
+            precision=precision.value, replace=replace, progress=sys.stderr.isatty(), client=client,
         )  # fmt: skip
     print_skipped(done.skipped)
     print(f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: {done.store.url}")

@@ -56,15 +56,14 @@ def train_mapper(
     """
     from dataclasses import replace as changed
 
-    from emolib import features, mapper, paths, vocoder
+    from emolib import features, mapper, vocoder
 
     clips = load_clips(corpus, corpus_option, root, table)
     clips = mapper.leave_out(clips, [name for name in without.split(",") if name])
     name = str(clips["corpus"].iloc[0])
-    url = store or paths.feature_store(name, f"{encoder}-layer{layer}-frames")
     bars = sys.stderr.isatty()
     done = features.extract(
-        clips, encoder, layers=[layer], frames=True, url=url, device=device, progress=bars
+        clips, encoder, layers=[layer], frames=True, url=store, device=device, progress=bars
     )
     print_skipped(done.skipped)
     clips = clips[~done.store.missing(clips)]

@@ -88,16 +88,13 @@ def quantize(
 
 
 def _features(clips: "pd.DataFrame", encoder: str, layer: int, pooled: bool, device: str) -> "FeatureStore":
-    from emolib import features, paths
+    from emolib import features
 
-    name = str(clips["corpus"].iloc[0])
-    url = None if pooled else paths.feature_store(name, f"{encoder}-layer{layer}-frames")
     done = features.extract(
         clips,
         encoder,
         layers=[layer],
         frames=not pooled,
-        url=url,
         device=device,
         progress=sys.stderr.isatty(),
     )
@@ -120,7 +117,7 @@ def _codebook(
         return ResidualQuantizer.load(folder)
     assert clips is not None and store is not None
     stages, codes, seed = shape
-    names = [name for name in clips["clip"] if name in set(store.clips)]
+    names = clips["clip"][~store.missing(clips)].tolist()
     rng = np.random.default_rng(seed)
     X = np.concatenate([_rows(store, name, layer, pooled) for name in rng.permutation(names)[:2000]])
     X = rng.permutation(X)[: 64 * codes]

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emolib import audio, encoders, features, paths
+from emolib import audio, encoders, features
 from emolib.finetune.network import Cut, can_resume
 from emolib.finetune.settings import Settings
 from emolib.pretrained import load_model
@@ -75,8 +75,7 @@ class Speech:
         if n_free > n_blocks:
             raise ValueError(f"free_layers={n_free}; the encoder has {n_blocks}: expected at most that")
         layer = n_blocks - n_free
-        url = paths.feature_store(str(self.manifest["corpus"].iloc[0]), f"{encoder}-layer{layer}-frames")
-        done = features.extract(self.manifest, encoder, layers=[layer], frames=True, url=url, device=device)
+        done = features.extract(self.manifest, encoder, layers=[layer], frames=True, device=device)
         read = (done.store.frames(clip, layer) for clip in self.manifest["clip"])
         self.frames = [torch.from_numpy(frames).half() for frames in read]
         self.hop_s, self.first_free = done.store.config.hop_s, layer

@@ -122,9 +122,8 @@ def latent_steerer(
     about what else of a voice moves with them.
     """
     store = features.extract(
-        makers, encoder, layers=[layer], frames=True, device=device, progress=progress,
-        url=paths.feature_store(corpus_name(makers), f"{encoder}-layer{layer}-frames"),
-    ).store  # fmt: skip
+        makers, encoder, layers=[layer], frames=True, device=device, progress=progress
+    ).store
     direction = axis.fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
     trained = _mapper(makers, store, layer, mapper_steps, device, progress)
     network = encoders.load(encoder, layers=[layer], device=device)
