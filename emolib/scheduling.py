@@ -177,7 +177,8 @@ def _call(function: Callable[..., Any], task: Any, identity: str) -> Any:
     if package_digest() != identity:
         raise ValueError(
             f"the worker on {os.uname().nodename} has another emolib ({emolib.__version__}, "
-            f"{package_digest()}) than the client ({identity}), or another Python; update it and start it anew"
+            f"{package_digest()}) than the client ({identity}), or another Python; update it and start it "
+            f"anew"
         )
     return function(task)
 

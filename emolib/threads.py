@@ -60,9 +60,9 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
     """Return `function` of each item, in the items' order, worked on by several threads.
 
     It should spend its time where the interpreter is let go of: in WORLD, transforms or decoders. Items are
-    taken a few ahead of those that are worked on, so that a progress bar around them moves. The linear algebra
-    inside has one thread each: two layers of threads get in each other's way. What `function` raises is
-    raised here.
+    taken a few ahead of those that are worked on, so that a progress bar around them moves. The linear
+    algebra inside has one thread each: two layers of threads get in each other's way. What `function` raises
+    is raised here.
     """
     import joblib
     from threadpoolctl import threadpool_limits

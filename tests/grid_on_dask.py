@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 import transformers
-
 from conftest import save_model
+
 from emolib import demo, paths, scheduling, sweep
 
 ENCODERS = (paths.DEFAULT_ENCODER, f"random:{paths.DEFAULT_ENCODER}", "hubert-tiny")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from conftest import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import speech
 from emolib import audio
 from emolib.audio import EMOGEN_MEL, HIFIGAN_MEL, AudioError
 

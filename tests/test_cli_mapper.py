@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import write_corpus
 from typer.testing import CliRunner
 
-from conftest import write_corpus
 from emolib import mapper
 from emolib.cli import app
 

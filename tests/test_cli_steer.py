@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import soundfile as sf
+from conftest import speech, write_corpus
 from typer.testing import CliRunner
 
-from conftest import speech, write_corpus
 from emolib import espeak
 from emolib.cli import app
 from emolib.steering import shipped

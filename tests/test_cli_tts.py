@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import speech
 from typer.testing import CliRunner
 
-from conftest import speech
 from emolib import audio, demo, paths, speakers, tts
 from emolib.axis import EmotionAxis
 from emolib.cli import app

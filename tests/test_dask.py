@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import sha256, speech, write_corpus
 from typer.testing import CliRunner
 
-from conftest import sha256, speech, write_corpus
 from emolib import audio, features, probing, scheduling, splits
 from emolib.cli import app
 from emolib.features import extract

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-
 from conftest import save_model, speech
+
 from emolib import audio, encoders, paths, transformer
 
 KINDS = {

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import sha256, speech, write_corpus
+
 from emolib import audio, encoders, features
 from emolib.features import extract
 from emolib.store import FeatureStore

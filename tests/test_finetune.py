@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from conftest import speech, write_corpus
+
 from emolib import encoders, features, finetune, metrics
 from emolib.finetune import FineTuned, Settings, network
 from emolib.pretrained import load_model

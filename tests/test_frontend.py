@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-
 from conftest import TINY, save_model, speech
+
 from emolib.frontend import FourierConv, FrontEnd
 
 KINDS = {

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import speech
 from safetensors import safe_open
 
-from conftest import speech
 from emolib import audio, generate
 from emolib.audio import EMOGEN_MEL
 from emolib.generate import Generator, Mels, Normaliser, Settings, diffusion, training

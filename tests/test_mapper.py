@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from conftest import speech, write_corpus
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
-from conftest import speech, write_corpus
 from emolib import audio, corpora, encoders, features, mapper, paths, plots
 from emolib.mapper import alignment, network, pairs, trainer, training
 from emolib.mapper.crops import Crops

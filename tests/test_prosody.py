@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import speech as synthetic_speech
 from sklearn.linear_model import Ridge
 
-from conftest import speech as synthetic_speech
 from emolib import audio, corpora, demo, espeak, prosody, world
 from emolib.prosody import ProsodyTransform, alignment, analysis, features, ridge
 from emolib.prosody.alignment import Phone

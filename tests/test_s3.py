@@ -5,10 +5,10 @@ import socket
 import fsspec
 import numpy as np
 import pytest
+from conftest import sha256, speech
 from moto.server import ThreadedMotoServer
 from test_features import Fake
 
-from conftest import sha256, speech
 from emolib import audio, corpora, features, scheduling
 from emolib.features import extract
 from emolib.store import FeatureStore

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-
 from conftest import speech
+
 from emolib import audio, corpora, ser
 from emolib.ser.acoustics import SAMPLE_RATE, analyse
 from emolib.ser.linear import calibration_error, fit_discriminant, fit_temperature

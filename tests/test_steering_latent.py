@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import speech, write_corpus
+
 from emolib import audio, encoders, mapper, steering
 from emolib.axis import EmotionAxis
 from emolib.mapper.network import Mapper, Network

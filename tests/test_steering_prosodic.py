@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from conftest import speech
+
 from emolib import audio, espeak, prosody, world
 from emolib.prosody import ProsodyTransform
 from emolib.steering.base import Steerer

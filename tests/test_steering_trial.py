@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import speech
+
 from emolib import corpora, demo, espeak
 from emolib.steering import evidence, rotations, shipped, trial
 from emolib.steering.speakers import at_full_strength

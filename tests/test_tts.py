@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import speech
+
 from emolib import audio, demo, emotions, encoders, speakers, tts
 from emolib.axis import EmotionAxis
 from emolib.tts import dial, references

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from conftest import speech
+
 from emolib import voices
 
 

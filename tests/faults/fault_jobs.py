@@ -16,8 +16,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-
 from conftest import speech, write_corpus
+
 from emolib import atomic, audio, features, mapper, pretrain, sweep, vocoding
 from emolib.axis import EmotionAxis
 from emolib.corpora import fetch as fetching

@@ -7,9 +7,9 @@ import header_fuzz
 import numpy as np
 import pytest
 import soundfile as sf
+from conftest import speech
 from fault_tally import repeats, tried
 
-from conftest import speech
 from emolib import audio
 
 #: Cases that were findings once, and what they were.
