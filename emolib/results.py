@@ -1,8 +1,9 @@
-"""The record of a run: what each notebook found, as flat names and numbers.
+"""The record of a run: what each notebook found, as flat names and numbers, and how it compares.
 
 A run is a folder ``runs/<run>/`` of executed notebooks, with ``results/<notebook>.json`` each;
 ``summary.json`` and ``summary.md`` join them, and ``runs/latest`` points at the newest run. ``EMOLIB_RUN``
-names the run that is going on.
+names the run that is going on. ``notebooks/expected/<notebook>.json`` holds the committed results of the
+default run, each with a tolerance; ``tests/spread.py`` measures how far results move and writes these files.
 """
 
 import contextlib
@@ -15,9 +16,13 @@ import subprocess
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from emolib import __version__, paths
 from emolib.atomic import write_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Number = float | int | str | bool | None
 
@@ -66,6 +71,62 @@ def record(notebook: str, metrics: Mapping[str, Number]) -> Path:
     path = run_folder() / "results" / f"{notebook}.json"
     write_json(path, flat)
     return path
+
+
+def compare(notebook: str, metrics: Mapping[str, Number], *setting: Number) -> "pd.DataFrame":
+    """Compare a notebook's numbers with the committed ones, each within its own tolerance.
+
+    Parameters
+    ----------
+    notebook : str, such as "01_probing_layers"
+    metrics : mapping of flat names to numbers, as for `record`
+    *setting : the values of the parameters that decide the numbers, such as the corpus and the seed
+        Only a run of the committed setting is compared; for another one the numbers are shown as they are.
+
+    Returns
+    -------
+    table : DataFrame
+        One row per result, with the columns committed, tolerance and compared. The last is "ok", or the value
+        that was found; a result without a tolerance is not compared, because rounding alone changes it.
+    """
+    import pandas as pd
+
+    found = {str(name): _scalar(str(name), value) for name, value in metrics.items()}
+    path = paths.notebooks() / "expected" / f"{notebook}.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if known.get("setting") != list(setting):
+        print(f"There are no committed results for {' '.join(map(str, setting))}.")
+        return pd.Series({name: _show(value) for name, value in found.items()}, name="found").to_frame()
+    rows = {}
+    for name, entry in known["results"].items():
+        value, tolerance = entry["value"], entry["tolerance"]
+        shown = _rounded(value, tolerance) if tolerance is not None else ""
+        outcome = _outcome(found[name], value, tolerance) if name in found else "missing"
+        rows[name] = (shown, "" if tolerance is None else f"{tolerance:.2g}", outcome)
+    rows |= {name: ("", "", f"{_show(found[name])}, not committed") for name in found if name not in rows}
+    return pd.DataFrame.from_dict(rows, "index", columns=["committed", "tolerance", "compared"])
+
+
+def _outcome(found: Number, committed: Number, tolerance: float | None) -> str:
+    """Return "ok", or the value that was found where it is too far from the committed one."""
+    if tolerance is None:
+        return "not compared"
+    if _is_real(found) and _is_real(committed):
+        close = abs(found - committed) <= tolerance  # type: ignore[operator]
+    else:
+        close = type(found) is type(committed) and found == committed
+    return "ok" if close else _show(found)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _rounded(value: Number, tolerance: float) -> str:
+    """Show a value with the digits that its tolerance leaves it."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.{max(0, math.ceil(-math.log10(tolerance)))}f}"
 
 
 def summarise(folder: Path) -> dict[str, dict[str, Number]]:

@@ -140,3 +140,47 @@ def test_write_json_is_whole_or_not_at_all(home):
         results.write_json(path, {"x": object()})
     assert path.read_text() == '{\n "x": "ü"\n}\n'
     assert [file.name for file in path.parent.iterdir()] == ["b.json"]
+
+
+@pytest.fixture
+def committed(home):
+    """Commit three results of notebook 01 for one setting."""
+    entries = {
+        "ua": (0.674, 0.02),
+        "n": (672, 0.0),
+        "layer": (3, None),
+        "word": ("angry", 0.0),
+        "no": (None, 0.0),
+    }
+    content = {
+        "setting": ["demo", 0],
+        "results": {name: {"value": value, "tolerance": t} for name, (value, t) in entries.items()},
+    }
+    results.write_json(home / "notebooks" / "expected" / "01_x.json", content)
+    return {name: value for name, (value, _) in entries.items()}
+
+
+def test_results_within_their_tolerance_are_ok_and_others_are_shown(committed):
+    table = results.compare("01_x", committed | {"ua": 0.69, "layer": 5}, "demo", 0)
+    assert table["compared"].to_dict() == {
+        "ua": "ok", "n": "ok", "layer": "not compared", "word": "ok", "no": "ok",
+    }  # fmt: skip
+    assert table["committed"]["ua"] == "0.67", "no digit that the tolerance does not leave"
+    found = {"ua": 0.7, "n": 671, "word": "sad", "no": 0.5, "more": 1}
+    table = results.compare("01_x", found, "demo", 0)
+    assert table["compared"].to_dict() == {
+        "ua": "0.7", "n": "671", "layer": "missing", "word": "sad", "no": "0.5", "more": "1, not committed",
+    }  # fmt: skip
+
+
+def test_a_value_that_is_no_number_is_not_within_any_tolerance(committed):
+    for odd in (float("nan"), None, True, "0.67"):
+        assert results.compare("01_x", committed | {"ua": odd}, "demo", 0)["compared"]["ua"] != "ok"
+
+
+def test_a_run_of_another_setting_is_shown_and_not_compared(committed, capsys):
+    for setting in (("demo", 1), ("ravdess", 0), ()):
+        table = results.compare("01_x", committed, *setting)
+        assert list(table.columns) == ["found"] and table["found"]["n"] == "672"
+    assert "no committed results for ravdess 0" in capsys.readouterr().out
+    assert list(results.compare("09_other", {"ua": 1.0}, "demo", 0).columns) == ["found"]
