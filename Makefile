@@ -8,6 +8,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
+# Kernels that are started by hand wait without spinning, on one thread each; `emolib run` sees to its own.
+lab app: export OMP_NUM_THREADS ?= 1
+lab app: export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: run test lab app bench docs lint
 
 run: $(READY)

@@ -121,6 +121,6 @@ def measure() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else paths.models() / vocoder.DEFAULT_VOCODER
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else paths.models() / vocoder.TRAINED
     drawn = clips(at_hand({"ravdess": 6, "emodb": 3}))
     print(table(score(drawn, vocoders(folder))).to_string())

@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from emolib import threads
 from emolib.store import FeatureStore
 
 
@@ -164,6 +165,7 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         answers = self.predict_proba(X).argmax(axis=1)
         return self.classes_[answers]
 
+    @threads.single()
     def _train(self, clips: list[Tensor], codes: NDArray) -> None:
         self.network_ = _Network(self.n_features_in_, self.hidden, len(self.classes_), self.dropout).to(
             self.device

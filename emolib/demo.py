@@ -12,11 +12,11 @@ this project's.
 """
 
 import csv
-import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from emolib import atomic, audio, emotions, espeak, expression, paths, speakers, world
+from emolib import atomic, audio, emotions, espeak, expression, paths, source, speakers, threads, world
 from emolib.audio import Wave
 from emolib.expression import RULES, Rule
 from emolib.speakers import VOICES, Voice, render
@@ -151,7 +151,7 @@ def build(
     voices, sentences, takes, emotion_words, seed
         The part to render; all of it, 672 clips, by default.
     jobs : int, optional
-        Processes; one a core by default.
+        Processes; one per core by default, whatever else this run does: it waits for the corpus as well.
     progress : bool
         Show a bar on stderr.
 
@@ -180,9 +180,8 @@ def _write(folder: Path, clips: list[Clip], *, seed: int, jobs: int | None, prog
     groups: dict[tuple[Voice, str], list[Clip]] = {}
     for clip in clips:
         groups.setdefault((clip.voice, clip.text_id), []).append(clip)
-    rendered = joblib.Parallel(n_jobs=min(jobs or os.cpu_count() or 1, len(groups)), return_as="generator")(
-        joblib.delayed(_render_group)(group, seed) for group in groups.values()
-    )
+    jobs = min(jobs or joblib.cpu_count(), len(groups))
+    rendered = threads.processes(partial(_render_group, seed=seed), groups.values(), jobs)
     with tqdm(total=len(clips), desc="demo corpus", unit="clip", disable=not progress) as bar:
         for group, waves in zip(groups.values(), rendered, strict=True):
             for clip, wave in zip(group, waves, strict=True):
@@ -214,14 +213,14 @@ def _draw_affect(emotion: str, rng: np.random.Generator) -> tuple[float, float]:
 
 def _recipe(clips: list[Clip], seed: int) -> dict[str, object]:
     """Return everything that decides what a corpus sounds like."""
-    sources = [Path(module.__file__ or "") for module in (audio, espeak, world, expression, speakers)]
-    parts = [path.read_bytes() for path in [*sources, Path(__file__)]] + [repr((clips, seed)).encode()]
+    modules = (Path(module.__file__ or "") for module in (audio, espeak, world, expression, speakers))
+    code = source.digest({path.name: path for path in [*modules, Path(__file__)]})
     libraries = {name: metadata.version(name) for name in ("espeakng-loader", "pyworld-prebuilt", "numpy")}
     return {
         "clips": len(clips),
         "seed": seed,
         **libraries,
-        "sha256": hashlib.sha256(b"".join(parts)).hexdigest(),
+        "sha256": sha256(repr((clips, seed, code)).encode()).hexdigest(),
     }
 
 

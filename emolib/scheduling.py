@@ -13,7 +13,6 @@ Dask's scheduler: M. Rocklin (2015), "Dask: Parallel Computation with Blocked al
 import contextlib
 import fcntl
 import functools
-import hashlib
 import logging
 import os
 import sys
@@ -24,12 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import emolib
+from emolib import source, threads
 
 #: Tasks under way for each worker thread: one that runs, and one that waits so that it never idles.
 AHEAD = 2
 #: Of a worker here, whatever the shell asks for: as many threads as cores in each would wait for one another,
 #: and the last bits of a product depend on their number.
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+ONE_THREAD = {
+    threads.JOBS: "1",
+    **threads.KERNEL,
+    **{f"{library}_NUM_THREADS": "1" for library in ("MKL", "OPENBLAS", "NUMBA")},
+}
 _held: list[int] = []  # the lock on this process's GPU, until the process ends
 
 
@@ -173,18 +177,17 @@ def _call(function: Callable[..., Any], task: Any, identity: str) -> Any:
     if package_digest() != identity:
         raise ValueError(
             f"the worker on {os.uname().nodename} has another emolib ({emolib.__version__}, "
-            f"{package_digest()}) than the client ({identity}); update it and start it anew"
+            f"{package_digest()}) than the client ({identity}), or another Python; update it and start it "
+            f"anew"
         )
     return function(task)
 
 
 @functools.cache
 def package_digest() -> str:
-    """Return a digest of the package's own source, 12 hexadecimal digits."""
-    folder, digest = Path(emolib.__file__).parent, hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
+    """Return a digest of the package's own code, 12 hexadecimal digits."""
+    folder = Path(emolib.__file__).parent
+    return source.digest({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")})[:12]
 
 
 def visible_gpus() -> list[str]:

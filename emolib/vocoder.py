@@ -23,8 +23,8 @@ from emolib import audio, hifigan, paths, phase
 from emolib.audio import HIFIGAN_MEL, MelSpec, Wave
 from emolib.encoders import torch_device
 
-#: The vocoder of models/ that `load` takes where it is shipped.
-DEFAULT_VOCODER = "hifigan-nano"
+#: The network of models/ that `load` prefers once it has been trained; no weights of it are shipped.
+TRAINED = "hifigan-nano"
 GRIFFIN_LIM, MEL_GRIFFIN_LIM = "griffin-lim", "mel-griffin-lim"
 
 
@@ -217,17 +217,16 @@ def load(name: str = "default", *, device: str = "cpu") -> Vocoder:
     ValueError
         If there is no such vocoder.
     """
-    shipped = paths.model(DEFAULT_VOCODER)
     if name == "default":
-        name = DEFAULT_VOCODER if (shipped / hifigan.WEIGHTS).is_file() else MEL_GRIFFIN_LIM
+        name = TRAINED if (paths.model(TRAINED) / hifigan.WEIGHTS).is_file() else MEL_GRIFFIN_LIM
     if name in _CLASSIC:
         return _CLASSIC[name]()
     named = paths.model(name)
     folder = named if (named / hifigan.CONFIG).is_file() else Path(name)
     if not (folder / hifigan.CONFIG).is_file():
         raise ValueError(
-            f"unknown vocoder {name!r}; expected default, {', '.join(_CLASSIC)}, {DEFAULT_VOCODER} where it "
-            f"is shipped, or a folder with {hifigan.CONFIG} and {hifigan.WEIGHTS}"
+            f"unknown vocoder {name!r}; expected default, {', '.join(_CLASSIC)}, {TRAINED} where it "
+            f"was trained, or a folder with {hifigan.CONFIG} and {hifigan.WEIGHTS}"
         )
     return HiFiGAN.load(folder, device=device)
 

@@ -1,12 +1,9 @@
 """What the tests share: tiny untrained encoders as saved folders, and tiny corpora of synthetic speech."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers comes in: no test may depend on a network
 
 import numpy as np
 import pandas as pd

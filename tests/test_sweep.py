@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from emolib import paths, results, sweep
+from emolib import paths, results, sweep, threads
 from emolib.cli import app
-from emolib.sweep import child
+from emolib.sweep import batch, cells, child
 from emolib.sweep import keys as keys_module
 from emolib.sweep.cells import locked
 
@@ -404,6 +405,21 @@ def test_the_key_follows_code_parameters_and_inputs_alone(lab, monkeypatch):
     assert len(keys) == 8
 
 
+def test_every_model_that_is_shipped_counts_and_its_card_does_not(tmp_path, monkeypatch):
+    listed = subprocess.run(
+        ["git", "-C", str(paths.CHECKOUT), "ls-files", "models"], capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    weights = [Path(name) for name in listed.stdout.splitlines() if name.endswith(".safetensors")]
+    assert weights and {path.parts[1] for path in weights} <= set(keys_module._UNNAMED)
+    (tmp_path / "config.json").write_text("{}")
+    before = keys_module._folder(tmp_path, content=True)
+    (tmp_path / "README.md").write_text("a card")
+    keys_module.look_again()
+    assert keys_module._folder(tmp_path, content=True) == before != ""
+
+
 def test_one_sweep_at_a_time(lab):
     grid = grid_of(lab, "axes: {SEED: [0]}")
     (lab / "runs" / "sweep-seeds").mkdir(parents=True)
@@ -467,6 +483,88 @@ def test_a_broken_off_run_goes_on_in_its_folder(lab):
     (folder / "done" / "01_two.json").unlink()
     same, ended = sweep.run({"SEED": 1})
     assert same == folder and [entry.skipped for entry in ended] == [True, False]
+
+
+MEETING = """import os, time
+from pathlib import Path
+from emolib import results
+(Path(MET) / str(os.getpid())).touch()
+deadline = time.monotonic() + 60
+while len(list(Path(MET).iterdir())) < 2 and time.monotonic() < deadline:
+    time.sleep(0.02)
+names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "EMOLIB_JOBS")
+results.record(NAME, {"met": len(list(Path(MET).iterdir()))} | {name: os.environ[name] for name in names})
+"""
+
+
+def test_notebooks_go_side_by_side_and_share_the_cores_and_a_report_comes_last(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    monkeypatch.setenv("EMOLIB_JOBS", "5")
+    for name in threads.KERNEL:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "met").mkdir()
+    for name in ("00_one", "01_two"):
+        given = f'SEED = 0\nNAME = "{name}"\nMET = "{tmp_path / "met"}"'
+        write_notebook(tmp_path / "notebooks", name, given, MEETING)
+    reader = "from emolib import results\n"
+    reader += "results.record('02_all', {'n': len(list(results.run_folder().glob('results/*.json')))})"
+    write_notebook(tmp_path / "notebooks", "02_all", 'RUNS = ""', reader)
+    write_notebook(tmp_path / "notebooks", "03_broken", "SEED = 0", "1 / 0")
+    folder, ended = sweep.run({}, jobs=2)
+    assert [entry.notebook for entry in ended] == ["00_one", "01_two", "02_all", "03_broken"]
+    assert [bool(entry.error) for entry in ended] == [False, False, False, True]
+    found = json.loads((folder / "summary.json").read_text())
+    kernel = {"met": 2, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "EMOLIB_JOBS": "2"}
+    assert found == {"00_one": kernel, "01_two": kernel, "02_all": {"n": 2}}
+    shown = [line.split() for line in capfd.readouterr().err.splitlines() if line.startswith("[")]
+    assert [line[0] for line in shown] == [f"[{n}/4]" for n in (1, 2, 3, 4)] and shown[-1][1] == "02_all"
+
+
+def test_the_first_notebook_begins_first_and_then_those_that_take_long(tmp_path):
+    order = cells._long_ones_early([Path(f"{n:02d}_x.ipynb") for n in range(8)])
+    assert [path.stem[:2] for path in order] == ["00", *cells.LONG, "02", "03", "05"]
+    assert cells._long_ones_early([]) == []
+
+
+def test_so_many_go_at_once_as_there_are_cores_and_memory_for(home, monkeypatch):
+    memory = types.SimpleNamespace(available=64 << 30)
+    monkeypatch.setattr(batch.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(batch.scheduling, "visible_gpus", list)
+    for cores, expected in ((1, 1), (2, 2), (3, 3), (64, 4)):
+        monkeypatch.setenv("EMOLIB_JOBS", str(cores))
+        assert batch._at_once({}) == expected
+    memory.available = 5 << 30
+    assert batch._at_once({}) == 2
+    memory.available = 1 << 30
+    assert batch._at_once({}) == 1
+    memory.available = 64 << 30
+    monkeypatch.setattr(batch.scheduling, "visible_gpus", lambda: ["0"])
+    assert batch._at_once({"DEVICE": "auto"}) == 1 and batch._at_once({"DEVICE": "cpu"}) == 4
+    with pytest.raises(ValueError, match="0 jobs; expected at least 1"):
+        sweep.run({}, jobs=0)
+
+
+def test_a_run_that_is_broken_off_goes_on_and_leaves_no_process(lab):
+    """Of two notebooks at once, one is done when Ctrl-C comes: the same command does the other."""
+    waiting = "import time\nfrom pathlib import Path\nPath(LOG + '.waits').touch()\n"
+    waiting += "time.sleep(0 if Path(LOG + '.mended').exists() else 60)"
+    given = f'{PARAMETERS}\nPROFILE = "quick"\nDEVICE = "auto"\nLOG = "{lab / "log"}"'
+    write_notebook(lab / "notebooks", "01_two", given, waiting)
+    command = [sys.executable, "-c", COMMAND, "run", "--jobs", "2"]
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    while not (list(lab.glob("runs/*/done/00_one.json")) and (lab / "log.waits").exists()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    deadline = time.monotonic() + 20
+    while alive(str(lab)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(str(lab))
+    (lab / "log.mended").touch()
+    again = CliRunner().invoke(app, ["run", "--jobs", "2"])
+    assert again.exit_code == 0 and "done before" in again.stdout
+    assert len(list(lab.glob("runs/2*"))) == 1 and (lab / "log").read_text() == "x"
 
 
 def test_a_run_takes_over_what_an_earlier_one_did_of_the_same(lab):

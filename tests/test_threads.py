@@ -1,14 +1,21 @@
-"""Threads change neither the order nor the results, and hide no error."""
+"""Threads and processes change neither the order nor the results, and hide no error."""
 
+import os
 import threading
 import time
 
 import joblib
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_info
 
 from emolib import threads
+
+
+def blas_threads(_=None):
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
 def test_results_come_in_the_items_order():
@@ -16,33 +23,30 @@ def test_results_come_in_the_items_order():
         time.sleep(0.02 if item % 2 else 0.0)
         return item**2
 
-    assert list(threads.each(late, range(9))) == [item**2 for item in range(9)]
-    assert list(threads.each(late, [])) == []
+    assert threads.each(late, range(9)) == [item**2 for item in range(9)]
+    assert threads.each(late, []) == []
 
 
 @pytest.mark.parametrize(("asked", "expected"), [("3", 3), ("1", 1)])
 def test_as_many_work_at_once_as_were_asked_for(asked, expected, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setenv("EMOLIB_JOBS", asked)
     together = threading.Barrier(expected)
-    assert list(threads.each(lambda _: together.wait(10) >= 0, range(2 * expected))) == [True] * 2 * expected
+    assert threads.each(lambda _: together.wait(10) >= 0, range(2 * expected)) == [True] * 2 * expected
 
 
 @pytest.mark.parametrize("asked", ["", "0", "4,2", "many"])
-def test_else_there_is_a_thread_for_each_core(asked, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+def test_else_there_is_a_worker_for_each_core_however_few_threads_each_has(asked, monkeypatch):
+    monkeypatch.setenv("EMOLIB_JOBS", asked)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     together = threading.Barrier(3)
-    assert list(threads.each(lambda _: together.wait(10) >= 0, range(3))) == [True] * 3
+    assert threads.each(lambda _: together.wait(10) >= 0, range(3)) == [True] * 3
 
 
 def test_linear_algebra_inside_has_one_thread_and_its_own_again_afterwards():
-    def counts(_=None):
-        np.ones((2, 2)) @ np.ones((2, 2))
-        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
-
-    before = counts()
-    assert list(threads.each(counts, [0])) == [{1}]
-    assert counts() == before
+    before = blas_threads()
+    assert threads.each(blas_threads, [0]) == [{1}]
+    assert blas_threads() == before
 
 
 def test_an_error_is_raised_where_the_results_are_read():
@@ -52,4 +56,47 @@ def test_an_error_is_raised_where_the_results_are_read():
         return item
 
     with pytest.raises(ValueError, match="item 2"):
-        list(threads.each(fails, range(4)))
+        threads.each(fails, range(4))
+
+
+def seen(item):
+    return item, os.getpid(), blas_threads(), torch.get_num_threads()
+
+
+def test_processes_are_apart_have_one_thread_each_and_keep_the_order():
+    found = list(threads.processes(seen, range(4), 2))
+    assert [item for item, *_ in found] == [0, 1, 2, 3]
+    assert os.getpid() not in {process for _, process, *_ in found}
+    assert all(blas == {1} and n_threads == 1 for *_, blas, n_threads in found)
+    assert {process for _, process, *_ in threads.processes(seen, range(2), 1)} == {os.getpid()}
+
+
+def test_a_training_of_a_small_network_has_one_thread_and_gives_the_others_back():
+    torch.set_num_threads(3)
+
+    @threads.single()
+    def train():
+        assert torch.get_num_threads() == 1 and blas_threads() == {1}
+        raise ValueError("it fails")
+
+    before = blas_threads()
+    with pytest.raises(ValueError, match="it fails"):
+        train()
+    assert torch.get_num_threads() == 3 and blas_threads() == before
+
+
+def test_a_kernel_has_one_thread_that_waits_passively_unless_the_user_wants_more(monkeypatch):
+    for name in threads.KERNEL:
+        monkeypatch.delenv(name, raising=False)
+    assert threads.environment(2) == {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "EMOLIB_JOBS": "2",
+    }
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads.environment() == {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_these_tests_have_what_a_kernel_has():
+    assert threads.KERNEL.keys() <= os.environ.keys()
+    assert blas_threads() == {int(os.environ.get("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"]))}

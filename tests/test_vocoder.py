@@ -359,7 +359,7 @@ def test_an_unknown_mel_is_refused(small: vocoder.HiFiGAN, tmp_path: Path) -> No
 
 
 def test_the_shipped_vocoder_fits_its_limits() -> None:
-    folder = Path(__file__).parent.parent / "models" / vocoder.DEFAULT_VOCODER
+    folder = Path(__file__).parent.parent / "models" / vocoder.TRAINED
     if not (folder / hifigan.WEIGHTS).exists():
         pytest.skip("no vocoder is shipped: Griffin-Lim on the mel scale is the default")
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000

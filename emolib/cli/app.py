@@ -7,6 +7,7 @@ of output is one JSON object.
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -17,7 +18,7 @@ import pandas as pd
 import typer
 from typer.core import TyperGroup
 
-from emolib import __version__
+from emolib import __version__, threads
 
 #: What typer raises for an unknown command, option or value; it exports only a subclass.
 _UsageError: Any = typer.BadParameter.__base__
@@ -151,6 +152,8 @@ def main(
     ] = False,
 ) -> None:
     """A lab for the geometry of emotion in speech."""
+    # before a command loads what reads it; large networks keep all cores, which then wait without spinning
+    os.environ.setdefault("OMP_WAIT_POLICY", threads.KERNEL["OMP_WAIT_POLICY"])
 
 
 def load_clips(corpus: str | None, option: str | None, root: Path | None, table: str | None) -> pd.DataFrame:

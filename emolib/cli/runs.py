@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,10 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Execute also what an earlier run did and nothing has changed of.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Notebooks at a time; one per core by default, at most 4."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
@@ -52,8 +57,9 @@ def run(
     parameters |= {"TABLE": table if "://" in table else str(Path(table).absolute())} if table else {}
     known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
     parameters |= sweep.from_text(settings or [], known)
+    started = time.perf_counter()
     try:
-        folder, ended = sweep.run(parameters, names, fresh=fresh)
+        folder, ended = sweep.run(parameters, names, fresh=fresh, jobs=jobs)
     except KeyboardInterrupt:
         raise _interrupted() from None
     failed = [entry for entry in ended if entry.error]
@@ -62,7 +68,7 @@ def run(
         state = entry.error or ("done before" if entry.skipped else "ok")
         print(f"{entry.notebook:24} {entry.seconds:6.0f} s  {state}")
     print(f"notebooks {folder}\nfigures   {paths.gallery(corpus, encoder)}")
-    seconds = sum(entry.seconds for entry in ended)
+    seconds = time.perf_counter() - started
     finish(
         {
             "notebooks": len(ended),

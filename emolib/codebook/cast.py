@@ -124,7 +124,7 @@ def perform(cast: Cast, wanted: pd.DataFrame) -> pd.DataFrame:
     table : DataFrame; the other columns, wave, and heard: a dict of emotion to the judge's probability
     """
     distinct = wanted[["voice", *cast.names]].drop_duplicates()  # few bits leave few different embeddings
-    ended: list[Any] = list(threads.each(partial(_perform, cast), distinct.to_dict("records")))
+    ended: list[Any] = threads.each(partial(_perform, cast), distinct.to_dict("records"))
     number = dict(zip(map(tuple, distinct.to_numpy()), range(len(distinct)), strict=True))
     which = [number[tuple(row)] for row in wanted[["voice", *cast.names]].to_numpy()]
     table = wanted.drop(columns=cast.names).reset_index(drop=True)

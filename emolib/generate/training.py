@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from emolib import atomic, folders
+from emolib import atomic, folders, threads
 from emolib.encoders import torch_device
 from emolib.generate import diffusion
 from emolib.generate.autoencoding import CHECKPOINT as VAE_CHECKPOINT
@@ -33,6 +33,7 @@ from emolib.generate.spaces import LatentSpace
 CHECKPOINT, CURVE, VAE_CURVE, PREVIEWS = "checkpoint.safetensors", "losses.csv", "autoencoder.csv", "previews"
 
 
+@threads.single()
 def train(
     mels: Mels,
     out: str | Path,

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from emolib import atomic, audio
+from emolib import atomic, audio, threads
 from emolib.mapper.crops import Crops
 from emolib.mapper.linear import fit_linear_part
 from emolib.mapper.network import Mapper, Network
@@ -57,6 +57,7 @@ class Trainer:
         self.curve: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = {}
 
+    @threads.single()
     def run(self, out: Path, vocode: Vocode, *, progress: bool = False) -> None:
         """Train to the end, from the checkpoint in `out` where there is one, and write the mapper there.
 

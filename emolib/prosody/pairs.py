@@ -68,11 +68,10 @@ def renditions(manifest: pd.DataFrame, *, progress: bool = False) -> Renditions:
     manifest : DataFrame; its columns clip and path are read
     progress : bool; show a bar on standard error
     """
-    work = threads.each(_analyse, manifest["path"])
     by_clip: dict[str, Rendition] = {}
     skipped: list[dict[str, str]] = []
-    done = tqdm(work, total=len(manifest), desc="prosody", unit="clip", disable=not progress)
-    for clip, result in zip(manifest["clip"], done, strict=True):
+    paths = tqdm(manifest["path"], desc="prosody", unit="clip", disable=not progress)
+    for clip, result in zip(manifest["clip"], threads.each(_analyse, paths), strict=True):
         if isinstance(result, str):
             skipped.append({"clip": clip, "reason": result})
         else:

@@ -129,10 +129,10 @@ def _unchanged(numbers: pd.DataFrame, finding: Finding) -> pd.DataFrame:
 
 def _augmentation(findings: list[Finding]) -> pd.DataFrame:
     rows = [
-        {"corpus": one.corpus, "encoder": one.encoder, "seed": one.seed}
-        | {name: value for name, value in one.metrics.items() if name.startswith(("ua_", "gain_"))}
+        {"corpus": one.corpus, "encoder": one.encoder, "seed": one.seed} | numbers
         for one in findings
-        if one.notebook.startswith("07_") and one.metrics
+        if one.notebook.startswith("07_")
+        and (numbers := {k: v for k, v in one.metrics.items() if k.startswith(("ua_", "gain_"))})
     ]
     return pd.DataFrame(rows, columns=None if rows else WHO)
 

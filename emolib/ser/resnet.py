@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emolib import folders
+from emolib import folders, threads
 from emolib.encoders import torch_device
 from emolib.ser.residual import ResNet
 from emolib.ser.settings import ResNetSettings
@@ -162,6 +162,7 @@ class ResNetRecogniser:
         network = ResNet(len(self.classes_), settings.widths, settings.dropout)
         self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @threads.single()
     def _train(self, packed: Batch, codes: NDArray[np.intp]) -> list[float]:
         settings, network = self.settings, self._network
         optimiser = torch.optim.AdamW(

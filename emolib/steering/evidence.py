@@ -52,7 +52,7 @@ def respond(renders: Sequence[Render], sample_rate: int, judge: Judge, deltas: S
     def hear(render: Render) -> NDArray:
         return judge.predict_proba([render(delta) for delta in deltas], sample_rate)
 
-    return np.stack(list(threads.each(hear, renders)))
+    return np.stack(threads.each(hear, renders))
 
 
 def trends(deltas: ArrayLike, values: ArrayLike) -> pd.DataFrame:

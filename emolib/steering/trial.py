@@ -59,9 +59,8 @@ def gather(
     clips = manifest.reset_index(drop=True)
     acted = at_full_strength(clips, source, targets)
     analysed = prosody.renditions(acted, progress=progress)
-    work = threads.each(_measures, clips["path"])
-    done = tqdm(work, total=len(clips), desc="measures", unit="clip", disable=not progress)
-    heard, known = map(np.stack, zip(*done, strict=True))
+    paths = tqdm(clips["path"], desc="measures", unit="clip", disable=not progress)
+    heard, known = map(np.stack, zip(*threads.each(_measures, paths), strict=True))
     return Material(clips, acted, analysed, heard, known)
 
 
@@ -121,8 +120,8 @@ def run(
         heard = _Round(material, source, roles, per_speaker)
         return [heard.convert(target) for target in targets]
 
-    done = tqdm(threads.each(play, rounds), total=len(rounds), desc="rounds", disable=not progress)
-    ended = [converted for played in done for converted in played]
+    played = threads.each(play, tqdm(rounds, desc="rounds", disable=not progress))
+    ended = [converted for one in played for converted in one]
     made = [row for rows, _ in ended for row in rows]
     skipped = [entry for _, without in ended for entry in without]
     return Outcome(pd.DataFrame(made), [*material.analysed.skipped, *skipped])

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emolib import paths, results, scheduling
+import psutil
+
+from emolib import paths, results, scheduling, threads
 from emolib.results import Number
 from emolib.sweep import parameters as declarations
 from emolib.sweep.cells import (
@@ -28,6 +30,9 @@ from emolib.sweep.cells import (
 )
 from emolib.sweep.grid import Grid
 from emolib.sweep.keys import look_again, notebook_key
+
+#: Bytes of memory that a notebook gets by, and how many notebooks at once still gain time.
+_MEMORY, _MOST_AT_ONCE = 2 << 30, 4
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,11 @@ class Sweep:
 
 
 def run(
-    parameters: Mapping[str, Number], names: Sequence[str] | None = None, *, fresh: bool = False
+    parameters: Mapping[str, Number],
+    names: Sequence[str] | None = None,
+    *,
+    fresh: bool = False,
+    jobs: int | None = None,
 ) -> tuple[Path, list[NotebookRun]]:
     """Execute notebooks with parameters into a new run folder; go on with the last one if it was broken off.
 
@@ -72,6 +81,9 @@ def run(
         Beginnings of notebook names; all by default.
     fresh : bool
         Execute every notebook, in a new folder.
+    jobs : int, optional
+        Notebooks at a time; by default one per core, at most four and no more than fit into memory, and one
+        alone where they would share a GPU.
 
     Returns
     -------
@@ -81,9 +93,10 @@ def run(
     Raises
     ------
     ValueError
-        If a parameter is declared by no notebook, asked for or not, or is of another type than there, or a
-        name fits none.
+        If a parameter is declared by no notebook, asked for or not, or is of another type than there, a name
+        fits none, or `jobs` is below 1.
     """
+    jobs = _at_once(parameters) if jobs is None else _checked(jobs)
     look_again()
     chosen = declarations.notebooks(names)
     known = {path.stem: declarations.declared(path) for path in declarations.notebooks()}
@@ -97,9 +110,10 @@ def run(
     cell = _cell(folder.name, folder, folder.name, chosen, parameters)
     if not fresh:
         _take_over(cell)
-    progress = _Progress([cell], at_once=1)
-    with _children() as children:
-        ended = run_cell(cell, children, progress.tell)
+    jobs = min(jobs, len(chosen))
+    progress = _Progress([cell], at_once=jobs)
+    with _children(jobs) as children:
+        ended = run_cell(cell, children, progress.tell, jobs)
     results.write_json(folder / "run.json", plan | {"ended": True})
     return folder, ended
 
@@ -120,8 +134,7 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
     ValueError
         If `jobs` is below 1, or another process executes this grid now.
     """
-    if jobs < 1:
-        raise ValueError(f"{jobs} jobs; expected at least 1")
+    _checked(jobs)
     look_again()
     started = time.perf_counter()
     folder = paths.runs() / f"sweep-{grid.name}"
@@ -182,6 +195,20 @@ def _cell(
     )
 
 
+def _checked(jobs: int) -> int:
+    if jobs < 1:
+        raise ValueError(f"{jobs} jobs; expected at least 1")
+    return jobs
+
+
+def _at_once(parameters: Mapping[str, Number]) -> int:
+    """Return how many notebooks this machine executes best at a time."""
+    if parameters.get("DEVICE") != "cpu" and scheduling.visible_gpus():
+        return 1
+    fit = psutil.virtual_memory().available // _MEMORY
+    return max(1, min(threads.workers(), _MOST_AT_ONCE, fit))
+
+
 def _unfinished(plan: dict[str, Any]) -> Path | None:
     """Return the folder of the newest run, if it had this plan and neither ended nor goes on elsewhere."""
     folder = (paths.runs() / "latest").resolve()
@@ -206,7 +233,7 @@ def _take_over(cell: Cell) -> None:
 
 def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> Iterator[tuple[str, list]]:
     """Execute cells in processes of their own, each watched by a thread."""
-    with ThreadPoolExecutor(jobs) as pool, _children() as children:
+    with ThreadPoolExecutor(jobs) as pool, _children(jobs) as children:
         futures = {
             pool.submit(run_cell, cell, children, functools.partial(progress.tell, cell=cell.name)): cell
             for cell in cells
@@ -228,9 +255,9 @@ def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> Iterat
 
 
 @contextlib.contextmanager
-def _children() -> Iterator[Children]:
+def _children(at_once: int) -> Iterator[Children]:
     """Yield the children of a run, and end them whatever happens."""
-    children = Children()
+    children = Children(at_once)
     try:
         yield children
     finally:

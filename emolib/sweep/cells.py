@@ -1,4 +1,4 @@
-"""One cell of a grid: its notebooks one after the other in a folder of its own, each done once.
+"""One cell of a grid: its notebooks, one or several at a time, in a folder of its own, each done once.
 
 A notebook that ended well leaves a stamp, written last; whatever has none, or one of another key, is executed
 (again). So a cell that was killed at any moment goes on where it was.
@@ -13,14 +13,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from emolib import results
+from emolib import results, threads
 from emolib.atomic import write_file
 from emolib.results import Number
 from emolib.sweep import child
+
+#: Notebooks that take longest. Begun early, none of them is left over to run alone at the end.
+LONG = ("06", "07", "01", "04")
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,15 @@ class Cell:
 
 
 class Children:
-    """The processes that execute notebooks now, so that they can be ended."""
+    """The processes that execute notebooks now, so that they can be ended.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    at_once : int; how many of them share the cores
+    """
+
+    def __init__(self, at_once: int = 1) -> None:
+        self.at_once = at_once
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
         self.ended = False
@@ -78,6 +88,7 @@ class Children:
     def run(self, task: dict, environment: dict[str, str]) -> str:
         """Execute one notebook in a process of its own; return its error in one line, empty if none."""
         command = [sys.executable, "-m", child.__name__]
+        environment = threads.environment(max(1, threads.workers() // self.at_once)) | environment
         with tempfile.TemporaryFile("w+", errors="replace") as complaints:
             with self._lock:
                 if self.ended:
@@ -115,25 +126,59 @@ class Children:
 
 
 def run_cell(
-    cell: Cell, children: Children | None = None, on_end: Callable[[NotebookRun], None] | None = None
+    cell: Cell,
+    children: Children | None = None,
+    on_end: Callable[[NotebookRun], None] | None = None,
+    jobs: int = 1,
 ) -> list[NotebookRun]:
     """Execute what is not done of a cell's notebooks; one that fails does not stop the others.
 
-    A second process that wants the same cell waits, and finds it done.
+    Those that report on the others come after them. A second process that wants the same cell waits, and
+    finds it done.
+
+    Parameters
+    ----------
+    cell : Cell
+    children : Children, optional
+    on_end : function of a NotebookRun, optional; called from the thread that watched it
+    jobs : int; notebooks at a time
+
+    Returns
+    -------
+    ended : list of NotebookRun, in reading order
     """
     folder, children = Path(cell.folder), children or Children()
-    ended: list[NotebookRun] = []
-    with locked(folder):
-        for path, parameters in cell.notebooks.items():
-            if children.ended:
-                return ended
-            entry = _run_notebook(cell, Path(path), parameters, children)
-            ended.append(entry)
-            if on_end and not children.ended:
-                on_end(entry)
-        if not all(entry.skipped for entry in ended) or not (folder / "summary.json").is_file():
+    order = [Path(path) for path in cell.notebooks]
+    readers = [path for path in order if path.stem in cell.readers]
+    done: dict[Path, NotebookRun | None] = {}
+
+    def run(path: Path) -> NotebookRun | None:
+        if children.ended:
+            return None
+        entry = _run_notebook(cell, path, cell.notebooks[str(path)], children)
+        if on_end and not children.ended:
+            on_end(entry)
+        return entry
+
+    with locked(folder), ThreadPoolExecutor(jobs) as pool:
+        try:
+            for part in (_long_ones_early([path for path in order if path not in readers]), readers):
+                done |= zip(part, pool.map(run, part), strict=True)
+        except BaseException:
+            children.end()  # which the pool would wait for
+            raise
+        ended = [entry for path in order if (entry := done.get(path))]
+        is_new = not all(entry.skipped for entry in ended) or not (folder / "summary.json").is_file()
+        if is_new and not children.ended:
             results.summarise(folder)
     return ended
+
+
+def _long_ones_early(notebooks: Sequence[Path]) -> list[Path]:
+    """Return the first notebook, whose figures come at once, then those that take long, then the others."""
+    place = {prefix: number for number, prefix in enumerate(LONG)}
+    rest = sorted(notebooks[1:], key=lambda path: place.get(path.stem[:2], len(LONG)))
+    return [*notebooks[:1], *rest]
 
 
 def cell_task(cell: dict) -> list[dict]:

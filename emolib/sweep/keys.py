@@ -16,8 +16,8 @@ from emolib.corpora.manifest import read_table
 from emolib.results import Number
 from emolib.sweep.parameters import ANYTHING, cells, declared
 
-#: Models that are shipped: some notebook or other reads them.
-_SHIPPED = (paths.DEFAULT_ENCODER, "hifigan-nano")
+#: Models that a notebook reads though no parameter names them: what is shipped, and a vocoder trained here.
+_UNNAMED = (paths.DEFAULT_ENCODER, "prosody-ravdess", "hifigan-nano")
 
 
 def notebook_key(notebook: Path, parameters: Mapping[str, Number]) -> str:
@@ -32,7 +32,7 @@ def notebook_key(notebook: Path, parameters: Mapping[str, Number]) -> str:
     Notes
     -----
     In it: the source of its code cells (outputs and prose are left out), the parameters, the package's
-    version and source, and of the inputs that the parameters name: of a corpus each file's name, size and
+    version and code, and of the inputs that the parameters name: of a corpus each file's name, size and
     time, of a table the content as well, of a model in a folder the content of its files. A model named by
     its Hugging Face id goes by that name.
     """
@@ -54,7 +54,7 @@ def look_again() -> None:
 
 def inputs(texts: Mapping[str, str]) -> dict[str, str]:
     """Return a fingerprint of each corpus, table and model that some parameters name."""
-    found = {f"model {name}": _folder(paths.model(name), content=True) for name in _SHIPPED}
+    found = {f"model {name}": _folder(paths.model(name), content=True) for name in _UNNAMED}
     words = {word for value in texts.values() for word in re.split(r"[\s,]+", value)}
     root, table = texts.get("ROOT", ""), texts.get("TABLE", "")
     for name in sorted(words & set(corpora.names()) - {"demo", "folder"}):
@@ -73,11 +73,11 @@ def inputs(texts: Mapping[str, str]) -> dict[str, str]:
 
 @functools.cache
 def _folder(folder: Path, *, content: bool) -> str:
-    """Return a digest of a folder's files: names with contents, or with sizes and times; "" if none."""
+    """Return a digest of a folder's files: names with contents (cards apart), or with sizes and times."""
     lines = []
     for place, subfolders, names in os.walk(folder, followlinks=not content):
         subfolders.sort()
-        for name in sorted(names):
+        for name in sorted(name for name in names if not (content and name.endswith(".md"))):
             path = Path(place, name)
             told = _sha256_file(path) if content else _stat(path)
             lines.append(f"{path.relative_to(folder)}\0{told}")

@@ -1,0 +1,9 @@
+"""What every test process has, and every kernel that it starts: threads as in a run's kernels, no network."""
+
+import os
+
+from emolib import threads
+
+# before numpy and torch are loaded: results depend on no machine's number of cores
+os.environ.update(threads.environment())
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
