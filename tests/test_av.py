@@ -10,6 +10,9 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 from sklearn.base import clone
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from torchmetrics.functional import concordance_corrcoef
 
@@ -298,6 +301,26 @@ def test_lines_frame_the_plane():
     assert half.rated.sum() == len(manifest) // 2 and np.isfinite(half.arousal.value)
 
 
+def test_the_ridge_on_the_ratings_is_tuned_over_speakers_as_its_rival_is():
+    """Each speaker's ratings follow their features in their own way, which does not help with others."""
+    rng, n, n_speakers = np.random.default_rng(0), 240, 6
+    codes, voices = np.arange(n) % len(WORDS), np.arange(n) // len(WORDS) % n_speakers
+    truth = av.resolve(WORDS, "emodb")[codes]
+    X = rng.standard_normal((n, 40))
+    X[:, :2] += 3 * truth
+    habits = 0.05 * rng.standard_normal((n_speakers, 40, 2))
+    ratings = truth + np.einsum("nd,nda->na", X, habits[voices])
+    manifest = pd.DataFrame({"speaker": voices.astype(str), "emotion": WORDS[codes]})
+    manifest[["valence", "arousal"]] = ratings
+    folds, by_clip = splits.folds(manifest, "loso"), np.empty((n, 2))
+    for train, test in folds:
+        model = make_pipeline(StandardScaler(), RidgeCV(av.evaluate.ALPHAS))
+        by_clip[test] = model.fit(X[train], ratings[train]).predict(X[test])
+    line = av.lines(manifest, X, folds, "emodb")["ridge on the ratings"]
+    for k, axis in enumerate(("valence", "arousal")):
+        assert getattr(line, axis).value > metrics.ccc(ratings[:, k], by_clip[:, k]) + 0.01
+
+
 def test_transfer_refuses_shared_speakers_and_unequal_lengths():
     X, manifest = corpus()
     other = manifest.assign(corpus="else")
@@ -338,14 +361,14 @@ def test_the_plane_is_drawn_with_its_anchors_and_colours():
 @pytest.mark.skipif(
     not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no recorded speech"
 )
-def test_emodb_reaches_what_was_promised(tmp_path):
-    root = os.environ["EMOLIB_CORPORA"]
-    manifest = corpora.load("emodb", f"{root}/emodb-2s")
-    store = features.extract(manifest, url=tmp_path / "store").store
-    clips = manifest["clip"].tolist()
-    layers = {
-        k: av.standardise_speakers(store.pooled(k, "mean+std", clips), manifest["speaker"])
-        for k in store.config.layers
-    }
-    plane = av.place(layers, manifest, splits.folds(manifest, "loso"))
-    assert plane.arousal.value >= 0.72 and plane.valence.value >= 0.45 and plane.rated.sum() == 535
+def test_emodb_reaches_what_is_claimed(tmp_path):
+    """By wav2vec2-nano at full length: .74 and .56 with speakers standardised, .74 and .52 without."""
+    manifest = corpora.load("emodb")
+    store = features.extract(manifest, "wav2vec2-nano", url=tmp_path / "store").store
+    raw = {k: store.pooled(k, "mean+std", manifest["clip"].tolist()) for k in store.config.layers}
+    standardised = {k: av.standardise_speakers(X, manifest["speaker"]) for k, X in raw.items()}
+    folds = splits.folds(manifest, "loso")
+    plane, alone = av.place(standardised, manifest, folds), av.place(raw, manifest, folds)
+    assert plane.rated.sum() == len(manifest) == 535
+    assert plane.arousal.value >= 0.72 and plane.valence.value >= 0.53
+    assert alone.arousal.value >= 0.72 and alone.valence.value >= 0.49

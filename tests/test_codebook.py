@@ -146,6 +146,17 @@ def test_it_is_level_with_vector_quantize_pytorch_at_equal_rate():
 # ------------------------------------------------------------------------------------- entropy
 
 
+def test_contexts_that_say_nothing_cost_few_clips_next_to_nothing():
+    """A table of 33 x 33 contexts from 200 rows: held-out codes are as short as without any context."""
+    rng, n_codes = np.random.default_rng(0), 32
+    seen, other = (rng.integers(n_codes, size=(n, 3)) for n in (200, 2000))
+    model = fit_model(seen, n_codes)
+    counts = np.stack([np.bincount(seen[:, q], minlength=n_codes + 1) + 0.5 for q in range(3)])
+    chances = counts / counts.sum(axis=1, keepdims=True)
+    without = -np.log2(np.stack([chances[q][other[:, q]] for q in range(3)])).sum(axis=0)
+    assert model.code_lengths(other).mean() < 1.02 * without.mean()
+
+
 def test_probabilities_are_whole_numbers_that_add_up():
     symbols = ResidualQuantizer(**QUICK).fit(clouds()).encode(clouds(300, seed=1), 0.02).astype(int)
     model = fit_model(np.where(symbols < 0, 16, symbols), 16, np.eye(1, 300, dtype=bool)[0])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from emolib import metrics
-from emolib.codebook import ResidualQuantizer, biased, controls, measures, pack, study
+from emolib.codebook import ResidualQuantizer, biased, controls, experiments, measures, pack, study
 from emolib.splits import folds
 
 EMOTIONS = ("neutral", "happy", "sad", "angry")
@@ -233,6 +233,17 @@ def test_the_outcome_of_no_change_is_no_change():
     assert lead.value == study.neutral_leads(far).min() and np.isnan(lead.low)  # two speakers: no interval
     assert lead.value > 0  # neutral is in the middle of this corpus
     assert abs(study.neutral_lead(table).value) < 1e-9
+
+
+def test_the_operating_point_is_chosen_without_the_clips_that_are_judged():
+    X, manifest = corpus(n_each=4)
+    template, lams = ResidualQuantizer(2, 4, n_epochs=1), (0.0, 0.05, 0.5)
+    (train, test), *_ = folds(manifest, n_folds=3)
+    chosen = experiments.operating_points(X, manifest, [(train, test)], template, lams)
+    other, renamed = X.copy(), manifest.copy()
+    other[test], renamed.loc[test, "emotion"] = 100.0, "sad"
+    assert experiments.operating_points(other, renamed, [(train, test)], template, lams) == chosen
+    assert chosen[0] in lams
 
 
 def test_any_rate_can_be_asked_for():

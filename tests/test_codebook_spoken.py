@@ -134,6 +134,16 @@ def test_rates_run_from_the_plain_clip_to_the_whole_embedding(staged):
     np.testing.assert_array_equal(table["chance"], heard)
 
 
+def test_clips_are_picked_whose_whole_embedding_is_taken_for_its_own_emotion(staged):
+    """The judge here finds `angry` in everything."""
+    stage, _ = staged
+    speaker = str(stage.among[0])
+    picked = stage.recognised(speaker)
+    assert stage.labels[picked].tolist() == ["angry"] and stage.speakers[picked].tolist() == [speaker]
+    coder = ResidualQuantizer(2, 2, n_epochs=1).fit(stage.held.seen)
+    assert set(stage.rates(coder, (0.01,), picked)["clip"]) == set(stage.held.test[picked])
+
+
 def test_mixes_conversions_and_codebooks_are_said_in_every_way(staged):
     stage, _ = staged
     mixed = stage.mixes(("angry", "sad"), 0.01, np.random.default_rng(0), each=1)
@@ -142,7 +152,7 @@ def test_mixes_conversions_and_codebooks_are_said_in_every_way(staged):
     converted = stage.conversions(0.05, np.random.default_rng(0))
     assert set(converted["way"]) == {"as it is", "interpolation", "straight", "neutral first"}
     assert set(converted["target"]) == {"angry", "sad"}
-    by_book = stage.pulls(0.03, str(stage.among[0]))
+    by_book = stage.pulls(0.03, stage.picks[stage.speakers[stage.picks] == stage.among[0]])
     assert set(by_book["book"]) == set(WORDS) and set(by_book["speaker"]) == {stage.among[0]}
     page = spoken.lay_out(by_book, "By codebook", "", row="book", column="emotion", columns=WORDS)
     assert isinstance(page, gallery.Table) and list(page.rows) == ["neutral", "sad", "angry"]

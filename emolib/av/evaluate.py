@@ -16,12 +16,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from emolib import splits
+from emolib.av import barycentre
 from emolib.av.anchors import Anchors, resolve
 from emolib.av.learner import AVLearner
 from emolib.metrics import Interval, ccc, speaker_bootstrap
@@ -29,6 +32,8 @@ from emolib.metrics import Interval, ccc, speaker_bootstrap
 AXES = ("valence", "arousal")
 #: Clips' worth of the whole corpus's statistics in those of a speaker.
 PRIOR_CLIPS = 5.0
+#: Penalties that the ridge regression on the ratings chooses from.
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 6, 13))
 
 
 @dataclass(frozen=True)
@@ -208,8 +213,9 @@ def lines(
     -------
     lines : dict
         ``anchor of the true class``: each clip at the anchor of what was acted; an oracle, for a reduction
-        must guess it. ``mean rating of the true class``: the best that a single point a class can do.
-        ``ridge on the ratings``: trained on other speakers' ratings.
+        must guess it. ``mean rating of the true class``: the best that a single point per class can do.
+        ``ridge on the ratings``: trained on other speakers' ratings, its penalty chosen on held-out training
+        speakers, as what the learner chooses is.
     """
     ratings, speakers = _ratings(manifest), manifest["speaker"].to_numpy().astype(str)
     classes, codes = np.unique(manifest["emotion"].to_numpy().astype(str), return_inverse=True)
@@ -217,22 +223,35 @@ def lines(
     placed = {
         "anchor of the true class": resolve(classes, anchors)[codes],
         "mean rating of the true class": means,
-        "ridge on the ratings": _supervised(np.asarray(features, dtype=np.float64), ratings, folds),
+        "ridge on the ratings": _supervised(
+            np.asarray(features, dtype=np.float64), ratings, codes, speakers, folds
+        ),
     }
     return {name: Plane(points, ratings, speakers) for name, points in placed.items()}
 
 
-def _supervised(X: NDArray, ratings: NDArray, folds: Sequence[splits.Fold]) -> NDArray[np.float64]:
-    """Predict each clip's ratings by a ridge regression on other folds' ratings; NaN where there are none."""
+def _supervised(
+    X: NDArray, ratings: NDArray, codes: NDArray[np.intp], speakers: NDArray, folds: Sequence[splits.Fold]
+) -> NDArray[np.float64]:
+    """Predict each clip's ratings by a ridge regression on other folds' ratings; NaN where there are none.
+
+    The penalty is chosen as `AVLearner.fit` chooses: by CCC, on the same held-out training speakers.
+    """
     points, rated = np.full(ratings.shape, np.nan), np.isfinite(ratings).all(axis=1)
     for train, test in folds:
         known = train[rated[train]]
-        if len(known) == 0:
+        if len(known) < 2:
             continue
-        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
+        inner = PredefinedSplit(barycentre.deal(codes[known], speakers[known]))
+        model = make_pipeline(StandardScaler(), Ridge())
+        search = GridSearchCV(model, {"ridge__alpha": ALPHAS}, scoring=make_scorer(_mean_ccc), cv=inner)
         with threadpool_limits(1):
-            points[test] = model.fit(X[known], ratings[known]).predict(X[test])
+            points[test] = search.fit(X[known], ratings[known]).predict(X[test])
     return points
+
+
+def _mean_ccc(ratings: NDArray, points: NDArray) -> float:
+    return float(np.nanmean([ccc(ratings[:, k], points[:, k]) for k in range(len(AXES))]))
 
 
 def _fit_best(

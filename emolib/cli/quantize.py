@@ -66,7 +66,11 @@ def quantize(
 ) -> None:
     """Encode features into .emoq streams, decode them again, and print bits and drift.
 
-    JSON: bits (of the files), seconds (of speech), similarity (mean cosine to the original), and more.
+    A new codebook is trained on half of the speakers. Of a corpus, drift is measured on clips of speakers
+    that the codebook was not trained on; of a file, on that file, whoever speaks.
+
+    JSON: bits (of the files), seconds (of speech), similarity (mean cosine to the original, both seen from
+    the codebook's training mean), distortion, held_out (clips that these were measured on), and more.
     """
     from emolib import paths
 
@@ -117,14 +121,28 @@ def _codebook(
         return ResidualQuantizer.load(folder)
     assert clips is not None and store is not None
     stages, codes, seed = shape
-    names = clips["clip"][~store.missing(clips)].tolist()
+    known = clips[~store.missing(clips)]
+    taught = known.iloc[_first_half(known["speaker"].to_numpy(), seed)]
     rng = np.random.default_rng(seed)
-    X = np.concatenate([_rows(store, name, layer, pooled) for name in rng.permutation(names)[:2000]])
+    chosen = rng.permutation(taught["clip"].to_numpy())[:2000]
+    X = np.concatenate([_rows(store, name, layer, pooled) for name in chosen])
     X = rng.permutation(X)[: 64 * codes]
     book = ResidualQuantizer(stages, min(codes, max(1, len(X) // 4)), seed=seed).fit(X)
+    book.provenance_ |= {"corpus": str(taught["corpus"].iloc[0]), "speakers": sorted(set(taught["speaker"]))}
     book.save(folder)
-    print(f"trained {book.n_stages} x {book.n_codes_} codes on {len(X)} rows: {folder}")
+    print(
+        f"trained {book.n_stages} x {book.n_codes_} codes on {len(X)} rows of "
+        f"{taught['speaker'].nunique()} of {known['speaker'].nunique()} speakers: {folder}"
+    )
     return book
+
+
+def _first_half(speakers: "NDArray", seed: int) -> "NDArray[np.intp]":
+    """Return the clips of half of the speakers; of a single speaker, all."""
+    from emolib.codebook import study
+
+    rows = np.arange(len(speakers))
+    return study.halves(rows, speakers, seed)[0] if len(set(speakers)) > 1 else rows
 
 
 def _decode(source: Path, book: "ResidualQuantizer", out: Path | None, as_json: bool) -> None:
@@ -150,9 +168,8 @@ def _encode_file(
     data = book.compress(rows, lam)
     place = out or Path(source.name).with_suffix(".emoq")
     write_file(place, data)
-    result = _report(
-        [rows], [book.decompress(place.read_bytes())], 8 * len(data), len(wave) / network.sample_rate, book
-    )
+    seconds = len(wave) / network.sample_rate
+    result = _report(8 * len(data), seconds, [rows], [book.decompress(place.read_bytes())], book)
     print(f"stream    {place}")
     finish(result | {"file": str(place)}, as_json)
 
@@ -174,28 +191,40 @@ def _encode_corpus(
         before.append(rows)
         after.append(book.decompress(data))
         bits += 8 * len(data)
-    result = _report(before, after, bits, float(kept["duration_s"].sum()), book)
-    _print_drift(kept, before, after)
-    finish(result | {"clips": len(kept)}, as_json)
+    n_rows, seconds = sum(map(len, before)), float(kept["duration_s"].sum())
+    judged = np.flatnonzero(~kept["speaker"].isin(book.provenance_.get("speakers", ())))
+    _say_whose(kept, judged, book)
+    before, after = [before[i] for i in judged], [after[i] for i in judged]
+    result = _report(bits, seconds, before, after, book)
+    _print_drift(kept.iloc[judged], before, after)
+    finish(result | {"rows": n_rows, "clips": len(kept), "held_out": len(judged)}, as_json)
+
+
+def _say_whose(clips: "pd.DataFrame", judged: "NDArray[np.intp]", book: "ResidualQuantizer") -> None:
+    n_clips, n_speakers = len(judged), clips.iloc[judged]["speaker"].nunique()
+    if "speakers" not in book.provenance_:
+        print(f"drift over {n_clips} clips; the codebook does not say which speakers it was trained on")
+    elif n_clips:
+        print(f"drift over {n_clips} clips of {n_speakers} speakers that the codebook was not trained on")
+    else:
+        print("no drift: the codebook was trained on every speaker of these clips; give it others")
 
 
 def _report(
-    before: "list[NDArray]", after: "list[NDArray]", bits: int, seconds: float, book: "ResidualQuantizer"
+    bits: int, seconds: float, before: "list[NDArray]", after: "list[NDArray]", book: "ResidualQuantizer"
 ) -> dict[str, float | int]:
-    """Print and return what the coding cost and what it did."""
+    """Print and return what the coding cost, and what it did to the given rows."""
     from emolib.codebook import measures
 
-    X, X_hat = np.concatenate(before), np.concatenate(after)
-    left = measures.distortion(X - book.mean_, X_hat - book.mean_)
-    cosine = float(measures.similarity(X, X_hat).mean())
-    length = np.linalg.norm(X - book.mean_), np.linalg.norm(X_hat - book.mean_)
-    shrinking = float(1 - length[1] / length[0]) if length[0] > 0 else 0.0
-    print(f"bits      {bits} for {seconds:.2f} s of speech: {bits / max(seconds, 1e-9):.0f} a second")
-    print(f"drift     {left:.3f} of the variance lost, {shrinking:.3f} shorter, cosine {cosine:.4f}")
-    return {
-        "bits": bits, "seconds": round(seconds, 3), "similarity": cosine, "distortion": left,
-        "shrinking": shrinking, "rows": len(X),
-    }  # fmt: skip
+    print(f"bits      {bits} for {seconds:.2f} s of speech: {bits / max(seconds, 1e-9):.0f} per second")
+    done = dict.fromkeys(("similarity", "distortion", "shrinking"), float("nan"))
+    if before:
+        done = measures.change(np.concatenate(before), np.concatenate(after), book.mean_)
+        print(
+            f"drift     {done['distortion']:.3f} of the variance lost, {done['shrinking']:.3f} shorter, "
+            f"cosine {done['similarity']:.4f}"
+        )
+    return {"bits": bits, "seconds": round(seconds, 3), **done, "rows": sum(map(len, before))}
 
 
 def _print_drift(clips: "pd.DataFrame", before: "list[NDArray]", after: "list[NDArray]") -> None:
@@ -205,7 +234,7 @@ def _print_drift(clips: "pd.DataFrame", before: "list[NDArray]", after: "list[ND
     from emolib.codebook import measures
 
     labels = clips["emotion"].to_numpy().astype(str)
-    if len(set(labels)) < 2:
+    if len(set(labels)) < 2:  # also where no clip is held out
         return
     X, X_hat = (np.stack([rows.mean(axis=0) for rows in part]) for part in (before, after))
     moved = measures.drift(X, X_hat, labels, measures.class_centroids(X, labels))

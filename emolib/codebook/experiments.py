@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from emolib import splits
 from emolib.codebook import biased, controls, measures, study
 from emolib.codebook.coding import Codes
 from emolib.codebook.quantizer import ResidualQuantizer
@@ -50,6 +51,46 @@ def changes(
     }
     table = pd.concat([study.outcome(held, rows).assign(way=way) for way, rows in ways.items()])
     return table.assign(lam=lam, bits=table["emotion"].map(bits))
+
+
+def operating_points(
+    X: NDArray,
+    manifest: pd.DataFrame,
+    folds: Sequence[splits.Fold],
+    template: ResidualQuantizer,
+    lams: Sequence[float],
+    *,
+    seed: int = 0,
+) -> list[float]:
+    """Choose each fold's lambda on its training speakers: where coding halves the probe's UA above chance.
+
+    Parameters
+    ----------
+    X : array, (N, D)
+    manifest : DataFrame, N rows
+    folds : list of (train, test); no test clip is looked at
+    template : ResidualQuantizer; trained on one half of a fold's training speakers and judged on the other
+    lams : sequence of float; what there is to choose from
+    seed : int; of the halves
+    """
+    chosen = []
+    for train, _ in folds:
+        part = manifest.iloc[train].reset_index(drop=True)
+        inner = study.hold_out(X[train], part, splits.folds(part, n_folds=2, seed=seed))
+        coders = [clone(template).fit(held.seen) for held in inner]
+        whole = _ua([study.outcome(held, held.before) for held in inner])
+        wanted = (whole + 1 / part["emotion"].nunique()) / 2
+        left = {}
+        for lam in lams:
+            pairs = zip(inner, coders, strict=True)
+            after = [(held, coder.decode(coder.encode(held.before, lam))) for held, coder in pairs]
+            left[lam] = _ua([study.outcome(held, rows) for held, rows in after])
+        chosen.append(min(lams, key=lambda lam: abs(left[lam] - wanted)))
+    return chosen
+
+
+def _ua(tables: Sequence[pd.DataFrame]) -> float:
+    return float(pd.concat(tables).groupby("emotion")["hit"].mean().mean())
 
 
 def pulls(

@@ -65,6 +65,23 @@ def distortion(X: ArrayLike, X_hat: ArrayLike) -> float:
     return float(np.square(X - X_hat).sum() / total) if total > 0 else 0.0
 
 
+def change(X: ArrayLike, X_hat: ArrayLike, origin: ArrayLike) -> dict[str, float]:
+    """Return what coding did to rows as seen from an origin: mean similarity, distortion and shrinking.
+
+    Parameters
+    ----------
+    X, X_hat : array-likes, (N, D); before and after
+    origin : array-like, (D,); the training rows' mean, without which every cosine is near 1
+    """
+    before, after = (np.asarray(rows, dtype=np.float64) - np.asarray(origin) for rows in (X, X_hat))
+    length = np.linalg.norm(before)
+    return {
+        "similarity": float(similarity(before, after).mean()),
+        "distortion": distortion(before, after),
+        "shrinking": float(1 - np.linalg.norm(after) / length) if length > 0 else 0.0,
+    }
+
+
 def margins(scores: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.float64]:
     """Return by how much the true class's score exceeds the best other one's, (N,); scores (N, C)."""
     scores, y = np.array(scores, dtype=np.float64), np.asarray(labels)

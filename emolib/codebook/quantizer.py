@@ -57,6 +57,7 @@ class ResidualQuantizer(SavedQuantizer):
     n_codes_ : int; codes a stage
     codes_ : list of float32 arrays, (Q, K, D / G), one a group, in units of `scale_`
     models_ : list of lists of EntropyModel, by rate, then by group
+    provenance_ : dict; empty, to be filled with where the rows came from, and kept by `save`
 
     Notes
     -----
@@ -112,6 +113,7 @@ class ResidualQuantizer(SavedQuantizer):
         """
         table: NDArray = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         check_parameters(self, table.shape[1])
+        self.provenance_ = {}
         starts = starts_of(len(table), lengths)
         self.n_codes_ = affordable(self.n_codes, len(table))
         self.mean_ = table.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -154,6 +156,7 @@ class ResidualQuantizer(SavedQuantizer):
             )
         made = clone(self).set_params(n_stages=codes.shape[0], n_codes=codes.shape[1])
         made.n_features_in_, made.n_codes_ = self.n_features_in_, codes.shape[1]
+        made.provenance_ = {}
         made.mean_, made.scale_, made.codes_ = self.mean_, self.scale_, [np.asarray(codes, dtype=np.float32)]
         rows = made.centred(validate_data(made, X, dtype=[np.float64, np.float32], reset=False))
         models = multirate.train_models(rows, made.codes_[0], self.rates, None)

@@ -1,7 +1,7 @@
 """A quantizer on disk: a folder with its settings and its tensors, checked against its fingerprint."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +17,7 @@ class SavedQuantizer(StageCoding, TransformerMixin, BaseEstimator):
     """The part of `ResidualQuantizer` that is written and read; it describes the attributes."""
 
     n_features_in_: int
+    provenance_: dict[str, Any]
 
     def save(self, folder: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors``."""
@@ -24,6 +25,7 @@ class SavedQuantizer(StageCoding, TransformerMixin, BaseEstimator):
         settings = self.get_params() | {
             "rates": list(self.rates), "n_codes_": self.n_codes_, "scale_": self.scale_,
             "n_features": int(self.n_features_in_), "fingerprint": self.fingerprint.hex(),
+            "provenance": self.provenance_,
         }  # fmt: skip
         return folders.replace(Path(folder), _KIND, settings, self._tensors())
 
@@ -44,6 +46,7 @@ class SavedQuantizer(StageCoding, TransformerMixin, BaseEstimator):
         known = cls().get_params()
         quantizer = cls(**{name: settings[name] for name in known})
         quantizer.n_features_in_, quantizer.n_codes_ = settings["n_features"], settings["n_codes_"]
+        quantizer.provenance_ = settings["provenance"]
         quantizer.scale_, quantizer.mean_ = settings["scale_"], tensors["mean"]
         quantizer.codes_ = [tensors[f"codes.{g}"] for g in range(quantizer.groups)]
         quantizer.models_ = [

@@ -70,9 +70,24 @@ class Stage:
         wanted[self.cast.names] = [[float(name == word) for word in self.cast.names] for name in names]
         return wanted.assign(similarity=np.nan)
 
-    def rates(self, coder: ResidualQuantizer, lams: Sequence[float]) -> pd.DataFrame:
-        """Return one clip of each speaker and emotion at each lambda, between plain and whole embeddings."""
-        picks, before, parts = self.picks, self.held.before, []
+    def recognised(self, speaker: str, each: int = 8) -> NDArray[np.intp]:
+        """Return a speaker's clips, one per emotion, whose whole embedding sounds to the judge as what it is.
+
+        Of each emotion the first `each` clips are made audible, and the one that the judge is surest of is
+        returned; none where the judge takes every one of them for another emotion.
+        """
+        rows = np.flatnonzero((self.speakers == speaker) & np.isin(self.labels, self.cast.names))
+        rows = rows[pd.Series(self.labels[rows]).groupby(self.labels[rows]).cumcount() < each]
+        table = _with_target(self._perform([self.ask(rows, self.held.before[rows])])).assign(row=rows)
+        table = table[[entry["chance"] == max(entry["heard"].values()) for _, entry in table.iterrows()]]
+        best = table.sort_values("chance", ascending=False, kind="stable").drop_duplicates("emotion")
+        return np.sort(best["row"].to_numpy(dtype=np.intp))
+
+    def rates(
+        self, coder: ResidualQuantizer, lams: Sequence[float], picks: NDArray[np.intp] | None = None
+    ) -> pd.DataFrame:
+        """Return clips, `picks` by default, at each lambda, between the plain clip and whole embeddings."""
+        picks, before, parts = self.picks if picks is None else picks, self.held.before, []
         parts.append(self.alone(picks, [self.cast.home] * len(picks), way="neutral clip as it is"))
         parts.append(self.alone(picks, self.labels[picks].tolist(), way="its emotion alone"))
         parts.append(self.ask(picks, before[picks], way="whole embedding"))
@@ -83,10 +98,9 @@ class Stage:
             parts.append(part.assign(bits=part["emotion"].map(bits)))
         return _with_target(self._perform(parts))
 
-    def pulls(self, lam: float, speaker: str) -> pd.DataFrame:
-        """Return one speaker's clips, each coded by every emotion's codebook."""
+    def pulls(self, lam: float, picks: NDArray[np.intp]) -> pd.DataFrame:
+        """Return clips, each coded by every emotion's codebook."""
         books = experiments.books_of(self.held, self.own, self.template)
-        picks = self.picks[self.speakers[self.picks] == speaker]
         parts = []
         for name, book in books.items():
             if name in self.cast.names:

@@ -48,7 +48,7 @@ def plot_plane(
 def plot_moves(
     starts: NDArray, ends: NDArray, labels: ArrayLike, *, ax: Axes | None = None, crosses: bool = False
 ) -> Axes:
-    """Draw one arrow an emotion, from where it starts to where it ends.
+    """Draw one arrow per emotion, from where it starts to where it ends.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def plot_moves(
     for start, end, name in zip(starts, ends, np.asarray(labels).tolist(), strict=True):
         colour = emotions.COLOURS[name]
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", end, start, arrowprops=arrow, zorder=3)
+        ax.annotate("", end, start, arrowprops=arrow, zorder=5)
         marker, size = ("P", 11) if crosses else ("o", 5)
         ax.plot(*start, marker, color=colour, markersize=size, markeredgecolor="white", zorder=4)
         above = end[1] >= start[1]

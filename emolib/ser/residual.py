@@ -1,4 +1,7 @@
-"""A small residual network over log-mel-spectrograms, which hears nothing of the padding.
+"""A small residual network over log-mel-spectrograms, whose answers do not depend on the padding.
+
+In training, the batch norms' statistics include padded frames, which are zero; the learned averages are used
+for answers.
 
 Second stage of the ResNet; `emolib.ser.resnet` trains it.
 
