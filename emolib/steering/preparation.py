@@ -35,8 +35,6 @@ METHODS: tuple[str, ...] = get_args(Method)
 LAYER = 3
 #: Encoder frames that a linear mapper reads for one mel frame.
 CONTEXT = 5
-#: Penalty of a linear mapper: of 0.001 to 3, what rebuilds unseen speakers of RAVDESS best.
-RIDGE = 0.3
 
 
 def prepare(
@@ -146,11 +144,10 @@ def _mapper(
 
     def fit(place: Path) -> None:
         pairs = mapper.load_pairs(makers, store, layer, progress=progress)
-        settings = replace(mapper.Settings(), ridge=RIDGE)
-        mapper.fit_linear(pairs, store.config, layer, context=CONTEXT, settings=settings).save(place)
+        mapper.fit_linear(pairs, store.config, layer, context=CONTEXT).save(place)
 
     place = model_folder(makers, name)
-    _once(place, f"{ser.digest(makers)} {store.config.fingerprint} {CONTEXT} {RIDGE}", fit)
+    _once(place, f"{ser.digest(makers)} {store.config.fingerprint} {CONTEXT}", fit)
     return mapper.Mapper.load(place)
 
 
