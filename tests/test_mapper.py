@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from emolib import audio, corpora, encoders, features, mapper, paths, plots
-from emolib.mapper import alignment, network, pairs, trainer, training
+from emolib.mapper import alignment, linear, network, pairs, trainer, training
 from emolib.mapper.crops import Crops
 from emolib.store import FeatureStore, StoreConfig
 
@@ -185,13 +185,12 @@ def test_the_linear_map_finds_a_linear_map():
         mels.append(alignment.align(torch.from_numpy(frames @ weight - 3)[None], places)[0].float().numpy())
     straight = dataclasses.replace(found, mels=mels)
     config = StoreConfig("made", "abc", (1,), WIDTH, 0.02, frames=True)
-    settings = mapper.Settings(ridge=1e-9)
-    linear = mapper.fit_linear(straight, config, 1, settings=settings)
+    fitted = mapper.fit_linear(straight, config, 1, ridge=1e-9)
     frames = frames_of(50, seed=77)
     places = torch.from_numpy(mapper.positions(mapper.mel_frames(50)))[None]
     wanted = alignment.align(torch.from_numpy(frames @ weight - 3)[None], places)[0].float().numpy()
-    assert mapper.mel_l1(linear.map(frames), wanted) < 5e-3
-    assert repr(linear) == "linear Mapper(made, layer 1, 12 features)"
+    assert mapper.mel_l1(fitted.map(frames), wanted) < 5e-3
+    assert repr(fitted) == "linear Mapper(made, layer 1, 12 features)"
 
 
 def test_more_context_fits_no_worse():
@@ -199,10 +198,62 @@ def test_more_context_fits_no_worse():
     config = StoreConfig("made", "abc", (1,), WIDTH, 0.02, frames=True)
     errors = []
     for context in (1, 3, 5):
-        linear = mapper.fit_linear(found, config, 1, context=context)
-        answers = [linear.map(f, n_frames=len(m)) for f, m in zip(found.frames, found.mels, strict=True)]
+        fitted = mapper.fit_linear(found, config, 1, context=context, ridge=1e-3)
+        answers = [fitted.map(f, n_frames=len(m)) for f, m in zip(found.frames, found.mels, strict=True)]
         errors.append(np.mean([np.square(a - m).mean() for a, m in zip(answers, found.mels, strict=True)]))
     assert errors[0] > errors[1] >= errors[2]
+
+
+def test_the_penalty_is_the_one_that_rebuilds_held_out_speakers_best():
+    found = made_pairs(8)
+    few = dataclasses.replace(found, mels=[mel + noise_like(mel) for mel in found.mels]).at(list(range(6)))
+    config = StoreConfig("made", "abc", (1,), WIDTH, 0.02, frames=True)
+    chosen = mapper.fit_linear(few, config, 1, context=5).settings.ridge
+    errors = {}
+    for ridge in linear.RIDGES:
+        errors[ridge] = 0.0
+        for name in sorted(set(few.speakers)):
+            rest, own = few.of(set(few.speakers) - {name}), few.of({name})
+            fitted = mapper.fit_linear(rest, config, 1, context=5, ridge=ridge)
+            answers = [fitted.map(f, n_frames=len(m)) for f, m in zip(own.frames, own.mels, strict=True)]
+            errors[ridge] += sum(np.square(a - m).sum() for a, m in zip(answers, own.mels, strict=True))
+    assert chosen == min(errors, key=errors.get) > 0.001
+    alone = mapper.fit_linear(few.of({"s0"}), config, 1)
+    assert alone.settings.ridge == linear.RIDGE_ALONE  # nobody to hold out
+
+
+def noise_like(mel: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(len(mel)).normal(size=mel.shape).astype(np.float32) * 3
+
+
+def test_the_receptive_field_is_as_wide_as_the_mapper_s_answer_reaches():
+    settings = dataclasses.replace(TINY, slow_dilations=(1, 2, 4), fast_dilations=(1, 2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = network.Network(WIDTH, settings)
+        torch.nn.init.normal_(net.leave.weight)
+    frames = torch.zeros(1, 81, WIDTH).requires_grad_()
+    places = torch.from_numpy(mapper.positions(120).astype(np.float32))[None]
+    net(frames, places, torch.ones(1, 1, 1), torch.ones(1, 1, 1))[0, 60].sum().backward()
+    read = frames.grad[0].abs().sum(dim=1).nonzero()[:, 0]
+    reach = settings.receptive_field // 2
+    middle = int(places[0, 60])  # interpolated with the next
+    assert 0 <= read[0] - (middle - reach) <= 1 and 0 <= (middle + 1 + reach) - read[-1] <= 1
+
+
+def test_a_wide_context_is_one_linear_map_that_sees_far_frames():
+    found = made_pairs()
+    far = [np.roll(mel, 30, axis=0) for mel in found.mels]  # what a frame gives comes 17 frames later
+    shifted_mels = dataclasses.replace(found, mels=far)
+    config = StoreConfig("made", "abc", (1,), WIDTH, 0.02, frames=True)
+    errors = []
+    for context in (5, 41):
+        fitted = mapper.fit_linear(shifted_mels, config, 1, context=context, ridge=1e-3)
+        answers = [fitted.map(f, n_frames=len(m)) for f, m in zip(found.frames, far, strict=True)]
+        errors.append(np.mean([np.square(a - m).mean() for a, m in zip(answers, far, strict=True)]))
+        assert fitted.network.linear.in_features == context * WIDTH and not fitted.network.residual
+    assert errors[1] < 0.8 * errors[0]
+    assert sorted(offset for block in linear._taps(20) for offset in block) == list(range(-20, 21))
 
 
 # ------------------------------------------------------------------------------------- crops and whole clips
@@ -266,8 +317,8 @@ def test_training_starts_at_the_linear_map_and_beats_it_on_a_speaker_never_heard
     assert claimed["mel_l1"] < 0.8 * claimed["linear_l1"]
     assert not set(claimed["speakers"]) & set(claimed["validation_speakers"])
     heard, unheard = (found.of(set(claimed[name])) for name in ("speakers", "validation_speakers"))
-    linear = mapper.fit_linear(heard, store.config, 1, context=settings.context, settings=settings)
-    for judged, error in ((linear, claimed["linear_l1"]), (trained, claimed["mel_l1"])):
+    straight = mapper.fit_linear(heard, store.config, 1, context=settings.context)
+    for judged, error in ((straight, claimed["linear_l1"]), (trained, claimed["mel_l1"])):
         answers = [judged.map(f, n_frames=len(m)) for f, m in zip(unheard.frames, unheard.mels, strict=True)]
         errors = [mapper.mel_l1(a, m) for a, m in zip(answers, unheard.mels, strict=True)]
         assert np.mean(errors) == pytest.approx(error, abs=1e-3)
@@ -379,9 +430,9 @@ def test_a_linear_map_of_real_speech_beats_its_mean_spectrum(tmp_path):
     judged = manifest["speaker"].isin(sorted(set(manifest["speaker"]))[:3])
     heard = mapper.load_pairs(manifest[~judged], store, 0)
     unheard = mapper.load_pairs(manifest[judged], store, 0)
-    linear = mapper.fit_linear(heard, store.config, 0)
+    fitted = mapper.fit_linear(heard, store.config, 0)
     mean = np.concatenate(heard.mels).mean(axis=0)
-    answers = [linear.map(f, n_frames=len(m)) for f, m in zip(unheard.frames, unheard.mels, strict=True)]
+    answers = [fitted.map(f, n_frames=len(m)) for f, m in zip(unheard.frames, unheard.mels, strict=True)]
     error = np.mean([mapper.mel_l1(a, m) for a, m in zip(answers, unheard.mels, strict=True)])
     assert error < 0.6 * np.mean([np.abs(mel - mean).mean() for mel in unheard.mels])
 

@@ -187,6 +187,30 @@ def test_calibration_error_of_the_sure_and_wrong_is_one():
     assert calibration_error(np.full(10, 0.7), np.arange(10) < 7) == pytest.approx(0)
 
 
+def test_the_calibration_error_is_of_speakers_whom_the_temperature_was_not_fitted_on(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = np.tile(["angry", "calm", "sad"], 40)
+    speakers = np.repeat([f"s{i}" for i in range(6)], 20)
+    X = rng.normal(size=(120, 5)) + 0.7 * (y[:, None] == ["angry", "calm", "sad", "", ""])
+    fitted_on = []
+
+    def spy(scores, codes):
+        fitted_on.append({tuple(row) for row in scores})
+        return fit_temperature(scores, codes)
+
+    monkeypatch.setattr("emolib.ser.judge.fit_temperature", spy)
+    heard = {}
+    monkeypatch.setattr(
+        "emolib.ser.judge.calibration_error", lambda p, right: heard.update(p=p, right=right) or 0.0
+    )
+    ser.Judge(n_folds=3).fit_measures(X, y, speakers)
+    everything = max(fitted_on, key=len)
+    assert len(everything) == 120 and sorted(map(len, fitted_on)) == [80, 80, 80, 120]
+    held_out = [everything - some for some in fitted_on if len(some) == 80]
+    assert set.union(*held_out) == everything  # each clip is judged by a temperature of other speakers
+    assert len(heard["p"]) == 120 and heard["p"].min() > 0.33 and heard["right"].mean() > 0.4
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_discriminant_is_scikit_learns(n_classes):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis

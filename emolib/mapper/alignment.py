@@ -18,6 +18,8 @@ RATE, HOP, FIELD = 16_000, 320, 400
 HOP_S = HOP / RATE
 _FIRST_S = (FIELD - 1) / 2 / RATE
 _MEL_HOP_S = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate
+#: From one mel frame to the next, in encoder frames.
+MEL_HOP = _MEL_HOP_S / HOP_S
 
 
 def check_hop(hop_s: float, encoder: str) -> None:

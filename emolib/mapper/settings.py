@@ -1,7 +1,10 @@
 """Everything that a mapper depends on but the speech; first stage of `emolib.mapper`."""
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import Any
+
+from emolib.mapper.alignment import MEL_HOP
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,9 @@ class Settings:
     context : int, odd; encoder frames that the linear part reads, the middle one being its own
     slow_dilations : tuple of int; one block each, at the encoder's rate: 0.3 s to either side by default
     fast_dilations : tuple of int; one block each, at the mel's rate
-    ridge : float; penalty of the linear part, relative to the mean variance of a feature
+    ridge : float or None
+        Penalty of the linear part, relative to the mean variance of a feature; None takes the one with which
+        held-out training speakers are rebuilt best.
     delta_weight : float; factor on the loss of differences between neighbouring mel frames
     scales : tuple of int; the loss is taken again on averages over squares of so many frames and bands
     scale_weight : float; factor on the sum of those
@@ -34,7 +39,7 @@ class Settings:
     context: int = 5
     slow_dilations: tuple[int, ...] = (1, 2, 4, 8)
     fast_dilations: tuple[int, ...] = (1, 2, 4)
-    ridge: float = 1e-3
+    ridge: float | None = None
     delta_weight: float = 0.5
     scales: tuple[int, ...] = (2, 4, 8)
     scale_weight: float = 0.5
@@ -64,13 +69,14 @@ class Settings:
                 f"at least 0, 1, and the largest of the scales {self.scales}"
             )
 
+    @property
+    def receptive_field(self) -> int:
+        """Encoder frames that one mel frame depends on, an odd number; interpolation adds its neighbour."""
+        blocks = sum(self.slow_dilations) + math.ceil(sum(self.fast_dilations) * MEL_HOP)
+        return 1 + 2 * max(self.context // 2, blocks)
+
 
 def from_stored(stored: dict[str, Any]) -> Settings:
     """Return settings as json kept them."""
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
     return Settings(**values)
-
-
-def linear_only(settings: Settings, context: int | None = None) -> Settings:
-    """Return settings without residual blocks: the linear baseline's."""
-    return replace(settings, slow_dilations=(), fast_dilations=(), context=context or settings.context)

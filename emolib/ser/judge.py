@@ -39,10 +39,12 @@ class Judge:
     Attributes
     ----------
     classes_ : str array, (C,), sorted
-    temperature_ : float; what scores are divided by
+    temperature_ : float; what scores are divided by, fitted on the scores of all held-out speakers
     natural_ua_ : Interval; unweighted accuracy on natural clips of speakers held out, 95 % over speakers
     natural_recall_ : dict; each emotion's share of natural clips that are recognised, speakers held out
-    calibration_error_ : float; mean distance of confidence from accuracy on speakers held out, calibrated
+    calibration_error_ : float
+        Mean distance of confidence from accuracy on held-out speakers; the temperature of each clip is fitted
+        on the scores of the other groups of speakers.
     speakers_ : tuple of str; the speakers it was trained on, whom it must not judge
     n_clips_ : int
     """
@@ -103,10 +105,10 @@ class Judge:
         who = np.asarray(speakers).astype(str)
         _check(X, y, who)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        scores = self._held_out_scores(X, codes, who)
+        scores, fold_of = self._held_out_scores(X, codes, who)
         self.temperature_ = fit_temperature(scores, codes)
-        probability = softmax(scores / self.temperature_, axis=1)
-        answers = self.classes_[probability.argmax(1)]
+        probability = _cross_calibrated(scores, codes, fold_of)
+        answers = self.classes_[scores.argmax(1)]
         self.natural_ua_ = speaker_bootstrap(unweighted_accuracy, y, answers, who)
         self.natural_recall_ = {str(c): float((answers == c)[y == c].mean()) for c in self.classes_}
         self.calibration_error_ = calibration_error(probability.max(1), answers == y)
@@ -201,12 +203,14 @@ class Judge:
         judge._discriminant = Discriminant(**arrays)
         return judge
 
-    def _held_out_scores(self, X: NDArray, codes: NDArray, speakers: NDArray) -> NDArray[np.float64]:
-        """Return scores, (N, C), of each clip by weights that never saw its speaker."""
+    def _held_out_scores(
+        self, X: NDArray, codes: NDArray, speakers: NDArray
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return each clip's scores, (N, C), by weights that never saw its speaker, and its fold, (N,)."""
         n_folds = min(self.n_folds, len(np.unique(speakers)))
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=self.seed)
-        scores = np.empty((len(X), len(self.classes_)))
-        for train, test in folds.split(X, codes, speakers):
+        scores, fold_of = np.empty((len(X), len(self.classes_))), np.zeros(len(X), np.intp)
+        for fold, (train, test) in enumerate(folds.split(X, codes, speakers)):
             if len(absent := np.setdiff1d(codes, codes[train])):
                 name = str(self.classes_[absent[0]])
                 raise ValueError(f"{name!r} is spoken by one group of speakers alone; two are needed")
@@ -218,7 +222,18 @@ class Judge:
             weights = fit_discriminant(X[train], codes[train], len(self.classes_), self.shrinkage)
             if len(test):
                 scores[test] = weights.scores(X[test])
-        return scores
+            fold_of[test] = fold
+        return scores, fold_of
+
+
+def _cross_calibrated(scores: NDArray, codes: NDArray, fold_of: NDArray) -> NDArray[np.float64]:
+    """Return probabilities, (N, C): the temperature of each fold is fitted on the other folds' scores."""
+    probability = np.empty_like(scores)
+    for fold in np.unique(fold_of):
+        own = fold_of == fold
+        temperature = fit_temperature(scores[~own], codes[~own])
+        probability[own] = softmax(scores[own] / temperature, axis=1)
+    return probability
 
 
 def _hear(waves: Sequence[audio.Wave], sample_rates: int | Sequence[int]) -> NDArray[np.float32]:

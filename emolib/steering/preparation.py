@@ -36,8 +36,6 @@ METHODS: tuple[str, ...] = get_args(Method)
 LAYER = 3
 #: Encoder frames that a linear mapper reads for one mel frame.
 CONTEXT = 5
-#: Penalty of a linear mapper: of 0.001 to 3, what rebuilds unseen speakers of RAVDESS best.
-RIDGE = 0.3
 
 
 def prepare(
@@ -136,22 +134,17 @@ def _mapper(
     makers: pd.DataFrame, store: FeatureStore, layer: int, steps: int, device: str, progress: bool
 ) -> mapper.Mapper:
     """Return the mapper of a layer, trained on all of the clips: linear, or of so many steps."""
-    settings = replace(mapper.Settings(), steps=steps) if steps else replace(mapper.Settings(), ridge=RIDGE)
     if steps:
+        settings = replace(mapper.Settings(), steps=steps)
         place = mapper.default_folder(makers, store, layer, settings)
         return mapper.train(makers, store, layer, place, settings, device=device, progress=progress)
 
     def fit(place: Path) -> None:
         pairs = mapper.load_pairs(makers, store, layer, progress=progress)
-        mapper.fit_linear(pairs, store.config, layer, context=CONTEXT, settings=settings).save(place)
+        mapper.fit_linear(pairs, store.config, layer, context=CONTEXT).save(place)
 
     name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
-    recipe = {
-        "clips": ser.digest(makers),
-        "encoder": store.config.fingerprint,
-        "context": CONTEXT,
-        "ridge": RIDGE,
-    }
+    recipe = {"clips": ser.digest(makers), "encoder": store.config.fingerprint, "context": CONTEXT}
     return mapper.Mapper.load(_once(makers, name, recipe, fit))
 
 
