@@ -1,4 +1,7 @@
-"""A small residual network over log-mel-spectrograms, which hears nothing of the padding.
+"""A small residual network over log-mel-spectrograms, whose answers do not depend on the padding.
+
+In training, the batch statistics of its normalisation layers include the zeros behind clips that are shorter
+than the crop.
 
 Second stage of the ResNet; `emolib.ser.resnet` trains it.
 
