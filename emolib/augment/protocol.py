@@ -55,7 +55,7 @@ REAL, CLASSICAL = Condition("real"), Condition("classical", classical=True)
 #: Real clips in one half of the draws, generated clips in the other.
 BOTH = Condition("classical + generated 100 %", classical=True, generated=1.0)
 #: Each real clip is drawn as often as in `BOTH`, and nothing else is.
-EQUAL = Condition("classical, equal exposure", classical=True, steps=0.5)
+EQUAL = Condition("classical at equal exposure", classical=True, steps=0.5)
 ALONE = Condition("generated only", real=False, generated=1.0)
 #: These decide whether generation helps.
 DECIDING = (REAL, CLASSICAL, BOTH, EQUAL)
