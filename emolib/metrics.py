@@ -4,27 +4,40 @@ References
 ----------
 UA and WA as in B. Schuller et al. (2009), "The INTERSPEECH 2009 Emotion Challenge". The interval is the
 percentile bootstrap of B. Efron (1979), doi:10.1214/aos/1176344552, over speakers: clips of one speaker are
-not independent.
+not independent. Its levels are expanded as in T. Hesterberg (2015), "What Teachers Should Know About the
+Bootstrap", doi:10.1080/00031305.2015.1089789, because a plain percentile interval of few speakers is too
+narrow. It says how much a number would change with other speakers. It doesn't contain the variance of
+training: the seed is one, and the training sets of different folds overlap.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 Metric = Callable[[NDArray, NDArray], float]
 
+#: With fewer speakers than this, there is no interval: its coverage would be far below the nominal one.
+MIN_SPEAKERS = 5
+#: The resamples of every bootstrap.
+N_RESAMPLES = 1000
+
 
 class Interval(NamedTuple):
-    """An estimate and its interval."""
+    """An estimate and its interval; both ends are NaN where there are too few speakers for one."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "nan"
+        if np.isnan(self.low):
+            return f"{self.value:.3f} (no interval: fewer than {MIN_SPEAKERS} speakers)"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -54,51 +67,98 @@ def speaker_bootstrap(
     metric: Metric,
     y_true: ArrayLike,
     y_pred: ArrayLike,
-    speakers: Sequence[str] | NDArray,
+    speakers: ArrayLike,
     *,
-    n_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Return a metric with its percentile interval from a bootstrap over speakers.
+    """Return a metric with its interval from a bootstrap over speakers.
 
     Parameters
     ----------
     metric : callable of (y_true, y_pred)
+        Resamples where it is NaN are left out.
     y_true, y_pred : array-likes, (N,) or (N, ...)
     speakers : array-like, (N,)
         Whole speakers are drawn with replacement; all clips of one go together.
-    n_resamples : int
     confidence : float in (0, 1)
     seed : int
 
     Returns
     -------
-    interval : Interval; with a single speaker both ends are NaN, since nothing is known about another
+    interval : Interval; both ends are NaN with fewer than `MIN_SPEAKERS` speakers
 
     Raises
     ------
     ValueError
         If the lengths differ or there is nothing to judge.
     """
-    y_true, y_pred, speakers = np.asarray(y_true), np.asarray(y_pred), np.asarray(speakers)
-    if not len(y_true) == len(y_pred) == len(speakers) > 0:
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    if not len(y_true) == len(y_pred) == len(np.asarray(speakers)) > 0:
         raise ValueError(
-            f"{len(y_true)} true values, {len(y_pred)} predictions, {len(speakers)} speakers; expected equal "
-            f"numbers, at least one"
+            f"{len(y_true)} true values, {len(y_pred)} predictions, {len(np.asarray(speakers))} speakers; "
+            f"expected equal numbers, at least one"
         )
-    _, places, counts = np.unique(speakers, return_inverse=True, return_counts=True)
-    clips = np.split(np.argsort(places, kind="stable"), np.cumsum(counts)[:-1])
+    names, codes = np.unique(np.asarray(speakers), return_inverse=True)
     value = float(metric(y_true, y_pred))
-    if len(clips) < 2:
-        return Interval(value, float("nan"), float("nan"))
+    if len(names) < MIN_SPEAKERS:
+        return percentile_interval(value, [], len(names))
+    clips = (np.repeat(np.arange(len(codes)), times[codes]) for times in draws(len(names), seed))
+    resampled = [metric(y_true[drawn], y_pred[drawn]) for drawn in clips]
+    return percentile_interval(value, resampled, len(names), confidence=confidence)
+
+
+def mean_interval(
+    values: ArrayLike, speakers: ArrayLike, *, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Return the mean of one value per clip, (N,), with its interval from a bootstrap over speakers.
+
+    It equals `speaker_bootstrap` with the mean as the metric. It is fast, because a resample only needs each
+    speaker's sum and number of clips.
+    """
+    values, speakers = np.asarray(values, dtype=np.float64), np.asarray(speakers)
+    if values.ndim != 1 or values.shape != speakers.shape or not len(values):
+        raise ValueError(
+            f"values of shape {values.shape} and speakers of shape {speakers.shape}; expected one of each "
+            f"per clip, (N,), N at least 1"
+        )
+    names, codes = np.unique(speakers, return_inverse=True)
+    sums, counts = np.bincount(codes, weights=values), np.bincount(codes)
+    times = draws(len(names), seed)
+    resampled = (times @ sums) / (times @ counts)
+    return percentile_interval(float(values.mean()), resampled, len(names), confidence=confidence)
+
+
+def difference_interval(a: ArrayLike, b: ArrayLike, speakers: ArrayLike, *, seed: int = 0) -> Interval:
+    """Return the mean of a - b, both of the same clips, (N,), with its interval over speakers."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"values of shapes {a.shape} and {b.shape}; expected two values for each clip")
+    return mean_interval(a - b, speakers, seed=seed)
+
+
+def draws(n_speakers: int, seed: int | np.random.Generator = 0) -> NDArray[np.int64]:
+    """Return how often each of S speakers is drawn in each of R = `N_RESAMPLES` resamples, (R, S)."""
     rng = np.random.default_rng(seed)
-    resampled = np.empty(n_resamples)
-    for i in range(n_resamples):
-        drawn = np.concatenate([clips[j] for j in rng.integers(len(clips), size=len(clips))])
-        resampled[i] = metric(y_true[drawn], y_pred[drawn])
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=N_RESAMPLES)
+
+
+def percentile_interval(
+    value: float, resampled: ArrayLike, n_speakers: int, *, confidence: float = 0.95
+) -> Interval:
+    """Return an estimate with the expanded percentiles of its resamples, (R,); NaN among them are left out.
+
+    Notes
+    -----
+    Each tail holds Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's distribution at
+    (1 + confidence) / 2 of n - 1 degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
+    """
+    resampled = np.asarray(resampled, dtype=np.float64)
+    if n_speakers < MIN_SPEAKERS or np.isnan(resampled).all():
+        return Interval(value, float("nan"), float("nan"))
+    t = stats.t.ppf((1 + confidence) / 2, n_speakers - 1)
+    tail = stats.norm.cdf(-np.sqrt(n_speakers / (n_speakers - 1)) * t)
+    low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
 
 

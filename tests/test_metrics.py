@@ -50,10 +50,10 @@ def answers(n_speakers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.
 
 @pytest.mark.parametrize("seed", range(4))
 def test_interval_holds_its_value_and_is_the_same_twice(seed):
-    first, again = (speaker_bootstrap(unweighted_accuracy, *answers(8, seed), n_resamples=200) for _ in "12")
+    first, again = (speaker_bootstrap(unweighted_accuracy, *answers(8, seed)) for _ in "12")
     assert first == again
     assert 0 <= first.low < first.value < first.high <= 1
-    other = speaker_bootstrap(unweighted_accuracy, *answers(8, seed), n_resamples=200, seed=1)
+    other = speaker_bootstrap(unweighted_accuracy, *answers(8, seed), seed=1)
     assert other.value == first.value and other != first
 
 
@@ -61,24 +61,24 @@ def test_interval_does_not_depend_on_the_order_of_clips():
     parts = answers(6)
     order = np.random.default_rng(0).permutation(len(parts[0]))
     shuffled = [part[order] for part in parts]
-    first, second = (speaker_bootstrap(unweighted_accuracy, *p, n_resamples=100) for p in (parts, shuffled))
+    first, second = (speaker_bootstrap(unweighted_accuracy, *p) for p in (parts, shuffled))
     assert second == pytest.approx(first)
 
 
 def test_more_speakers_give_a_narrower_interval():
     widths = []
-    for n in (4, 16, 64):  # four times the speakers halve the interval
-        made = [speaker_bootstrap(unweighted_accuracy, *answers(n, s), n_resamples=200) for s in range(5)]
+    for n in (5, 20, 80):  # four times the speakers halve the interval
+        made = [speaker_bootstrap(unweighted_accuracy, *answers(n, s)) for s in range(3)]
         widths.append(np.mean([interval.high - interval.low for interval in made]))
     assert widths[0] > 1.3 * widths[1] > 1.3**2 * widths[2]
 
 
 def test_interval_is_over_speakers_not_clips():
     y_true = np.array(["sad", "angry"] * 100)
-    y_pred, speakers = y_true.copy(), np.repeat(["a", "b"], 100)
-    y_pred[100:] = "calm"  # one of two speakers always right, the other never
-    interval = speaker_bootstrap(unweighted_accuracy, y_true, y_pred, speakers, n_resamples=200)
-    assert interval == (0.5, 0.0, 1.0)
+    y_pred, speakers = y_true.copy(), np.repeat(list("abcdefgh"), 25)
+    y_pred[100:] = "calm"  # half of the speakers are always right, the others never
+    interval = speaker_bootstrap(unweighted_accuracy, y_true, y_pred, speakers)
+    assert interval.value == 0.5 and interval.low < 0.2 and interval.high > 0.8
 
 
 def test_a_lower_confidence_gives_a_narrower_interval():
@@ -86,17 +86,43 @@ def test_a_lower_confidence_gives_a_narrower_interval():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_one_speaker_tells_nothing_of_others():
-    interval = speaker_bootstrap(unweighted_accuracy, *answers(1))
+@pytest.mark.parametrize("n", range(1, metrics.MIN_SPEAKERS))
+def test_few_speakers_give_no_interval_and_the_text_says_so(n):
+    interval = speaker_bootstrap(unweighted_accuracy, *answers(n))
     assert 0 < interval.value < 1
     assert np.isnan(interval.low) and np.isnan(interval.high)
+    assert str(interval) == f"{interval.value:.3f} (no interval: fewer than 5 speakers)"
 
 
 def test_any_metric_of_arrays_will_do():
-    y = np.arange(12.0).reshape(6, 2)
-    interval = speaker_bootstrap(lambda a, b: float(np.abs(a - b).mean()), y, y + 1, list("aabbcc"))
+    y = np.arange(20.0).reshape(10, 2)
+    interval = speaker_bootstrap(lambda a, b: float(np.abs(a - b).mean()), y, y + 1, list("aabbccddee"))
     assert interval == (1.0, 1.0, 1.0)
     assert str(interval) == "1.000 [1.000, 1.000]"
+
+
+def test_mean_interval_is_that_of_the_mean_as_a_metric():
+    rng = np.random.default_rng(0)
+    values, speakers = rng.normal(size=60), rng.integers(7, size=60)
+    expected = speaker_bootstrap(lambda _, x: float(x.mean()), values, values, speakers)
+    assert metrics.mean_interval(values, speakers) == pytest.approx(expected)
+    assert metrics.mean_interval(values, speakers, seed=1) != metrics.mean_interval(values, speakers)
+    assert metrics.difference_interval(values, 2 * values, speakers) == pytest.approx(
+        (-expected.value, -expected.high, -expected.low), abs=0.05
+    )
+    for wrong in (values[:5], values[:, None], []):
+        with pytest.raises(ValueError, match="expected"):
+            metrics.mean_interval(wrong, speakers)
+    with pytest.raises(ValueError, match="two values for each clip"):
+        metrics.difference_interval(values, values[:5], speakers)
+
+
+def test_resamples_where_the_metric_is_nan_are_left_out():
+    y_true, _, speakers = answers(6)
+    first = speakers == speakers[0]
+    interval = speaker_bootstrap(lambda a, b: 0.5 if b.any() else float("nan"), y_true, first, speakers)
+    assert interval == (0.5, 0.5, 0.5)
+    assert str(metrics.Interval(*[float("nan")] * 3)) == "nan"
 
 
 @pytest.mark.parametrize("lengths", [(3, 2, 3), (3, 3, 2), (0, 0, 0)])

@@ -1,11 +1,7 @@
 """Scores of conditions, and of the difference between two, with intervals over speakers.
 
 Third stage of `emolib.augment`. A score is the mean over seeds. Whole speakers are drawn with replacement,
-the same ones for every seed and for both sides of a difference.
-
-References
-----------
-B. Efron (1979), "Bootstrap Methods: Another Look at the Jackknife", doi:10.1214/aos/1176344552.
+the same ones for every seed and for both sides of a difference; `emolib.metrics` says how.
 """
 
 from collections.abc import Mapping
@@ -14,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emolib.metrics import Interval
+from emolib.metrics import Interval, draws, percentile_interval
 
 #: The scores, in the order in which tables show them.
 SCORES = ("ua", "wa", "macro_f1")
@@ -55,39 +51,28 @@ def scores_of(counts: Counts) -> dict[str, NDArray[np.float64]]:
     return {"ua": np.nanmean(recall, -1), "wa": whole, "macro_f1": np.nanmean(f1, -1)}
 
 
-def draws_of(n_speakers: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each speaker is drawn in each resample, (R, S)."""
-    drawn = np.random.default_rng(seed).integers(n_speakers, size=(n_resamples, n_speakers))
-    return np.stack([np.bincount(row, minlength=n_speakers) for row in drawn]).astype(np.float64)
-
-
-def intervals(
-    counts: Counts, over: Counts | None = None, *, n_resamples: int = 2000, seed: int = 0
-) -> dict[str, Interval]:
+def intervals(counts: Counts, over: Counts | None = None, *, seed: int = 0) -> dict[str, Interval]:
     """Return each score, or its difference to another's, with its 95 % interval.
 
     Parameters
     ----------
     counts : float64 array, (Q, S, C, C), as `counts_of` gives
     over : float64 array, (Q, S, C, C), optional; of the same seeds and speakers, whose scores are taken off
-    n_resamples, seed : int; of the bootstrap
+    seed : int; of the bootstrap
 
     Returns
     -------
-    scores : dict of name to Interval; of one speaker both ends are NaN
+    scores : dict of name to Interval
     """
     values = _means(counts.sum(1), over if over is None else over.sum(1))
     n_speakers = counts.shape[1]
-    if n_speakers < 2:
-        return {name: Interval(float(value), np.nan, np.nan) for name, value in values.items()}
-    draws = draws_of(n_speakers, n_resamples, seed)
-    drawn = _means(_resampled(counts, draws), None if over is None else _resampled(over, draws))
-    ends = {name: np.quantile(resamples, [0.025, 0.975]) for name, resamples in drawn.items()}
-    return {name: Interval(float(values[name]), *map(float, ends[name])) for name in SCORES}
+    times = draws(n_speakers, seed)
+    drawn = _means(_resampled(counts, times), None if over is None else _resampled(over, times))
+    return {name: percentile_interval(float(values[name]), drawn[name], n_speakers) for name in SCORES}
 
 
-def _resampled(counts: Counts, draws: NDArray[np.float64]) -> Counts:
-    return np.einsum("rs,qsij->qrij", draws, counts)
+def _resampled(counts: Counts, times: NDArray[np.int64]) -> Counts:
+    return np.einsum("rs,qsij->qrij", times, counts)
 
 
 def _means(counts: Counts, over: Counts | None) -> Mapping[str, NDArray[np.float64]]:

@@ -1,9 +1,10 @@
 """How good generated clips are, and whether they are copies: distances between sets of features.
 
 The features are the caller's, of any network that neither made the clips nor will be helped by them, so this
-file measures and knows no recogniser. Intervals are percentile bootstraps: of generated clips, which are
-independent of one another, by clip, and of real ones by speaker where speakers are given. Resampling repeats
-clips, which by itself raises a distance and lowers a score, so intervals are moved back by that shift's mean.
+file measures and knows no recogniser. Intervals are the bootstrap of `emolib.metrics`: of generated clips,
+which are independent of one another, by clip, and of real ones by speaker where speakers are given.
+Resampling repeats clips, which by itself raises a distance and lowers a score, so intervals are moved back by
+the mean of that shift.
 
 References
 ----------
@@ -24,7 +25,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from emolib.generate.mels import Mels, Normaliser
-from emolib.metrics import Interval
+from emolib.metrics import Interval, draws, percentile_interval
 
 Features = NDArray[np.float64]
 
@@ -46,7 +47,6 @@ def frechet_distance(
     *,
     speakers: ArrayLike | None = None,
     n_components: int = 16,
-    n_resamples: int = 100,
     seed: int = 0,
 ) -> Interval:
     """Return the Frechet distance between two sets of features, 0 for equal moments, with its interval.
@@ -59,17 +59,15 @@ def frechet_distance(
         Both sets are measured in the first principal components of the real one. A covariance of more
         dimensions than there are clips is singular, and the distance is then mostly the bias of small sets.
     speakers : array-like, (N,), optional; of the real clips, which are then resampled by speaker
-    n_resamples : int; 0 for no interval
     seed : int
 
     Raises
     ------
     ValueError
         If a set isn't (N, D) of finite numbers with at least two clips, or the widths differ.
-
     """
     real, generated = _pair(features_real, features_generated)
-    groups = _groups(speakers, len(real))
+    names = _names(speakers, len(real))
     centre = real.mean(0)
     axes = np.linalg.svd(real - centre, full_matrices=False)[2][:n_components].T
     real, generated = (real - centre) @ axes, (generated - centre) @ axes
@@ -82,17 +80,17 @@ def frechet_distance(
         metric.update(torch.from_numpy(generated[others]), real=False)
         return max(0.0, float(metric.compute()))
 
-    found = _bootstrap(measure, groups, len(generated), n_resamples, seed)
+    found = _bootstrap(measure, names, np.arange(len(generated)), seed=seed)
     return Interval(found.value, float(np.maximum(found.low, 0.0)), found.high)
 
 
-def inception_score(probabilities: ArrayLike, *, n_resamples: int = 100, seed: int = 0) -> Interval:
+def inception_score(probabilities: ArrayLike, *, seed: int = 0) -> Interval:
     """Return the Inception Score, 1 (unsure, or always the same class) to C (sure, all classes alike).
 
     Parameters
     ----------
     probabilities : array, (N, C); of the classes, by a network
-    n_resamples, seed : int
+    seed : int
 
     Raises
     ------
@@ -104,7 +102,7 @@ def inception_score(probabilities: ArrayLike, *, n_resamples: int = 100, seed: i
         raise ValueError("rows that are no probabilities; expected numbers from 0 that add up to 1, (N, C)")
     logits = torch.from_numpy(np.log(np.maximum(given, 1e-12)))
 
-    def measure(_: NDArray[np.intp], rows: NDArray[np.intp]) -> float:
+    def measure(rows: NDArray[np.intp]) -> float:
         from torchmetrics.image.inception import InceptionScore
 
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -113,7 +111,7 @@ def inception_score(probabilities: ArrayLike, *, n_resamples: int = 100, seed: i
             metric.update(logits[rows])
             return float(metric.compute()[0])
 
-    return _bootstrap(measure, [np.arange(1)], len(given), n_resamples, seed)
+    return _bootstrap(measure, np.arange(len(given)), seed=seed)
 
 
 def precision_recall(
@@ -187,7 +185,8 @@ def copy_audit(
     training, generated = _pair(features_training, features_generated)
     names = np.arange(len(training)).astype(str) if clips is None else np.asarray(clips).astype(str)
     nearest_own = np.full(len(training), np.inf)
-    for rows in _groups(speakers, len(training)):
+    who = _names(speakers, len(training))
+    for rows in (np.flatnonzero(who == name) for name in np.unique(who)):
         distances = cdist(training[rows], training[rows])
         np.fill_diagonal(distances, np.inf)
         nearest_own[rows] = distances.min(1)
@@ -228,27 +227,21 @@ def _pair(real: ArrayLike, generated: ArrayLike) -> tuple[Features, Features]:
     return both
 
 
-def _groups(speakers: ArrayLike | None, n_clips: int) -> list[NDArray[np.intp]]:
-    """Return the rows of each speaker, or of each clip where speakers are not told apart."""
+def _names(speakers: ArrayLike | None, n_clips: int) -> NDArray:
+    """Return the speaker of each clip, or a name for each clip where none are given."""
     names = np.arange(n_clips) if speakers is None else np.asarray(speakers)
     if len(names) != n_clips:
         raise ValueError(f"{len(names)} speakers of {n_clips} clips; expected one for each")
-    return [np.flatnonzero(names == name) for name in np.unique(names)]
+    return names
 
 
-def _bootstrap(
-    measure: Callable[[NDArray[np.intp], NDArray[np.intp]], float],
-    groups: list[NDArray[np.intp]],
-    n_generated: int,
-    n_resamples: int,
-    seed: int,
-) -> Interval:
-    value = measure(np.concatenate(groups), np.arange(n_generated))
-    if n_resamples == 0:
-        return Interval(value, float("nan"), float("nan"))
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(n_resamples):
-        drawn = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
-        found.append(measure(drawn, rng.integers(n_generated, size=n_generated)))
-    low, high = np.quantile(found, [0.025, 0.975]) - (np.mean(found) - value)
-    return Interval(value, float(low), float(high))
+def _bootstrap(measure: Callable[..., float], *units: NDArray, seed: int) -> Interval:
+    """Return a measure of the rows of one or two sets, each given as the unit that a row is drawn with."""
+    codes = [np.unique(names, return_inverse=True)[1] for names in units]
+    value, rng = measure(*map(np.arange, map(len, codes))), np.random.default_rng(seed)
+    counts = [int(of.max()) + 1 for of in codes]
+    resampled = [
+        measure(*(np.repeat(np.arange(len(of)), n[of]) for of, n in zip(codes, times, strict=True)))
+        for times in zip(*(draws(count, rng) for count in counts), strict=True)
+    ]
+    return percentile_interval(value, resampled - (np.mean(resampled) - value), min(counts))
