@@ -91,17 +91,10 @@ def table(scores: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for (corpus, name), group in scores.groupby(["corpus", "vocoder"], sort=False):
         speakers = group["speaker"].to_numpy()
-        cells = {
-            measure: str(metrics.speaker_bootstrap(_mean, group[measure], group[measure], speakers))
-            for measure in MEASURES
-        }
+        cells = {measure: str(metrics.mean_interval(group[measure], speakers)) for measure in MEASURES}
         realtime = f"{group['realtime'].median():.1f}"
         rows[corpus, name] = {"n": len(group), **cells, "realtime": realtime}
     return pd.DataFrame(rows).T
-
-
-def _mean(_: np.ndarray, values: np.ndarray) -> float:
-    return float(np.mean(values))
 
 
 def at_hand(per_speaker: dict[str, int]) -> dict[str, int]:

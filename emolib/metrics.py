@@ -34,11 +34,16 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        return format(self)
+
+    def __format__(self, spec: str) -> str:
+        """Return the three numbers, each in a format such as ``+.2f``; by default ``.3f``."""
+        value, low, high = (format(number, spec or ".3f") for number in self)
         if np.isnan(self.value):
             return "nan"
         if np.isnan(self.low):
-            return f"{self.value:.3f} (no interval: fewer than {MIN_SPEAKERS} speakers)"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+            return f"{value} (no interval: fewer than {MIN_SPEAKERS} speakers)"
+        return f"{value} [{low}, {high}]"
 
 
 def unweighted_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emolib import metrics
 from emolib.codebook import ResidualQuantizer, biased, controls, measures, pack, study
 from emolib.splits import folds
 
@@ -47,7 +48,7 @@ def test_moving_every_class_to_the_mean_is_shrinking_and_nothing_else(clips, sha
     moved = measures.drift(X, X + share * (centroids.to_numpy().mean(axis=0) - own), labels, centroids)
     assert np.allclose(moved.shrinking, share)
     assert np.allclose(moved.beyond[~np.isnan(moved.beyond)], 0)
-    assert measures.lead(moved.toward, labels, moved.classes) >= 0
+    assert measures.leads(moved.toward, labels, moved.classes).min() >= 0
 
 
 def test_moving_to_a_class_is_drift_there(clips):
@@ -59,9 +60,39 @@ def test_moving_to_a_class_is_drift_there(clips):
     others = labels != "sad"
     assert np.allclose(moved.toward[others, at], 0.4) and np.isnan(moved.toward[~others, at]).all()
     # on the way to sad they all pass the middle, where neutral is: only drift beyond shrinking tells
-    assert measures.lead(moved.toward, labels, moved.classes, "sad") < 0
-    assert measures.lead(moved.beyond, labels, moved.classes, "sad") > 0.05
-    assert measures.lead(moved.toward, labels, moved.classes, "happy") < -0.1
+    assert measures.leads(moved.toward, labels, moved.classes, "sad").min() < 0
+    assert measures.leads(moved.beyond, labels, moved.classes, "sad").min() > 0.05
+    assert measures.leads(moved.toward, labels, moved.classes, "happy").min() < -0.1
+
+
+def test_a_lead_is_over_each_other_class_and_its_interval_is_the_lowest():
+    """No rival is chosen on the clips that are judged: all are compared, and all must lie behind."""
+    rng = np.random.default_rng(0)
+    classes, speakers = ["a", "b", "c", "neutral"], np.repeat(np.arange(8), 30)
+    labels = np.tile(np.array(classes)[[0, 1, 2]], 80)
+    toward = rng.normal([0.0, 0.1, 0.2, 0.3], 0.1, (240, 4))
+    toward[np.arange(240), np.tile([0, 1, 2], 80)] = np.nan
+    leads = measures.leads(toward, labels, classes)
+    assert list(leads.index) == ["a", "b", "c"] and np.allclose(leads, [0.3, 0.2, 0.1], atol=0.05)
+    found = measures.lead_interval(toward, labels, speakers, classes)
+    assert found.value == pytest.approx(leads.min()) and 0 < found.low < found.value < found.high < 0.2
+    assert np.isnan(measures.lead_interval(toward, labels, speakers % 4, classes).low)
+    drawn = toward[:, 3]
+    best = measures.advantage_interval(drawn, labels, speakers, "a")
+    means = [drawn[labels == name].mean() for name in "abc"]
+    assert best.value == pytest.approx(means[0] - max(means[1:])) and best.low < best.value < best.high
+
+
+def test_a_class_mean_is_resampled_as_any_other_number():
+    rng = np.random.default_rng(0)
+    values, labels, speakers = rng.normal(size=90), rng.integers(3, size=90), rng.integers(6, size=90)
+    values[::7] = np.nan
+
+    def metric(numbers, names):
+        return float(np.mean([np.nanmean(numbers[names == name]) for name in range(3)]))
+
+    slow = metrics.speaker_bootstrap(metric, values, labels, speakers)
+    assert measures.class_interval(values, labels, speakers) == pytest.approx(slow)
 
 
 def test_margins_are_over_the_best_other_class():
@@ -199,7 +230,8 @@ def test_the_outcome_of_no_change_is_no_change():
     )
     assert study.difference(far, table, "hit").value < -0.4
     lead = study.neutral_lead(far)
-    assert lead.low <= lead.value <= lead.high and lead.value > 0  # neutral is in the middle of this corpus
+    assert lead.value == study.neutral_leads(far).min() and np.isnan(lead.low)  # two speakers: no interval
+    assert lead.value > 0  # neutral is in the middle of this corpus
     assert abs(study.neutral_lead(table).value) < 1e-9
 
 

@@ -98,7 +98,8 @@ def test_any_metric_of_arrays_will_do():
     y = np.arange(20.0).reshape(10, 2)
     interval = speaker_bootstrap(lambda a, b: float(np.abs(a - b).mean()), y, y + 1, list("aabbccddee"))
     assert interval == (1.0, 1.0, 1.0)
-    assert str(interval) == "1.000 [1.000, 1.000]"
+    assert str(interval) == f"{interval}" == "1.000 [1.000, 1.000]"
+    assert f"{interval:+.1f}" == "+1.0 [+1.0, +1.0]"
 
 
 def test_mean_interval_is_that_of_the_mean_as_a_metric():
@@ -123,6 +124,14 @@ def test_resamples_where_the_metric_is_nan_are_left_out():
     interval = speaker_bootstrap(lambda a, b: 0.5 if b.any() else float("nan"), y_true, first, speakers)
     assert interval == (0.5, 0.5, 0.5)
     assert str(metrics.Interval(*[float("nan")] * 3)) == "nan"
+
+
+@pytest.mark.parametrize("n_speakers", [6, 8, 10, 24])
+def test_the_interval_holds_the_true_mean_as_often_as_it_says(n_speakers):
+    """A plain percentile interval holds it in 86 % of draws of 6 speakers, and in 89 % of 10."""
+    rng, speakers = np.random.default_rng(n_speakers), np.arange(n_speakers)
+    drawn = [metrics.mean_interval(rng.normal(size=n_speakers), speakers, seed=seed) for seed in range(1500)]
+    assert 0.92 <= np.mean([interval.low <= 0 <= interval.high for interval in drawn]) <= 0.97
 
 
 @pytest.mark.parametrize("lengths", [(3, 2, 3), (3, 3, 2), (0, 0, 0)])

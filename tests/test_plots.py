@@ -98,6 +98,33 @@ DRAWN = {
 }  # fmt: skip
 
 
+NONE = {"low": np.nan, "high": np.nan}
+WITHOUT_INTERVALS = {
+    "layer_curve": lambda ax: plots.plot_layer_curve({"nano": CURVE.assign(**NONE)}, ax=ax),
+    "bars": lambda ax: plots.plot_bars(BARS.assign(**NONE), "features", "split", ax=ax),
+    "auc_by_layer": lambda ax: plots.plot_auc_by_layer(CURVE.assign(method="lda", **NONE), ax=ax),
+    "controls": lambda ax: plots.plot_controls(
+        {"axis": Interval(0.9, np.nan, np.nan)}, {"random": [0.4, 0.5]}, ax=ax
+    ),
+    "ladder": lambda ax: plots.plot_ladder({"axis": CURVE.assign(step=["a", "b", "c"], **NONE)}, ax=ax),
+    "ways": lambda ax: plots.plot_ways(
+        RATES.assign(way=RATES["emotion"], **NONE), "bits", "value", ax=ax
+    ),
+    "by_layer": lambda ax: plots.plot_by_layer(CURVE.assign(**NONE), "mel L1 (nepers)", ax=ax),
+    "gains": lambda ax: plots.plot_gains(GAINS.assign(ua_low=np.nan, ua_high=np.nan), ax=ax),
+    "by_amount": lambda ax: plots.plot_by_amount(
+        GAINS.assign(ua_low=np.nan, ua_high=np.nan), "amount", "generated clips", chance=0.2, ax=ax
+    ),
+    "protocols": lambda ax: plots.plot_protocols(
+        GAINS.assign(ua_low=np.nan, ua_high=np.nan), chance=0.2, ax=ax
+    ),
+    "series": lambda ax: plots.plot_series(
+        CURVE.assign(who="nano", **NONE), "layer", "value", "who", ax=ax
+    ),
+    "response": lambda ax: plots.plot_response(RESPONSE.assign(**NONE), "P(angry)", controls=[], ax=ax),
+}  # fmt: skip
+
+
 @pytest.fixture
 def axes():
     """Two empty axes of a figure that pyplot doesn't know."""
@@ -298,3 +325,13 @@ def test_style_is_applied_only_when_asked_for():
         plots.use_style()
         assert before is True and mpl.rcParams["axes.spines.top"] is False
     assert mpl.rcParams["axes.spines.top"] is before
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", WITHOUT_INTERVALS)
+def test_values_without_intervals_are_drawn_without_whiskers(name, axes):
+    ax = WITHOUT_INTERVALS[name](axes[0])
+    ax.figure.canvas.draw()
+    assert not is_empty(ax) and np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
+    drawn = [line.get_segments() for line in ax.collections if hasattr(line, "get_segments")]
+    assert all(np.isnan(segment).any() for segments in drawn for segment in segments)

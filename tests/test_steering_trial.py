@@ -64,11 +64,29 @@ def test_a_trial_frames_what_it_measures(rows):
     assert moved["log_f0_rmse"] < still["log_f0_rmse"]
     assert moved["words"] > still["words"]  # itself against another sentence
     assert rows.loc[rows["way"] != "zero effort", "rises"].isin([0, 1]).all()
-    ratio = trial.compare(rows, "log_f0_rmse", "prosody", "zero effort")
+    ratio = trial.ratio(rows, "log_f0_rmse", "prosody", "zero effort")
     assert list(ratio.index) == ["angry", "all"]
     assert ratio.loc["all", "value"] == pytest.approx(moved["log_f0_rmse"] / still["log_f0_rmse"])
+    gain = trial.difference(rows, "p", "prosody", "zero effort")
+    assert gain.loc["all", "value"] == pytest.approx(moved["p"] - still["p"])
     level = trial.levels(rows, "p").set_index("way")["value"]
     assert level["prosody"] == pytest.approx(moved["p"])
+
+
+def test_a_rate_near_0_is_compared_by_its_difference():
+    """A share of a rate that is 0 in some resamples has an interval up to many times the natural rate."""
+    speakers = [f"s{i}" for i in range(8)]
+    rows = pd.DataFrame(
+        [
+            {"speaker": name, "target": "sad", "way": way, "recognised": float(hit)}
+            for name in speakers
+            for way, hit in (("prosody", name < "s4"), ("natural target", name == "s0"))
+        ]
+    )
+    gain = trial.difference(rows, "recognised", "prosody", "natural target").loc["sad"]
+    assert gain["value"] == pytest.approx(3 / 8) and -1 <= gain["low"] < gain["high"] <= 1
+    with pytest.raises(ValueError, match="may be near 0"):
+        trial.ratio(rows, "recognised", "prosody", "natural target")
 
 
 def test_what_has_no_rendition_to_compare_with_is_said(rows, manifest):

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 
 from emolib.axis.directions import Floats
 from emolib.axis.selection import complete_speakers
-from emolib.metrics import Interval
+from emolib.metrics import Interval, draws, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,16 @@ def auc_interval(
     is_target: ArrayLike,
     speakers: ArrayLike,
     *,
-    n_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Return an AUC with its percentile interval from a bootstrap over speakers.
+    """Return an AUC with its interval from a bootstrap over speakers.
 
     Parameters
     ----------
     projections, is_target, speakers : array-likes, (N,)
-    n_resamples, confidence, seed
-        As in `metrics.speaker_bootstrap`, whose interval this is, to the last digit.
+    confidence, seed
+        As in `metrics.speaker_bootstrap`; the interval is the same.
 
     Notes
     -----
@@ -112,19 +111,14 @@ def auc_interval(
     values, mask = np.asarray(projections, dtype=np.float64), np.asarray(is_target, dtype=bool)
     value = float(auc(values, mask))
     names, codes = np.unique(np.asarray(speakers), return_inverse=True)
-    if len(names) < 2:
-        return Interval(value, float("nan"), float("nan"))
     wins = _wins(values, mask, codes, len(names))
-    counts = [np.bincount(codes[of], minlength=len(names)) for of in (mask, ~mask)]
-    drawn = np.random.default_rng(seed).integers(len(names), size=(n_resamples, len(names)))
-    weights = np.stack([np.bincount(row, minlength=len(names)) for row in drawn]).astype(np.float64)
-    pairs = (weights @ counts[0]) * (weights @ counts[1])
-    won = ((weights @ wins) * weights).sum(axis=1)
+    n_target, n_source = (np.bincount(codes[of], minlength=len(names)) for of in (mask, ~mask))
+    times = draws(len(names), seed)
+    pairs = (times @ n_target) * (times @ n_source)
+    won = ((times @ wins) * times).sum(axis=1)
     # a resample may hold one emotion alone, if few speakers have both; it says nothing
-    resampled = np.divide(won, pairs, out=np.full(n_resamples, np.nan), where=pairs > 0)
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(resampled, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    resampled = np.divide(won, pairs, out=np.full(len(times), np.nan), where=pairs > 0)
+    return percentile_interval(value, resampled, len(names), confidence=confidence)
 
 
 def _wins(values: Floats, mask: NDArray[np.bool_], codes: NDArray, n: int) -> Floats:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from emolib.axis.directions import Floats
 from emolib.axis.scores import HeldOut, auc_interval
-from emolib.metrics import Interval, speaker_bootstrap
+from emolib.metrics import Interval, mean_interval, speaker_bootstrap
 
 STEPS = ("normal", "strong")
 
@@ -35,7 +35,7 @@ def ladder(held_out: HeldOut, manifest: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for step, mask in rungs.items():
         values, speakers = held_out.projections[mask], held_out.speakers[mask]
-        interval = speaker_bootstrap(_mean, values, values, speakers)
+        interval = mean_interval(values, speakers)
         rows.append({"step": step, "n": int(mask.sum()), **interval._asdict()})
     return pd.DataFrame(rows)
 
@@ -72,10 +72,6 @@ def _rungs(held_out: HeldOut, manifest: pd.DataFrame) -> dict[str, NDArray[np.bo
             f"intensities {found} of {held_out.target!r}; expected clips of both {' and '.join(STEPS)}"
         )
     return {held_out.source: held_out.emotions == held_out.source} | masks
-
-
-def _mean(_: Floats, values: Floats) -> float:
-    return float(values.mean())
 
 
 def _share(rung: NDArray, projections: Floats) -> float:

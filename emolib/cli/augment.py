@@ -94,11 +94,13 @@ def augment(
 
 
 def _print(title: str, table: "pd.DataFrame", *, signed: bool) -> None:
+    from emolib.metrics import Interval
+
     print(f"\n{title}")
     for _, row in table.iterrows():
-        sign = "+" if signed else ""
+        spec = "+.3f" if signed else ".3f"
         words = [
-            f"{name} {row[name]:{sign}.3f} [{row[f'{name}_low']:{sign}.3f}, {row[f'{name}_high']:{sign}.3f}]"
+            f"{name} {Interval(row[name], row[f'{name}_low'], row[f'{name}_high']):{spec}}"
             for name in ("ua", "wa", "macro_f1")
         ]
         print(

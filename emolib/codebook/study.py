@@ -124,48 +124,46 @@ def outcome(held: HeldOut, after: ArrayLike) -> pd.DataFrame:
     return table.assign(hit=(predicted == y).astype(float))
 
 
-def estimate(table: pd.DataFrame, column: str, n_resamples: int = 500) -> metrics.Interval:
+def estimate(table: pd.DataFrame, column: str) -> metrics.Interval:
     """Return the mean over emotions of a column's means, with its interval over speakers.
 
     Of ``hit`` this is UA.
     """
-    codes = pd.factorize(table["emotion"])[0]
-    return measures.class_interval(table[column], codes, table["speaker"], n_resamples=n_resamples)
+    return measures.class_interval(table[column], *_labels(table))
 
 
-def neutral_lead(
-    table: pd.DataFrame, kind: str = "to", target: str = "neutral", n_resamples: int = 300
-) -> metrics.Interval:
-    """Return by how much the drift to `target` exceeds that to any other class, with its interval.
+def neutral_leads(table: pd.DataFrame, kind: str = "to", target: str = "neutral") -> pd.Series:
+    """Return by how much the drift to `target` exceeds that to each other class; see `neutral_lead`."""
+    toward, classes = _toward(table, kind, target)
+    return measures.leads(toward, _labels(table)[0], classes, target)
+
+
+def neutral_lead(table: pd.DataFrame, kind: str = "to", target: str = "neutral") -> metrics.Interval:
+    """Return by how much the drift to `target` exceeds that to every other class, with its interval.
 
     Parameters
     ----------
     table : DataFrame, as `outcome` returns it
     kind : {"to", "beyond"}; all drift, or what shrinking does not explain
     target : str
-    n_resamples : int
+
+    Returns
+    -------
+    lead : Interval; `measures.lead_interval` says what its ends are
 
     Raises
     ------
     ValueError
         If no clip could drift there.
     """
-    classes = [name.removeprefix(f"{kind} ") for name in table.columns if name.startswith(f"{kind} ")]
-    if target not in classes:
-        raise ValueError(f"no class {target!r}; expected one of {', '.join(classes)}")
-    toward = table[[f"{kind} {name}" for name in classes]].to_numpy()
-    return measures.lead_interval(
-        toward, table["emotion"].to_numpy().astype(str), table["speaker"].to_numpy(), classes, target=target,
-        n_resamples=n_resamples,
-    )  # fmt: skip
+    toward, classes = _toward(table, kind, target)
+    return measures.lead_interval(toward, *_labels(table), classes, target)
 
 
-def difference(
-    first: pd.DataFrame, second: pd.DataFrame, column: str, n_resamples: int = 500
-) -> metrics.Interval:
+def difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> metrics.Interval:
     """Return the mean over emotions of first - second, the same clips in both, with its interval."""
     joined = first.merge(second[["clip", column]], on="clip", suffixes=("", " of the other"))
-    return estimate(joined.assign(gap=joined[column] - joined[f"{column} of the other"]), "gap", n_resamples)
+    return estimate(joined.assign(gap=joined[column] - joined[f"{column} of the other"]), "gap")
 
 
 def halves(
@@ -187,34 +185,33 @@ def halves(
     return train[first], train[~first]
 
 
-def advantage(table: pd.DataFrame, column: str, emotion: str, n_resamples: int = 500) -> metrics.Interval:
-    """Return a column's mean for one emotion minus that of the best of the others, with its interval."""
+def advantage(table: pd.DataFrame, column: str, emotion: str) -> metrics.Interval:
+    """Return by how much a column's mean for one emotion exceeds that for every other, with its interval.
 
-    def metric(values: NDArray, labels: NDArray) -> float:
-        means = {name: values[labels == name].mean() for name in np.unique(labels)}
-        own = means.pop(emotion, np.nan)
-        return float(own - max(means.values()))
-
-    labels = table["emotion"].to_numpy().astype(str)
-    return metrics.speaker_bootstrap(
-        metric, table[column].to_numpy(), labels, table["speaker"].to_numpy(), n_resamples=n_resamples
-    )
+    `measures.lead_interval` says what its ends are.
+    """
+    return measures.advantage_interval(table[column], *_labels(table), emotion)
 
 
-def contrast(table: pd.DataFrame, column: str, flag: str, n_resamples: int = 500) -> metrics.Interval:
+def contrast(table: pd.DataFrame, column: str, flag: str) -> metrics.Interval:
     """Return a column's mean over emotions where a flag is set minus where it is not, with its interval."""
+    values, flags = table[column].to_numpy(dtype=np.float64), table[flag].to_numpy(dtype=bool)
+    both = np.stack([np.where(flags, values, np.nan), np.where(flags, np.nan, values)], axis=1)
+    on, off = np.nanmean(measures.class_means(both, *_labels(table)), axis=1).T
+    return measures.interval(on - off, table["speaker"])
 
-    def metric(values: NDArray, labels: NDArray) -> float:
-        on = values[:, 1] > 0
-        return measures.mean_by_class(values[on, 0], labels[on]) - measures.mean_by_class(
-            values[~on, 0], labels[~on]
-        )
 
-    values = table[[column, flag]].to_numpy(dtype=np.float64)
-    codes = pd.factorize(table["emotion"])[0]
-    return metrics.speaker_bootstrap(
-        metric, values, codes, table["speaker"].to_numpy(), n_resamples=n_resamples
-    )
+def _labels(table: pd.DataFrame) -> tuple[NDArray, NDArray]:
+    """Return the emotion and the speaker of each row."""
+    return table["emotion"].to_numpy().astype(str), table["speaker"].to_numpy().astype(str)
+
+
+def _toward(table: pd.DataFrame, kind: str, target: str) -> tuple[NDArray, list[str]]:
+    """Return how far each clip moved towards each class, (N, C), and the classes."""
+    classes = [name.removeprefix(f"{kind} ") for name in table.columns if name.startswith(f"{kind} ")]
+    if target not in classes:
+        raise ValueError(f"no class {target!r}; expected one of {', '.join(classes)}")
+    return table[[f"{kind} {name}" for name in classes]].to_numpy(), classes
 
 
 def codes_at_bits(
@@ -259,7 +256,7 @@ def codes_at_bits(
     return poor
 
 
-def compare(table: pd.DataFrame, by: str, base: str, column: str, n_resamples: int = 500) -> pd.DataFrame:
+def compare(table: pd.DataFrame, by: str, base: str, column: str) -> pd.DataFrame:
     """Return a column's estimate for each way, and its difference from one of them.
 
     Parameters
@@ -275,7 +272,7 @@ def compare(table: pd.DataFrame, by: str, base: str, column: str, n_resamples: i
     groups = {str(name): part for name, part in table.groupby(by, sort=False)}
     rows = {}
     for name, part in groups.items():
-        gap = difference(part, groups[base], column, n_resamples)
+        gap = difference(part, groups[base], column)
         value = part.groupby("emotion")[column].mean().mean()
         rows[name] = {column: value, f"minus {base}": gap.value, "low": gap.low, "high": gap.high}
     return pd.DataFrame(rows).T

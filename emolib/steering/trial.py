@@ -11,7 +11,7 @@ H. Li (2022), "Emotional voice conversion: Theory, databases and ESD", Speech Co
 doi:10.1016/j.specom.2021.11.006.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ RATE = 22_050
 #: Where P(target) is read beside the clip as it was spoken.
 DELTAS = (1 / 3, 2 / 3, 1.0)
 WAYS = ("zero effort", "prosody", "natural target")
+#: The measures of which a share says something: see `ratio`.
+DISTANCES = ("mcd_db", "log_f0_rmse")
 
 
 class Material(NamedTuple):
@@ -136,15 +138,13 @@ def levels(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return the mean of a measure by target and way: target, way, value, and low and high over speakers."""
     found = []
     for (target, way), some in rows[rows[measure].notna()].groupby(["target", "way"], sort=False):
-        values = some[measure].to_numpy()
-        speakers = some["speaker"].to_numpy()
-        interval = metrics.speaker_bootstrap(lambda _, x: float(x.mean()), values, values, speakers)
+        interval = metrics.mean_interval(some[measure], some["speaker"])
         found.append({"target": target, "way": way, **interval._asdict()})
     return pd.DataFrame(found)
 
 
-def compare(rows: pd.DataFrame, measure: str, way: str, to: str) -> pd.DataFrame:
-    """Return a measure's mean of one way as a share of another's, with its interval over speakers.
+def difference(rows: pd.DataFrame, measure: str, way: str, to: str) -> pd.DataFrame:
+    """Return a measure's mean of one way minus another's, with its interval over speakers.
 
     Parameters
     ----------
@@ -154,19 +154,42 @@ def compare(rows: pd.DataFrame, measure: str, way: str, to: str) -> pd.DataFrame
 
     Returns
     -------
-    table : DataFrame; value, low and high for each target, and for their mean
+    table : DataFrame; value, low and high for each target, and for all their clips
     """
+    return _compared(rows, measure, way, to, lambda mine, other: mine - other)
 
-    def share(values: NDArray, ways: NDArray) -> float:
-        whole = values[ways == to].mean()
-        if whole == 0:  # a resample in which no clip is recognised counts half a one
-            whole = 0.5 / (ways == to).sum()
-        return float(values[ways == way].mean() / whole)
+
+def ratio(rows: pd.DataFrame, measure: str, way: str, to: str) -> pd.DataFrame:
+    """Return a distance's mean of one way as a share of another's, as `difference`.
+
+    Raises
+    ------
+    ValueError
+        If the measure is none of `DISTANCES`. A rate may be near 0 in few clips, and a share of it is then
+        any number; a distance between two renditions is above 0 in every clip.
+    """
+    if measure not in DISTANCES:
+        raise ValueError(
+            f"a ratio of {measure!r}, which may be near 0; expected one of {', '.join(DISTANCES)}: take the "
+            f"difference of others"
+        )
+    return _compared(rows, measure, way, to, lambda mine, other: mine / other)
+
+
+def _compared(
+    rows: pd.DataFrame, measure: str, way: str, to: str, of: Callable[[float, float], float]
+) -> pd.DataFrame:
+    """Return a number of two ways' means of a measure, by target and over all, with intervals."""
+
+    def metric(values: NDArray, mine: NDArray) -> float:
+        if mine.all() or not mine.any():  # a resample of speakers who have one way only
+            return float("nan")
+        return of(float(values[mine].mean()), float(values[~mine].mean()))
 
     known = rows[rows["way"].isin([way, to]) & rows[measure].notna()]
     parts = {target: known[known["target"] == target] for target in known["target"].unique()}
     found = {
-        name: metrics.speaker_bootstrap(share, some[measure], some["way"], some["speaker"].to_numpy())
+        name: metrics.speaker_bootstrap(metric, some[measure], some["way"] == way, some["speaker"])
         for name, some in {**parts, "all": known}.items()
     }
     return pd.DataFrame({name: interval._asdict() for name, interval in found.items()}).T
