@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from emolib import augment, generate, metrics
 from emolib.augment import grid as grids
 from emolib.augment.distances import near_distance
-from emolib.augment.protocol import ALONE, BOTH, CLASSICAL, REAL
+from emolib.augment.protocol import ALONE, BOTH, CLASSICAL, EQUAL, REAL
 from emolib.cli import app
 from emolib.cli import augment as app_module
 from emolib.generate.mels import Mels
-from emolib.ser import ResNetSettings
+from emolib.ser import ResNetRecogniser, ResNetSettings
 
 CLASSES = ("angry", "happy", "sad")
 SPEAKERS = {f"{i:02d}": ("female", "male")[i % 2] for i in range(8)}
@@ -326,6 +326,24 @@ def test_generated_clips_may_be_heard_first_alone(tmp_path, trained):
     assert grid.identity(first) != grid.identity(cell)
 
 
+def test_adding_generated_clips_changes_one_thing(tmp_path, trained):
+    """All conditions have one normaliser, and BOTH draws real clips as often as EQUAL."""
+    grid = augment.Grid(clips(), SPEAKERS, tmp_path, settings(), device="cpu")
+    cell = next(cell for cell in grid.cells if cell.condition == BOTH)
+    real = grid.mels.take(grid.rows(cell)[0])
+    far = grid._generated(cell, real)
+    made = Mels(far.values + 5, far.mask, far.labels, far.speakers, far.clips)
+    first = replace(BOTH, name="first", first=True)
+    own = ResNetRecogniser(SMALL, device="cpu").fit(real)
+    drawn = {}
+    for condition in (REAL, CLASSICAL, EQUAL, BOTH, ALONE, first):
+        done = grid._train(replace(cell, condition=condition), real, made if condition.generated else None)
+        assert np.array_equal(done.mean_, own.mean_) and np.array_equal(done.scale_, own.scale_)
+        share = 0.5 if condition == BOTH else 1.0
+        drawn[condition.name] = share * len(done.losses_)
+    assert drawn[EQUAL.name] == drawn[BOTH.name] == drawn[CLASSICAL.name] / 2
+
+
 def test_labels_of_samples_keep_their_shares_from_the_beginning():
     real = clips().take(np.r_[0:8, 8:12, 12:20])
     labels = grids._labels(real, 2.0, 0)
@@ -422,7 +440,9 @@ def test_a_study_with_no_time_at_all_is_refused(tmp_path: Path, manifest):
 
 
 def test_the_command_prints_both_tables_and_the_gain(tmp_path: Path, manifest, trained, monkeypatch):
-    chosen = settings(flattering=augment.FLATTERING[:1], folds=(0,), seeds=(0,))
+    chosen = settings(
+        conditions=(REAL, CLASSICAL, BOTH, EQUAL), flattering=augment.FLATTERING[:1], folds=(0,), seeds=(0,)
+    )
     monkeypatch.setattr(augment.Settings, "of", lambda profile, seed=0: chosen)
     monkeypatch.setattr(app_module, "load_clips", lambda *words: manifest.assign(corpus="tiny"))
     words = ["augment", "--out", str(tmp_path), "--device", "cpu", "--json"]
@@ -434,8 +454,27 @@ def test_the_command_prints_both_tables_and_the_gain(tmp_path: Path, manifest, t
     assert found["gain"] == pytest.approx(done.gain().value)
     assert found["gain_low"] is None and found["gain_high"] is None  # two speakers: no interval
     assert found["gain"] == pytest.approx(found["ua_generated"] - found["ua_classical"])
+    assert found["gain_equal"] == pytest.approx(found["ua_generated"] - found["ua_equal"])
     assert found["n"] == 48 and found["missing"] == 0 and 0 < found["ua_real"] <= 1
     assert "skipped x: broken" in result.stdout and "Leak audit" in result.stdout
+
+
+def test_the_command_runs_a_part(tmp_path: Path, manifest, trained, monkeypatch):
+    monkeypatch.setattr(augment.Settings, "of", lambda profile, seed=0: settings())
+    monkeypatch.setattr(app_module, "load_clips", lambda *words: manifest.assign(corpus="tiny"))
+    words = ["augment", "--out", str(tmp_path), "--device", "cpu", "--seeds", "1", "--shares", "0.5"]
+    result = CliRunner().invoke(app, [*words, "--conditions", "real, classical"])
+    assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
+    assert len(list((tmp_path / "cells").glob("*.json"))) == 4, "two conditions, two halves"
+    assert not trained and "flattering" not in result.stdout
+    for option, message in (
+        (["--conditions", "reel"], "no condition reel; expected some of: real"),
+        (["--shares", "0.3"], "no share 0.3"),
+        (["--shares", "x"], "shares 'x'; expected numbers"),
+        (["--seeds", "9"], "9 seeds; expected 1 to 2"),
+    ):
+        wrong = CliRunner().invoke(app, [*words, *option])
+        assert wrong.exit_code == 2 and message in wrong.stderr
 
 
 def test_profiles():

@@ -32,6 +32,7 @@ class Condition:
     classical : bool; SpecAugment of every batch
     mixup : bool; mixup of every batch as well
     generated : float; generated clips, as a share of the number of real ones
+    steps : float; share of the optimiser's steps that are taken
     selected : bool; of twice as many generated clips, those that a recogniser of the same real training clips
         gives the highest probability of their class
     first : bool; hears generated clips in the first half of its steps alone, and real ones to the end
@@ -43,17 +44,21 @@ class Condition:
     classical: bool = False
     mixup: bool = False
     generated: float = 0.0
+    steps: float = 1.0
     selected: bool = False
     first: bool = False
     warm: bool = False
 
 
-#: Plain training, the cheap rival, and the two that decide whether generation helps.
+#: Plain training, and the cheap rival. Where `BOTH` draws generated clips, these repeat real ones.
 REAL, CLASSICAL = Condition("real"), Condition("classical", classical=True)
+#: Real clips in one half of the draws, generated clips in the other.
 BOTH = Condition("classical + generated 100 %", classical=True, generated=1.0)
+#: Each real clip is drawn as often as in `BOTH`, and nothing else is.
+EQUAL = Condition("classical at equal exposure", classical=True, steps=0.5)
 ALONE = Condition("generated only", real=False, generated=1.0)
 #: These decide whether generation helps.
-DECIDING = (REAL, CLASSICAL, BOTH)
+DECIDING = (REAL, CLASSICAL, BOTH, EQUAL)
 
 
 def conditions(amounts: tuple[float, ...]) -> list[Condition]:
@@ -70,7 +75,7 @@ def conditions(amounts: tuple[float, ...]) -> list[Condition]:
     chosen = Condition("classical + selected 100 %", classical=True, generated=1.0, selected=True)
     first = Condition("classical + generated 100 % first", classical=True, generated=1.0, first=True)
     mixed = Condition("classical + mixup", classical=True, mixup=True)
-    return [REAL, CLASSICAL, BOTH, first, *more[:1], ALONE, mixed, *more[1:], chosen]
+    return [REAL, CLASSICAL, BOTH, EQUAL, first, *more[:1], ALONE, mixed, *more[1:], chosen]
 
 
 #: What the published protocol does, one step after the other.

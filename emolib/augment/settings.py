@@ -3,10 +3,11 @@
 Fourth stage of `emolib.augment`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from emolib.augment.protocol import ALONE, BOTH, CLASSICAL, FLATTERING, REAL, Condition, conditions
+from emolib.augment.protocol import BOTH, CLASSICAL, EQUAL, FLATTERING, REAL, Condition, conditions
 from emolib.generate.settings import Settings as GeneratorSettings
 from emolib.ser import ResNetSettings
 
@@ -65,8 +66,43 @@ class Settings:
             )  # fmt: skip
         if profile == "quick":
             return cls(
-                (REAL, CLASSICAL, BOTH, ALONE), flattering=FLATTERING[:1], shares=(1.0,),
+                (REAL, CLASSICAL, BOTH, EQUAL), flattering=FLATTERING[:1], shares=(1.0,),
                 generated_shares=(1.0,), folds=(0,), seeds=(seed,), recogniser=ResNetSettings(steps=150),
                 generator=replace(GeneratorSettings.quick(), seed=seed),
             )  # fmt: skip
         raise ValueError(f"unknown profile {profile!r}; expected 'quick' or 'full'")
+
+    def part(
+        self,
+        conditions: Collection[str] | None = None,
+        shares: Collection[float] | None = None,
+        n_seeds: int | None = None,
+    ) -> "Settings":
+        """Return the settings of some of the cells; those that both have are the same files.
+
+        Parameters
+        ----------
+        conditions : collection of str, optional
+            Names of conditions of the speaker-disjoint protocol; the flattering one is then left out.
+        shares : collection of float, optional; of the real training clips
+        n_seeds : int, optional; the first so many
+
+        Raises
+        ------
+        ValueError
+            If a name or a share is none of these settings', or there is no such number of seeds.
+        """
+        known = [condition.name for condition in self.conditions]
+        if strange := sorted(set(conditions or ()) - set(known)):
+            raise ValueError(f"no condition {', '.join(strange)}; expected some of: {', '.join(known)}")
+        if other := sorted(set(shares or ()) - set(self.shares)):
+            raise ValueError(f"no share {other[0]:g}; expected some of: {', '.join(map(str, self.shares))}")
+        if n_seeds is not None and not 1 <= n_seeds <= len(self.seeds):
+            raise ValueError(f"{n_seeds} seeds; expected 1 to {len(self.seeds)}")
+        return replace(
+            self,
+            conditions=tuple(c for c in self.conditions if conditions is None or c.name in conditions),
+            flattering=self.flattering if conditions is None else (),
+            shares=tuple(share for share in self.shares if shares is None or share in shares),
+            seeds=self.seeds[:n_seeds],
+        )

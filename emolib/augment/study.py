@@ -90,26 +90,27 @@ class Study:
                 rows.append(head | _columns(gains) | _sizes(mine))
         return pd.DataFrame(rows)
 
-    def gain(self, share: float | None = None) -> Interval:
-        """Return what generated clips add in UA to real clips and classical augmentation, speaker-disjoint.
+    def gain(self, share: float | None = None, over: str = CLASSICAL.name) -> Interval:
+        """Return what generated clips gain in UA with classical augmentation, speaker-disjoint.
 
         Parameters
         ----------
         share : float, optional; of the real training clips, by default the smallest with generated clips
+        over : str
+            By default the same number of steps with real clips repeated in place of the generated ones.
+            `EQUAL.name` is what they add where each real clip is drawn as often on both sides.
 
         Raises
         ------
         ValueError
             If the study has no such cells yet.
         """
-        gains = self.differences()
+        gains = self.differences(over)
         if len(gains):
             gains = gains[(gains["protocol"] == "disjoint") & (gains["condition"] == BOTH.name)]
             gains = gains[gains["share"] == (gains["share"].min() if share is None else share)]
         if not len(gains):
-            raise ValueError(
-                f"no cells of {BOTH.name!r} and {CLASSICAL.name!r} to compare yet; run the study further"
-            )
+            raise ValueError(f"no cells of {BOTH.name!r} and {over!r} to compare yet; run the study further")
         row = gains.iloc[0]
         return Interval(float(row["ua"]), float(row["ua_low"]), float(row["ua_high"]))
 

@@ -42,30 +42,51 @@ def augment(
     limit: Annotated[
         float | None, typer.Option("--limit", help="Begin no further cell after this many seconds.")
     ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            "--conditions", help="Only these, such as 'real,classical'; without the flattering protocol."
+        ),
+    ] = None,
+    shares: Annotated[
+        str | None, typer.Option("--shares", help="Only these shares of the real clips, such as '1,0.25'.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Only the first so many seeds of each condition.")
+    ] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the halves and of all networks.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Ask whether generated speech makes a recogniser better on speakers that it never heard.
 
-    JSON: ua_real, ua_classical, ua_generated, gain, gain_low, gain_high, n; of the smallest share of real
-    clips with generated ones, gain over real clips and classical augmentation.
+    JSON: ua_real, ua_classical, ua_generated, ua_equal and n, of the smallest share of real clips with
+    generated ones; gain, gain_low, gain_high over the same number of steps with real clips repeated in place
+    of generated ones; gain_equal, gain_equal_low, gain_equal_high over half the steps, in which each real
+    clip is drawn as often.
     """
     from emolib import paths
-    from emolib.augment import study
+    from emolib.augment import CLASSICAL, EQUAL, Settings, study
+
+    cells = Settings.of(profile.value, seed=seed).part(
+        None if conditions is None else [name.strip() for name in conditions.split(",")],
+        None if shares is None else _numbers(shares),
+        seeds,
+    )
 
     clips = load_clips(corpus, corpus_option, root, table)
     folder = out or paths.models() / paths.folder_name(f"augment-{clips['corpus'].iloc[0]}-{profile.value}")
     done = study(
-        clips, folder, profile.value, device=device, seed=seed, limit_s=limit, progress=sys.stderr.isatty()
+        clips, folder, device=device, seed=seed, settings=cells, limit_s=limit, progress=sys.stderr.isatty()
     )
     other = sum("none of the classes" in entry["reason"] for entry in done.skipped)
     if other:
         print(f"left out {other} clips of other emotions")
     print_skipped([entry for entry in done.skipped if "none of the classes" not in entry["reason"]])
-    scores, gains = done.table(), done.differences()
+    scores = done.table()
     _print("Scores, intervals over speakers", scores, signed=False)
-    _print("Gains over real clips and classical augmentation, paired", gains, signed=True)
+    for over, meaning in ((CLASSICAL, "the same steps"), (EQUAL, "each real clip drawn as often")):
+        _print(f"Gains over {over.name} ({meaning}), paired", done.differences(over.name), signed=True)
     print("\nLeak audit\n" + done.leaks.to_string(index=False, float_format="%.3f"))
     if done.missing:
         print(f"\n{len(done.missing)} cells were not run; the same command goes on, first: {done.missing[0]}")
@@ -89,19 +110,30 @@ def _print(title: str, table: "pd.DataFrame", *, signed: bool) -> None:
         )
 
 
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"shares {text!r}; expected numbers with commas, such as '1,0.25'") from error
+
+
 def _answer(done: "Study", scores: "pd.DataFrame") -> dict[str, float]:
     """Return the numbers of the smallest share of real clips with generated ones; NaN before any."""
-    from emolib.augment import BOTH, CLASSICAL, REAL
+    from emolib.augment import BOTH, CLASSICAL, EQUAL, REAL
     from emolib.metrics import Interval
 
     scores = scores[scores["protocol"] == "disjoint"]
     share = scores.loc[scores["condition"] == BOTH.name, "share"].min()
     rows = scores[scores["share"] == share].set_index("condition")
-    ua = rows["ua"].reindex([REAL.name, CLASSICAL.name, BOTH.name]).tolist()
-    gain = done.gain() if rows["ua"].get(CLASSICAL.name) is not None else Interval(*[float("nan")] * 3)
+    ua = rows["ua"].reindex([REAL.name, CLASSICAL.name, BOTH.name, EQUAL.name]).tolist()
+    gain, equal = (
+        done.gain(over=name) if name in rows.index else Interval(*[float("nan")] * 3)
+        for name in (CLASSICAL.name, EQUAL.name)
+    )
     return {
-        **dict(zip(("ua_real", "ua_classical", "ua_generated"), ua, strict=True)),
+        **dict(zip(("ua_real", "ua_classical", "ua_generated", "ua_equal"), ua, strict=True)),
         **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
+        **dict(zip(("gain_equal", "gain_equal_low", "gain_equal_high"), equal, strict=True)),
         "n": int(rows["n"].max()) if len(rows) else 0,
         "share": float(share),
         "missing": len(done.missing),

@@ -60,7 +60,6 @@ def train_mapper(
 
     clips = load_clips(corpus, corpus_option, root, table)
     clips = mapper.leave_out(clips, [name for name in without.split(",") if name])
-    name = str(clips["corpus"].iloc[0])
     bars = sys.stderr.isatty()
     done = features.extract(
         clips, encoder, layers=[layer], frames=True, url=store, device=device, progress=bars

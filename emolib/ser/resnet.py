@@ -40,7 +40,7 @@ class ResNetRecogniser:
     Attributes
     ----------
     classes_ : str array, (C,), sorted
-    mean_, scale_ : float32 arrays, (M,); level and spread of each band over the speech it was trained on
+    mean_, scale_ : float32 arrays, (M,); level and spread of each band, of the speech that `fit` was given
     losses_ : list of float; of each step
     """
 
@@ -52,12 +52,15 @@ class ResNetRecogniser:
     def __init__(self, settings: ResNetSettings | None = None, *, device: str = "auto") -> None:
         self.settings, self.device = (settings or ResNetSettings()).check(), device
 
-    def fit(self, mels: Spectrograms) -> "ResNetRecogniser":
+    def fit(self, mels: Spectrograms, *, normalised_by: Spectrograms | None = None) -> "ResNetRecogniser":
         """Train on clips.
 
         Parameters
         ----------
         mels : Spectrograms; N clips
+        normalised_by : Spectrograms, optional
+            The clips whose level and spread normalise every clip, by default those that are trained on.
+            Recognisers that are compared should share them, so that only their training clips differ.
 
         Raises
         ------
@@ -70,7 +73,9 @@ class ResNetRecogniser:
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"one class, {str(labels[0])!r}; expected at least two to tell apart")
-        speech = np.concatenate(speech_of(mels), axis=1)
+        scale = mels if normalised_by is None else normalised_by
+        check(scale)
+        speech = np.concatenate(speech_of(scale), axis=1)
         self.mean_ = speech.mean(1, dtype=np.float64).astype(np.float32)
         self.scale_ = np.maximum(speech.std(1, dtype=np.float64), 0.1).astype(np.float32)
         with torch.random.fork_rng(devices=[]):
@@ -211,7 +216,8 @@ class ResNetRecogniser:
 
     def _scores(self, ask: Any, x: Array, frames: NDArray[np.int64]) -> Tensor:
         heard = torch.from_numpy(x).to(self._device), torch.from_numpy(frames).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16):
+        half = self._device.type == "cuda" and self._network.training  # answers are float32 on every device
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=half):
             return ask(self._network, *heard).float()
 
     @torch.inference_mode()
