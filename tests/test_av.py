@@ -339,8 +339,7 @@ def test_the_plane_is_drawn_with_its_anchors_and_colours():
     not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no recorded speech"
 )
 def test_emodb_reaches_what_was_promised(tmp_path):
-    root = os.environ["EMOLIB_CORPORA"]
-    manifest = corpora.load("emodb", f"{root}/emodb-2s")
+    manifest = corpora.load("emodb")
     store = features.extract(manifest, url=tmp_path / "store").store
     clips = manifest["clip"].tolist()
     layers = {
