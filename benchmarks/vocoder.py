@@ -15,11 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from emolib import audio, corpora, hifigan, metrics, paths, quality, vocoder
+from emolib import audio, corpora, hifigan, metrics, paths, quality, splits, vocoder
 from emolib.audio import HIFIGAN_MEL, Wave
 
 RATE = HIFIGAN_MEL.sample_rate
-FOLD_1 = ("01", "11", "20", "21")
 MEASURES = {
     "pesq": quality.pesq,
     "stoi": quality.stoi,
@@ -57,7 +56,7 @@ def clips(per_speaker: dict[str, int], seed: int = 0) -> list[Clip]:
     for corpus, n_each in per_speaker.items():
         manifest = corpora.load(corpus)
         if corpus == "ravdess":
-            manifest = manifest[manifest["speaker"].isin(FOLD_1)]
+            manifest = manifest[manifest["speaker"].isin(splits.EMOBOX_RAVDESS[0])]
         for speaker, rows in manifest.groupby("speaker", sort=True):
             chosen = rng.permutation(rows["path"].to_numpy())[:n_each]
             drawn += [Clip(corpus, str(speaker), _load(path)) for path in chosen]

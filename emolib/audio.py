@@ -12,16 +12,20 @@ Griffin-Lim: N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim
 """
 
 import io
+import math
 import os
 import re
 import stat
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
+import pandas as pd
 import soundfile as sf
 import soxr
 from numpy.typing import NDArray
@@ -34,6 +38,8 @@ Wave = NDArray[np.float32]
 MIN_DURATION_S = 0.025
 #: Below this peak (-80 dBFS) a clip is silence.
 SILENCE_PEAK = 1e-4
+#: A part may end so much later than its file: tables round their times to hundredths of a second.
+END_SLACK_S = 0.01
 _UNSIZED = 0x7FFFFFFF  # streamed files state a length of this much or more when they mean "unknown"
 
 _LOWEST_RATE = 1_000  # Hz; below it a damaged header would blow a clip up to gigabytes at an encoder's rate
@@ -45,13 +51,17 @@ class AudioError(ValueError):
     """A sound file that can't be used; the message is one line that says why."""
 
 
-def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
-    """Decode a whole sound file and check that it is one.
+def read(
+    path: str | Path, start_s: float = math.nan, end_s: float = math.nan
+) -> tuple[NDArray[np.float32], int]:
+    """Decode a sound file, or a part of it alone, and check that it is one.
 
     Parameters
     ----------
     path : str or Path
         Any format and sample width that libsndfile reads (WAV, FLAC, OGG, MP3 ...), any rate and channels.
+    start_s, end_s : float, s
+        Where the part begins and ends, each at the nearest sample; NaN for the file's own begin and end.
 
     Returns
     -------
@@ -61,7 +71,8 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
     Raises
     ------
     AudioError
-        If the file is missing, not a regular file, empty, undecodable, truncated, or holds NaN or infinity.
+        If the file is missing, not a regular file, empty, undecodable, truncated, or holds NaN or infinity,
+        or if the part is empty or reaches past the file's end.
     """
     path = Path(path)
     name = path.name.encode(errors="backslashreplace").decode()  # can be printed whatever its bytes
@@ -79,8 +90,12 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
         with sf.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
             if file.frames >= _UNSIZED:  # a streamed FLAC, which libsndfile can't read to its end
                 raise AudioError(f"{name}: its header states no length; write it again with a length")
-            samples = file.read(dtype="float32", always_2d=True)
-            sample_rate, promised = file.samplerate, _promised_frames(file)
+            sample_rate, promised, n = file.samplerate, _promised_frames(file), -1
+            if not (math.isnan(start_s) and math.isnan(end_s)):
+                first, last = _part(file, start_s, end_s, name)
+                promised = n = last - first
+                file.seek(first)
+            samples = file.read(n, dtype="float32", always_2d=True)
             breaks_off = file.format == "OGG" and not _ogg_ends(path)
     except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
@@ -102,6 +117,21 @@ def read(path: str | Path) -> tuple[NDArray[np.float32], int]:
     if not np.abs(samples).max() < _LARGEST:  # also true of NaN
         raise AudioError(f"{name}: holds NaN, infinite samples, or some past {_LARGEST:.0e}; write it again")
     return samples, sample_rate
+
+
+def _part(file: sf.SoundFile, start_s: float, end_s: float, name: str) -> tuple[int, int]:
+    """Return the first sample of a part of a file, and the one after its last."""
+    duration_s = file.frames / file.samplerate
+    start_s = 0.0 if math.isnan(start_s) else start_s
+    end_s = duration_s if math.isnan(end_s) else end_s
+    if not 0 <= start_s < end_s:
+        raise AudioError(f"{name}: from {start_s:g} to {end_s:g} s; expected a start from 0 and a later end")
+    if end_s > duration_s + END_SLACK_S:
+        raise AudioError(
+            f"{name}: from {start_s:g} to {end_s:g} s, but the file lasts {duration_s:.3f} s; expected times "
+            f"within it, in seconds (not milliseconds or samples)"
+        )
+    return round(start_s * file.samplerate), min(round(end_s * file.samplerate), file.frames)
 
 
 def _promised_frames(file: sf.SoundFile) -> int | None:
@@ -145,14 +175,18 @@ def check_speech(wave: Wave, sample_rate: int, name: str = "clip") -> None:
         raise AudioError(f"{name}: silent (peak below {20 * np.log10(SILENCE_PEAK):.0f} dBFS)")
 
 
-def load(path: str | Path, sample_rate: int | None = None) -> tuple[Wave, int]:
-    """Load a sound file as a mono wave.
+def load(
+    path: str | Path, sample_rate: int | None = None, start_s: float = math.nan, end_s: float = math.nan
+) -> tuple[Wave, int]:
+    """Load a sound file, or a part of it, as a mono wave.
 
     Parameters
     ----------
     path : str or Path
     sample_rate : int, Hz, optional
         The rate to resample to; the file's own by default.
+    start_s, end_s : float, s
+        As in `read`.
 
     Returns
     -------
@@ -165,12 +199,28 @@ def load(path: str | Path, sample_rate: int | None = None) -> tuple[Wave, int]:
     AudioError
         As `read` does, and if the clip is shorter than 25 ms or silent.
     """
-    samples, native_rate = read(path)
+    samples, native_rate = read(path, start_s, end_s)
     wave = mono(samples)
     check_speech(wave, native_rate, Path(path).name.encode(errors="backslashreplace").decode())
     if sample_rate is None:
         return wave, native_rate
     return resample(wave, native_rate, sample_rate), sample_rate
+
+
+def load_clip(row: Mapping[str, Any] | pd.Series, sample_rate: int | None = None) -> tuple[Wave, int]:
+    """Load the clip of a manifest's row: the file at its `path`, or the part from `start_s` to `end_s`.
+
+    Parameters
+    ----------
+    row : mapping or Series
+        Such as one of ``manifest.to_dict("records")``. Times that it lacks, or that are NaN, are the file's.
+    sample_rate : int, Hz, optional; as in `load`
+
+    Returns
+    -------
+    wave, sample_rate : as `load` returns them
+    """
+    return load(row["path"], sample_rate, row.get("start_s", math.nan), row.get("end_s", math.nan))
 
 
 def mono(samples: NDArray[np.float32]) -> Wave:

@@ -189,7 +189,9 @@ def _blocks(durations_s: NDArray[np.float64]) -> Iterator[slice]:
 
 
 def export_npy(store: FeatureStore, manifest: pd.DataFrame, out: str | Path, layer: int) -> int:
-    """Write one layer's frames as the classic tree ``Actor_<speaker>/<clip>.npy`` of (T, D) float32 arrays.
+    """Write one layer's frames as the classic tree ``Actor_01/<clip>.npy`` of (T, D) float32 arrays.
+
+    The folder has the corpus's own code of a speaker: 01 of ravdess-01.
 
     Returns
     -------
@@ -200,8 +202,9 @@ def export_npy(store: FeatureStore, manifest: pd.DataFrame, out: str | Path, lay
     ValueError
         If a clip or the layer is not in the store, or the store holds no frames.
     """
-    for clip, speaker in zip(manifest["clip"], manifest["speaker"], strict=True):
-        target = Path(out) / f"Actor_{paths.folder_name(speaker)}" / f"{paths.folder_name(clip)}.npy"
+    for clip, corpus, speaker in zip(*(manifest[c] for c in ("clip", "corpus", "speaker")), strict=True):
+        code = paths.folder_name(speaker.removeprefix(f"{corpus}-"))
+        target = Path(out) / f"Actor_{code}" / f"{paths.folder_name(clip)}.npy"
         target.parent.mkdir(parents=True, exist_ok=True)
         np.save(target, store.frames(clip, layer), allow_pickle=False)
     return len(manifest)

@@ -730,9 +730,7 @@ def test_plots_draw_what_they_are_given():
 @pytest.mark.skipif(not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no real speech")
 def test_calm_and_angry_of_unheard_ravdess_actors(tmp_path):
     manifest = corpora.load("ravdess")
-    some = manifest["speaker"].isin([f"{i:02d}" for i in range(1, 9)]) & manifest["emotion"].isin(
-        ["calm", "angry"]
-    )
+    some = (manifest["speaker"] <= "ravdess-08") & manifest["emotion"].isin(["calm", "angry"])
     manifest = manifest[some].reset_index(drop=True)
     store = features.extract(manifest, layers=[4], url=Path(tmp_path) / "store").store
     data = store.pooled(4, "mean", manifest["clip"].tolist())

@@ -43,14 +43,14 @@ def test_it_trains_and_is_done_at_once_the_second_time(table, model_folder, home
         "--steps",
         "2",
         "--without",
-        "03",
+        "folder-03",
     )
     found = json.loads(call(*words, "--json").stdout.splitlines()[-1])
     assert set(found) == {
         "folder", "layer", "steps", "mel_l1", "linear_l1", "clips", "speakers", "held_out", "skipped"
     }  # fmt: skip
     assert (found["steps"], found["layer"], found["clips"], found["speakers"]) == (2, 2, 6, 1)
-    assert found["held_out"] in (["01"], ["02"]) and 0 < found["mel_l1"] <= found["linear_l1"]
+    assert found["held_out"] in (["folder-01"], ["folder-02"]) and 0 < found["mel_l1"] <= found["linear_l1"]
     folder = Path(found["folder"])
     assert folder.parent == home / "models" and mapper.Mapper.load(folder).layer == 2
     written = (folder / "checkpoint.safetensors").stat().st_mtime_ns

@@ -40,7 +40,7 @@ def call(*words: object, code: int = 0):
 
 
 def test_a_vocoder_is_trained_and_taken_up(table: Path, tmp_path: Path) -> None:
-    words = ["--manifest", table, "--out", tmp_path / "own", "--hold-out", "folder/s1", "--device", "cpu"]
+    words = ["--manifest", table, "--out", tmp_path / "own", "--hold-out", "folder-s1", "--device", "cpu"]
     first = call(*words, "--steps", 2, "--json").stdout.splitlines()
     answer = json.loads(first[-1])
     assert set(answer) == KEYS

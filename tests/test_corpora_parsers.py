@@ -330,9 +330,8 @@ def iemocap_tree(root: Path) -> Path:
 def test_iemocap_tree(tmp_path):
     manifest = corpora.load("iemocap", iemocap_tree(tmp_path)).set_index("clip")
     assert list(manifest["emotion"]) == ["neutral", "frustrated", "excited"]
-    assert list(manifest["speaker"]) == ["Ses01F", "Ses01F", "Ses01M"] and set(manifest["session"]) == {
-        "Session1"
-    }
+    assert list(manifest["speaker"]) == [f"iemocap-Ses01{who}" for who in "FFM"]
+    assert set(manifest["session"]) == {"Session1"}
     first, excited = manifest.loc["Ses01F_impro01_F000"], manifest.loc["Ses01F_impro01_M001"]
     assert first[["valence", "arousal", "dominance"]].tolist() == [-0.25, -0.25, 0.0]
     assert excited[["valence", "arousal"]].tolist() == [0.75, 1.0] and np.isnan(excited["dominance"])

@@ -399,7 +399,7 @@ def test_fetch_then_load(ravdess, tmp_path, monkeypatch):
         fetch("ravdess", progress=False)
     assert fetch("ravdess", progress=False) == tmp_path / "ravdess"
     manifest = corpora.load("ravdess")
-    assert list(manifest["speaker"]) == ["01", "02"] and manifest.attrs["skipped"] == []
+    assert list(manifest["speaker"]) == ["ravdess-01", "ravdess-02"] and manifest.attrs["skipped"] == []
     assert names(tmp_path / "ravdess" / ".fetch") == ["done", "unpacked"]
     fetch("ravdess", progress=False)
     assert len(ravdess.asked) == 2
@@ -451,6 +451,10 @@ def test_crema_d_pointers_become_sound(site, tmp_path, monkeypatch):
     assert any("a Git LFS pointer" in entry["reason"] for entry in half.attrs["skipped"])
     site.files["/media/AudioWAV/1002_DFA_ANG_XX.wav"] = clips["1002_DFA_ANG_XX.wav"]
     fetch("crema-d", tmp_path, progress=False)
-    assert list(corpora.load("crema-d", tmp_path)["speaker"]) == ["1001", "1002", "1003"]
+    assert list(corpora.load("crema-d", tmp_path)["speaker"]) == [
+        "crema-d-1001",
+        "crema-d-1002",
+        "crema-d-1003",
+    ]
     assert [path for path, _ in site.asked].count("/master.zip") == 1
     assert not (tmp_path / "VideoFlash").exists() and (tmp_path / "LICENSE.txt").exists()

@@ -34,7 +34,7 @@ def train(table, folder, *words):
 
 
 def test_what_is_trained_can_be_sampled_into_a_corpus(table, tmp_path, tiny):
-    done = train(table, tmp_path / "model", "--leave-out", "s3")
+    done = train(table, tmp_path / "model", "--leave-out", "folder-s3")
     assert set(done) == {
         "folder", "classes", "clips", "speakers", "skipped", "loss", "reconstruction", "seconds"
     }  # fmt: skip

@@ -38,12 +38,12 @@ def analysed(manifest) -> prosody.Renditions:
 @pytest.fixture(scope="module")
 def unheard(manifest) -> prosody.Recording:
     """A neutral clip of the voice that no transform below was fitted on."""
-    row = manifest[(manifest["speaker"] == "M1") & (manifest["emotion"] == "neutral")].iloc[0]
+    row = manifest[(manifest["speaker"] == "folder-M1") & (manifest["emotion"] == "neutral")].iloc[0]
     return prosody.record(*audio.load(row["path"]))
 
 
 def fitted(manifest, analysed, target: str) -> ProsodyTransform:
-    heard = manifest[manifest["speaker"] != "M1"]
+    heard = manifest[manifest["speaker"] != "folder-M1"]
     pairs = prosody.pairs(heard, "neutral", target, analysed=analysed).pairs
     return ProsodyTransform("neutral", target).fit(pairs)
 
@@ -272,7 +272,9 @@ def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed):
 
 
 def test_what_can_not_be_analysed_is_returned(manifest, tmp_path):
-    silent = manifest[(manifest["speaker"] == "F1") & manifest["emotion"].isin(["neutral", "sad"])].copy()
+    silent = manifest[
+        (manifest["speaker"] == "folder-F1") & manifest["emotion"].isin(["neutral", "sad"])
+    ].copy()
     victim = silent.index[silent["emotion"] == "sad"][0]
     silent.loc[victim, "path"] = str(audio.write(tmp_path / "x.wav", np.zeros(9_999, np.float32), 16_000))
     found = prosody.pairs(silent, "neutral", "sad")
@@ -304,7 +306,7 @@ def test_delta_0_is_the_identity_and_more_is_more(angry, unheard):
 
 
 def test_an_unheard_voice_comes_closer_to_its_own_rendition(angry, manifest):
-    mine = manifest[manifest["speaker"] == "M1"].set_index(["text_id", "emotion"])["path"]
+    mine = manifest[manifest["speaker"] == "folder-M1"].set_index(["text_id", "emotion"])["path"]
     before, after = [], []
     for text_id in ("s2", "s3"):
         real = prosody.track(*audio.load(mine[text_id, "angry"]))
@@ -338,7 +340,7 @@ def test_there_and_back_comes_home(angry, unheard, delta):
 def test_a_saved_transform_is_the_same(angry, unheard, tmp_path):
     again = ProsodyTransform.load(angry.save(tmp_path / "angry"))
     assert repr(again) == repr(angry) and again.provenance == angry.provenance
-    assert again.provenance["speakers"] == ["F1", "F2", "F3"]
+    assert again.provenance["speakers"] == ["folder-F1", "folder-F2", "folder-F3"]
     for ours, theirs in zip(
         again.apply(unheard.speech, 0.7)[:3], angry.apply(unheard.speech, 0.7)[:3], strict=True
     ):

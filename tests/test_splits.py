@@ -10,19 +10,20 @@ from hypothesis import strategies as st
 
 from emolib import splits
 
-SPEAKERS, EMOTIONS = ("01", "02", "03", "11", "20", "24"), ("sad", "angry", "calm")
+SPEAKERS = tuple(f"ravdess-{actor}" for actor in ("01", "02", "03", "11", "20", "24"))
+EMOTIONS = ("sad", "angry", "calm")
 CLIPS = st.lists(st.tuples(st.sampled_from(SPEAKERS), st.sampled_from(EMOTIONS)), min_size=2, max_size=60)
 #: Test actors by fold, as published with arXiv:2406.07162.
 EMOBOX = "1: 01 11 20 21 · 2: 04 10 12 14 · 3: 08 09 19 23 · 4: 03 05 07 24 · 5: 02 15 16 18 · 6: 06 13 17 22"
 
 
-def table(rows, corpus="ravdess") -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["speaker", "emotion"]).assign(corpus=corpus)
+def table(rows) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["speaker", "emotion"])
 
 
 def full(n_speakers: int = 24, corpus: str = "ravdess") -> pd.DataFrame:
-    names = [f"{i:02d}" for i in range(1, n_speakers + 1)]
-    return table([(s, e) for s in names for e in ("sad", "angry", "calm") for _ in "12"], corpus)
+    names = [f"{corpus}-{i:02d}" for i in range(1, n_speakers + 1)]
+    return table([(s, e) for s in names for e in ("sad", "angry", "calm") for _ in "12"])
 
 
 def check_folds(manifest: pd.DataFrame, cut: list, *, disjoint: bool = True) -> None:
@@ -99,9 +100,12 @@ def test_folds_are_row_numbers_whatever_the_index():
 
 
 def test_emobox_folds_are_the_published_ones():
-    published = [tuple(fold.split()) for fold in re.findall(r"\d: ((?:\d\d ?)+)", EMOBOX)]
+    published = [
+        tuple(f"ravdess-{actor}" for actor in fold.split())
+        for fold in re.findall(r"\d: ((?:\d\d ?)+)", EMOBOX)
+    ]
     assert list(splits.EMOBOX_RAVDESS) == published
-    assert sorted(actor for fold in published for actor in fold) == [f"{i:02d}" for i in range(1, 25)]
+    assert sorted(actor for fold in published for actor in fold) == [f"ravdess-{i:02d}" for i in range(1, 25)]
     manifest = full()
     cut = splits.folds(manifest, "emobox")
     assert [tuple(sorted(set(manifest["speaker"].iloc[test]))) for _, test in cut] == published
@@ -110,7 +114,7 @@ def test_emobox_folds_are_the_published_ones():
 def test_loso_leaves_out_one_speaker_at_a_time():
     manifest = full(5)
     left_out = [set(manifest["speaker"].iloc[test]) for _, test in splits.folds(manifest, "loso")]
-    assert left_out == [{f"{i:02d}"} for i in range(1, 6)]
+    assert left_out == [{f"ravdess-{i:02d}"} for i in range(1, 6)]
 
 
 @pytest.mark.parametrize("scheme", ["speaker", "loso"])
@@ -143,15 +147,15 @@ def test_a_scheme_that_does_not_exist_is_refused():
 
 
 def test_emobox_is_for_ravdess_alone():
-    with pytest.raises(ValueError, match="'emobox' folds of nemo"):
+    with pytest.raises(ValueError, match="'emobox' folds with the speaker nemo-01"):
         splits.folds(full(24, "nemo"), "emobox")
-    with pytest.raises(ValueError, match="actors 01 to 24"):
+    with pytest.raises(ValueError, match="ravdess-01 to ravdess-24"):
         splits.folds(full(25), "emobox")
     mixed = pd.concat([full(3), full(3, "demo")], ignore_index=True)
-    with pytest.raises(ValueError, match="'emobox' folds of demo, ravdess"):
+    with pytest.raises(ValueError, match="'emobox' folds with the speaker demo-01"):
         splits.folds(mixed, "emobox")
     with pytest.raises(ValueError, match="one published fold"):
-        splits.folds(table([("01", "sad"), ("11", "angry")]), "emobox")
+        splits.folds(table([("ravdess-01", "sad"), ("ravdess-11", "angry")]), "emobox")
 
 
 def test_random_needs_two_clips_of_each_emotion():

@@ -102,16 +102,16 @@ def test_a_clip_shorter_than_a_segment_is_followed_by_silence(tmp_path: Path) ->
 
 def test_held_out_speakers_are_for_validation_alone(manifest: pd.DataFrame) -> None:
     loaded, _ = batches.load_speech(manifest)
-    training, validation = batches.split(loaded, ["toy/s1"], TINY)
+    training, validation = batches.split(loaded, ["s1"], TINY)
     assert list(training) == [0, 1, 4, 5]
     assert list(validation) == [2, 3]
     training, validation = batches.split(loaded, [], TINY)
     assert sorted([*training, *validation]) == list(range(6))
     assert len(validation) == 2
-    with pytest.raises(ValueError, match="held-out speaker 'toy/s9' is not in the manifest"):
-        batches.split(loaded, ["toy/s9"], TINY)
+    with pytest.raises(ValueError, match="held-out speaker 's9' is not in the manifest"):
+        batches.split(loaded, ["s9"], TINY)
     with pytest.raises(ValueError, match="0 clips to train on"):
-        batches.split(loaded, ["toy/s0", "toy/s1", "toy/s2"], TINY)
+        batches.split(loaded, ["s0", "s1", "s2"], TINY)
 
 
 # ------------------------------------------------------------------------------------- what is judged

@@ -181,15 +181,15 @@ def transfer(
     """
     tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
     others = {layer: np.asarray(X, dtype=np.float64) for layer, X in unseen_layers.items()}
-    speakers = _full_names(manifest)
-    splits.check_disjoint(speakers, _full_names(unseen))
+    speakers, others = (part["speaker"].to_numpy().astype(str) for part in (manifest, unseen))
+    splits.check_disjoint(speakers, others)
     _check_lengths(tables, len(manifest))
     _check_lengths(others, len(unseen))
     with threadpool_limits(1):
         y = manifest["emotion"].to_numpy().astype(str)
         layer, fitted = _fit_best(tables, y, speakers, learner or AVLearner(), anchors)
         points = fitted.transform(others[layer])
-    return Plane(points, _ratings(unseen), _full_names(unseen), layer)
+    return Plane(points, _ratings(unseen), others, layer)
 
 
 def lines(
@@ -267,10 +267,6 @@ def _fit_best(
     if learner.method == "anchored":
         return best, fitted[best]
     return best, clone(learner).fit(tables[best], y, anchors, groups=speakers)
-
-
-def _full_names(manifest: pd.DataFrame) -> NDArray:
-    return (manifest["corpus"].astype(str) + " " + manifest["speaker"].astype(str)).to_numpy().astype(str)
 
 
 def _ratings(manifest: pd.DataFrame) -> NDArray[np.float64]:

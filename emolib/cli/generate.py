@@ -87,7 +87,8 @@ def train(
     clips = load_clips(corpus, corpus_option, root, table)
     unknown = sorted(set(speakers or []) - set(clips["speaker"]))
     if unknown:
-        raise ValueError(f"--leave-out {', '.join(unknown)}: no such speaker in the corpus")
+        known = ", ".join(sorted(set(clips["speaker"])))
+        raise ValueError(f"--leave-out {', '.join(unknown)}: no such speaker; expected some of: {known}")
     clips = clips[~clips["speaker"].isin(speakers or [])]
     mels, skipped = generate.load_mels(clips, emotions or generate.SIX)
     print_skipped(skipped)

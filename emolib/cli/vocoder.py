@@ -23,7 +23,8 @@ def train_vocoder(
     hold_out: Annotated[
         list[str] | None,
         typer.Option(
-            "--hold-out", help="CORPUS/SPEAKER never to train on, but to validate with; can be repeated."
+            "--hold-out",
+            help="A speaker, as ravdess-01, never to train on, but to validate with; can be repeated.",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Steps; the recipe's by default.")] = None,

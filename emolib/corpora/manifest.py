@@ -36,7 +36,8 @@ class Label:
     ----------
     path : Path
     clip : str; unique in its corpus
-    speaker, emotion : str; `emotion` is one of `emolib.emotions.EMOTIONS`
+    speaker : str; the corpus's own code, which `assemble` makes unique over corpora (`full_speaker`)
+    emotion : str; one of `emolib.emotions.EMOTIONS`
     label : str; the corpus's own code for the emotion
     gender : str; "female", "male" or "" where it isn't known
     intensity : str; "normal", "strong", "low", "medium", "high" or ""
@@ -81,6 +82,11 @@ class Note:
 def from_five_points(rating: float) -> float:
     """Map a rating from the scale 1 to 5 onto [-1, 1]; one outside that scale becomes NaN."""
     return (rating - 3) / 2 if 1 <= rating <= 5 else math.nan
+
+
+def full_speaker(corpus: str, code: str) -> str:
+    """Return a speaker's name that no other corpus has, such as ravdess-03; one that is full stays."""
+    return code if code.startswith(f"{corpus}-") else f"{corpus}-{code}"
 
 
 def frame(rows: list[dict[str, object]]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -132,7 +132,8 @@ def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: s
         If no clip is usable.
     """
     items = list(items)
-    labels = sorted((item for item in items if isinstance(item, Label)), key=lambda label: label.path)
+    labels = [_full(info, item) for item in items if isinstance(item, Label)]
+    labels.sort(key=lambda label: label.path)
     skipped = [item for item in items if isinstance(item, Skipped)]
     notes = [item.text for item in items if isinstance(item, Note)]
     rows, repeats, unfit = _keep(info, _measure_all(info.name, labels))
@@ -173,15 +174,20 @@ def _keep(
             )
         else:
             by_content[content] = by_clip[label.clip] = label
-            rows.append(_row(info.name, label, sound))
+            rows.append(_row(label, sound))
     return rows, repeats, unfit
 
 
-def _row(corpus: str, label: Label, sound: Sound) -> dict[str, object]:
+def _full(info: CorpusInfo, label: Label) -> Label:
+    """Return a label that names its corpus, with a speaker who is unique over corpora."""
+    corpus = label.corpus or info.name
+    return replace(label, corpus=corpus, speaker=manifest.full_speaker(corpus, label.speaker))
+
+
+def _row(label: Label, sound: Sound) -> dict[str, object]:
     values = {f.name: getattr(label, f.name) for f in fields(Label) if f.name != "extra"}
     values |= {f.name: getattr(sound, f.name) for f in fields(Sound)}
-    values |= {"path": str(label.path.absolute()), "corpus": label.corpus or corpus}
-    return values | dict(label.extra)
+    return values | {"path": str(label.path.absolute())} | dict(label.extra)
 
 
 def _what_was_found(n_repeats: int, skipped: list[Skipped]) -> str:

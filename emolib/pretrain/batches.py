@@ -35,7 +35,7 @@ class Speech:
     ----------
     waves : list of int16 arrays, (S,)
     spans : int64 array, (N, 2), samples; where the clip begins and ends within the silence around it
-    voices : list of str; corpus and speaker
+    voices : list of str; each clip's speaker
     """
 
     waves: list[NDArray[np.int16]]
@@ -58,7 +58,7 @@ class Speech:
 
 
 def load_speech(manifest: pd.DataFrame, *, progress: bool = False) -> tuple[Speech, list[dict[str, str]]]:
-    """Load the clips of a manifest; only `path`, and `corpus` and `speaker` where they are there, are read.
+    """Load the clips of a manifest; each row's sound and, where it is there, `speaker` are read.
 
     Returns
     -------
@@ -66,25 +66,20 @@ def load_speech(manifest: pd.DataFrame, *, progress: bool = False) -> tuple[Spee
     skipped : list of dict; path and reason of each clip that can't be used
     """
     waves, spans, voices, skipped = [], [], [], []
-    names = pd.DataFrame(
-        {name: manifest.get(name, "") for name in ("corpus", "speaker")}, index=manifest.index
-    )
-    rows = zip(manifest["path"], names["corpus"], names["speaker"], strict=True)
-    for path, corpus, speaker in tqdm(rows, "load", len(manifest), unit="clip", disable=not progress):
+    for row in tqdm(manifest.to_dict("records"), "load", unit="clip", disable=not progress):
+        path = str(row["path"])
         try:
-            wave, _ = audio.load(path, SAMPLE_RATE)
+            wave, _ = audio.load_clip(row, SAMPLE_RATE)
         except audio.AudioError as error:
-            skipped.append({"path": str(path), "reason": str(error)})
+            skipped.append({"path": path, "reason": str(error)})
             continue
         span = librosa.effects.trim(wave, top_db=_TOP_DB)[1]
         if span[1] - span[0] < MIN_DURATION_S * SAMPLE_RATE:
-            skipped.append(
-                {"path": str(path), "reason": f"shorter than {MIN_DURATION_S} s without its silence"}
-            )
+            skipped.append({"path": path, "reason": f"shorter than {MIN_DURATION_S} s without its silence"})
             continue
         waves.append((np.clip(wave, -1, 1) * 32_767).astype(np.int16))
         spans.append(span)
-        voices.append(f"{corpus}/{speaker}")
+        voices.append(str(row.get("speaker", "")))
     return Speech(waves, np.array(spans, np.int64).reshape(-1, 2), voices), skipped
 
 

@@ -33,7 +33,7 @@ class Speech:
     Attributes
     ----------
     waves : list of int16 arrays, (S,)
-    voices : list of str; corpus and speaker
+    voices : list of str; each clip's speaker
     """
 
     waves: list[NDArray[np.int16]]
@@ -52,7 +52,7 @@ class Speech:
 def load_speech(
     manifest: pd.DataFrame, spec: MelSpec = HIFIGAN_MEL, *, progress: bool = False
 ) -> tuple[Speech, list[dict[str, str]]]:
-    """Load the clips of a manifest; only `path`, and `corpus` and `speaker` where they are there, are read.
+    """Load the clips of a manifest; each row's sound and, where it is there, `speaker` are read.
 
     Returns
     -------
@@ -60,24 +60,21 @@ def load_speech(
     skipped : list of dict; path and reason of each clip that can't be used
     """
     waves, voices, skipped = [], [], []
-    names = pd.DataFrame(
-        {name: manifest.get(name, "") for name in ("corpus", "speaker")}, index=manifest.index
-    )
-    rows = zip(manifest["path"], names["corpus"], names["speaker"], strict=True)
-    for path, corpus, speaker in tqdm(rows, "load", len(manifest), unit="clip", disable=not progress):
+    for row in tqdm(manifest.to_dict("records"), "load", unit="clip", disable=not progress):
+        path = str(row["path"])
         try:
-            wave, _ = audio.load(path, spec.sample_rate)
+            wave, _ = audio.load_clip(row, spec.sample_rate)
         except audio.AudioError as error:
-            skipped.append({"path": str(path), "reason": str(error)})
+            skipped.append({"path": path, "reason": str(error)})
             continue
         first, last = librosa.effects.trim(wave, top_db=_TOP_DB)[1]
         around = round(_AROUND_S * spec.sample_rate)
         wave = wave[max(0, first - around) : last + around]
         if len(wave) < spec.n_fft:
-            skipped.append({"path": str(path), "reason": f"shorter than one window of {spec.n_fft} samples"})
+            skipped.append({"path": path, "reason": f"shorter than one window of {spec.n_fft} samples"})
             continue
         waves.append((np.clip(wave, -1, 1) * 32_767).astype(np.int16))
-        voices.append(f"{corpus}/{speaker}")
+        voices.append(str(row.get("speaker", "")))
     return Speech(waves, voices), skipped
 
 
@@ -90,20 +87,20 @@ def split(
     ----------
     speech : Speech
     hold_out : collection of str
-        Voices, ``corpus/speaker``, that are never trained on and that validation clips come from. Without
-        any, validation clips are drawn from all.
+        Speakers that are never trained on and that validation clips come from. Without any, validation clips
+        are drawn from all.
     settings : Settings
 
     Raises
     ------
     ValueError
-        If a voice isn't there, or nothing is left on either side.
+        If a speaker isn't there, or nothing is left on either side.
     """
     voices = np.asarray(speech.voices)
     unknown = sorted(set(hold_out) - set(speech.voices))
     if unknown:
         raise ValueError(
-            f"held-out speaker {unknown[0]!r} is not in the manifest; expected corpus/speaker, such as "
+            f"held-out speaker {unknown[0]!r} is not in the manifest; expected one such as "
             f"{speech.voices[0]!r}"
         )
     order = np.random.default_rng(settings.seed).permutation(len(voices))

@@ -70,7 +70,7 @@ def train(
     Parameters
     ----------
     manifest : DataFrame
-        `path` is read, and `corpus` and `speaker` where they are there.
+        Each row's sound and, where it is there, `speaker` are read.
     out : str or Path
         Folder of the vocoder. A checkpoint in it is taken up, to weights bit-equal to an undisturbed
         training's on the same processor and number of threads; more steps than before go on from its end.
@@ -78,7 +78,7 @@ def train(
     settings : Settings, optional
         The recipe measured in ``models/hifigan-nano`` by default.
     hold_out : collection of str
-        Speakers, ``corpus/speaker``, that are never trained on; validation clips are theirs.
+        Speakers that are never trained on; validation clips are theirs.
     device : str
         ``auto`` takes CUDA where there is one.
     resume : bool
