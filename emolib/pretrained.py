@@ -87,7 +87,8 @@ def locate(name: str) -> str | None:
     if (paths.model(name) / "config.json").is_file():
         return str(paths.model(name))
     if name == "whisper-tiny.en":
-        return str(whisper_wheel.folder() or f"openai/{name}")
+        with quiet_transformers():
+            return str(whisper_wheel.folder() or f"openai/{name}")
     return name if name and (Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) else None
 
 
