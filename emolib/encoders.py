@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from emolib import audio, paths
 from emolib.baselines import LogMel, Prosody
+from emolib.pretrained import load_model
 from emolib.transformer import TransformerEncoder
+from emolib.whisper import WhisperEncoder
 
 DEFAULT = paths.DEFAULT_ENCODER
 BASELINES = ("logmel", "prosody")
@@ -82,9 +84,11 @@ def load(
         if layers is not None and tuple(layers) != (0,):
             raise ValueError(f"layers {list(layers)} of {name!r}; a baseline has layer 0 alone")
         return LogMel() if name == "logmel" else Prosody()
-    return TransformerEncoder(
-        name, layers=layers, device=torch_device(device), dtype=getattr(torch, precision), seed=seed
-    )
+    model, sample_rate, normalise = load_model(name, seed)
+    settings = {"layers": layers, "device": torch_device(device), "dtype": getattr(torch, precision)}
+    if model.config.model_type == "whisper":
+        return WhisperEncoder(name, model, **settings)
+    return TransformerEncoder(name, model, sample_rate, normalise, **settings)
 
 
 def torch_device(name: str = "auto") -> torch.device:

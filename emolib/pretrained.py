@@ -19,16 +19,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from emolib import paths
+from emolib import paths, whisper_wheel
 
-#: Model types of transformers that share the wav2vec 2.0 layout.
-MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+#: Model types of transformers that can be encoders: those of the wav2vec 2.0 layout, and Whisper's.
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper")
 #: Published models that are their configuration class's defaults: `random:` needs no hub for them.
 _DEFAULT_CONFIGS = {
     "facebook/wav2vec2-base": "wav2vec2",
     "facebook/hubert-base-ls960": "hubert",
     "microsoft/wavlm-base": "wavlm",
     "facebook/data2vec-audio-base": "data2vec-audio",
+    "openai/whisper-tiny.en": "whisper",
 }
 
 #: What torch raises where a file of weights holds more than weights; nothing else here touches pickles.
@@ -85,6 +86,9 @@ def locate(name: str) -> str | None:
     """
     if (paths.model(name) / "config.json").is_file():
         return str(paths.model(name))
+    if name == "whisper-tiny.en":
+        with quiet_transformers():
+            return str(whisper_wheel.folder() or f"openai/{name}")
     return name if name and (Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) else None
 
 
@@ -172,4 +176,4 @@ def _preprocessing(transformers: ModuleType, source: str) -> tuple[int, bool]:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError):  # there is none; nearly all models of the family normalise, at 16 kHz
         return 16_000, True
-    return int(extractor.sampling_rate), bool(extractor.do_normalize)
+    return int(extractor.sampling_rate), bool(getattr(extractor, "do_normalize", False))

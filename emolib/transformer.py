@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 
 from emolib import audio
 from emolib.frontend import FourierConv, FrontEnd
-from emolib.pretrained import load_model
-
-#: Longer clips are cut into windows of this length, each with a margin of context that is thrown away.
-WINDOW_S, MARGIN_S = 30.0, 2.0
 
 
 class TransformerEncoder:
@@ -29,23 +25,28 @@ class TransformerEncoder:
     changes an answer, beyond float32 rounding. Hidden states equal transformers' own ``hidden_states``.
     """
 
+    #: Longer clips are cut into windows of this length, each with a margin of context that is thrown away.
+    window_s, margin_s = 30.0, 2.0
+
     def __init__(
         self,
         name: str,
+        model: Any,
+        sample_rate: int,
+        normalise: bool,
         *,
         layers: Sequence[int] | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        seed: int = 0,
     ) -> None:
-        model, self.sample_rate, self._normalise = load_model(name, seed)
+        self.sample_rate, self._normalise = sample_rate, normalise
         config = model.config
         self.name, self.dtype, self.device = name, dtype, torch.device(device)
-        self.layers = _check_layers(layers, config.num_hidden_layers, name)
+        self.layers = check_layers(layers, config.num_hidden_layers, name)
         self.width = config.hidden_size
         preprocessing = f"{self.sample_rate} {self._normalise}"
         precision = str(dtype).removeprefix("torch.")
-        self.fingerprint = f"{_hash_weights(model, preprocessing)}-{precision}"
+        self.fingerprint = f"{hash_weights(model, preprocessing)}-{precision}"
         self._model = _truncate(model, max(self.layers)).to(self.device)
         self._front_end = FrontEnd(self._model.feature_extractor, dtype)  # it rounds weights itself, once
         position = self._model.encoder.pos_conv_embed
@@ -104,10 +105,10 @@ class TransformerEncoder:
         return torch.from_numpy(np.ascontiguousarray(wave))
 
     def _windows(self, n_samples: int) -> Iterator[tuple[slice, slice]]:
-        """Yield spans of samples and, for each, the frames of it to keep; one span for clips up to 30 s."""
+        """Yield spans of samples and, for each, the frames of it to keep; one span for a short clip."""
         hop, field = self._front_end.hop, self._front_end.receptive_field
         n_frames = self._front_end.frames(n_samples)
-        window, margin = round(WINDOW_S / self.hop_s), round(MARGIN_S / self.hop_s)
+        window, margin = round(self.window_s / self.hop_s), round(self.margin_s / self.hop_s)
         if n_frames <= window:
             yield slice(0, n_samples), slice(None)
             return
@@ -123,7 +124,7 @@ class TransformerEncoder:
         for batch in _batches(lengths, self._frame_budget, self._may_pad):
             frames = [self._front_end(pieces[i].to(self.device)) for i in batch]
             hidden = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
-            outputs = self._transform(hidden, torch.tensor([lengths[i] for i in batch]))
+            outputs = self._transform(hidden, torch.tensor([len(part) for part in frames]))
             for row, i in enumerate(batch):
                 states[i] = torch.stack([layer[row, : lengths[i]] for layer in outputs]).float().cpu().numpy()
         return [states[i] for i in range(len(pieces))]
@@ -168,7 +169,7 @@ def _batches(lengths: list[int], budget: int, may_pad: bool) -> Iterator[list[in
         yield batch
 
 
-def _check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tuple[int, ...]:
+def check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tuple[int, ...]:
     chosen = tuple(range(n_blocks + 1)) if layers is None else tuple(int(layer) for layer in layers)
     wrong = [layer for layer in chosen if not 0 <= layer <= n_blocks]
     if wrong or not chosen:
@@ -184,7 +185,7 @@ def _truncate(model: Any, top: int) -> Any:
     return model.requires_grad_(False).eval()
 
 
-def _hash_weights(model: torch.nn.Module, preprocessing: str) -> str:
+def hash_weights(model: torch.nn.Module, preprocessing: str) -> str:
     digest = hashlib.sha256(preprocessing.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

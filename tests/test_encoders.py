@@ -156,8 +156,8 @@ def test_bfloat16_is_close(model_folder, kind):
 def test_a_long_clip_is_cut_without_a_seam(folder, monkeypatch):
     encoder, wave = encoders.load(folder, device="cpu"), speech(9.3)
     [whole] = encoder.encode([wave], SAMPLE_RATE)
-    monkeypatch.setattr(transformer, "WINDOW_S", 2.0)
-    monkeypatch.setattr(transformer, "MARGIN_S", 0.5)
+    monkeypatch.setattr(transformer.TransformerEncoder, "window_s", 2.0)
+    monkeypatch.setattr(transformer.TransformerEncoder, "margin_s", 0.5)
     [cut] = encoder.encode([wave], SAMPLE_RATE)
     assert len(list(encoder._windows(len(wave)))) == 5
     assert cut.shape == whole.shape
@@ -167,7 +167,7 @@ def test_a_long_clip_is_cut_without_a_seam(folder, monkeypatch):
 
 def test_windows_cover_each_frame_once(model_folder, monkeypatch):
     encoder = encoders.load(str(model_folder()), layers=[0], device="cpu")
-    monkeypatch.setattr(transformer, "WINDOW_S", 1.0)
+    monkeypatch.setattr(transformer.TransformerEncoder, "window_s", 1.0)
     for n_samples in (16_000, 16_399, 16_400, 32_080, 48_000, 160_001):
         n_frames = encoder._front_end.frames(n_samples)
         covered = []
