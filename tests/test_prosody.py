@@ -406,6 +406,17 @@ def test_distances_know_what_was_done(plain):
     assert higher.log_mel_mcd_db > higher.mcd_db  # in which the harmonics show
 
 
+def test_a_natural_clip_is_compared_with_the_other_takes_alone(plain):
+    rate = plain.sample_rate
+    own = prosody.track(world.synthesise(plain), rate)
+    higher = prosody.track(world.synthesise(reshaped(plain, pitch_st=3.0)), rate)
+    brighter = prosody.track(world.synthesise(reshaped(plain, tilt_db=4.0)), rate)
+    others = [prosody.distance(other, own) for other in (higher, brighter)]
+    mean = prosody.mean_distance([own, higher, brighter], own)
+    assert mean == pytest.approx(np.mean(others, axis=0)) and mean.mcd_db > 0
+    assert np.isnan(prosody.mean_distance([own], own)).all()  # one take: there is nothing to compare with
+
+
 # ------------------------------------------------------------------------------------- real speech
 
 EMODB = Path(os.environ.get("EMOLIB_CORPORA", "")) / "emodb"

@@ -31,7 +31,7 @@ class Settings:
     validation_clips : int; clips of theirs that are used, spread evenly
     validate_every, checkpoint_every, sample_every : int, steps; a sample is one clip as sound
     patience : int; validations without a gain of a thousandth after which the training stops
-    autocast : bool; products in bfloat16
+    autocast : bool; products in bfloat16 on CUDA
     seed : int
     """
 

@@ -12,13 +12,13 @@ Examples
 """
 
 from emolib.prosody.analysis import Recording, record, repair_voicing, resynthesise
-from emolib.prosody.distances import Distance, Track, distance, track
+from emolib.prosody.distances import Distance, Track, distance, mean_distance, track
 from emolib.prosody.features import Contours, contours, statistics, summary
 from emolib.prosody.pairs import Pair, Parallel, Renditions, pairs, renditions
 from emolib.prosody.transform import VERSION, ProsodyTransform
 
 __all__ = [
     "VERSION", "Contours", "Distance", "Pair", "Parallel", "ProsodyTransform", "Recording", "Renditions",
-    "Track", "contours", "distance", "pairs", "record", "renditions", "repair_voicing", "resynthesise",
-    "statistics", "summary", "track",
+    "Track", "contours", "distance", "mean_distance", "pairs", "record", "renditions", "repair_voicing",
+    "resynthesise", "statistics", "summary", "track",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ arXiv:1711.11293. Alignment: H. Sakoe, S. Chiba (1978),
 doi:10.1109/TASSP.1978.1163055.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,6 +100,19 @@ def distance(reference: Track, given: Track) -> Distance:
         _distortion(reference.log_mel[i] - given.log_mel[j]),
         rmse,
     )
+
+
+def mean_distance(renditions: Sequence[Track], given: Track) -> Distance:
+    """Return the mean distance from renditions; NaN where there is none, or no pair is voiced in both.
+
+    Where what is given is itself one of the renditions (the same object), it is left out: a natural clip is
+    compared with the other takes, never with itself.
+    """
+    apart = [distance(reference, given) for reference in renditions if reference is not given]
+    if not apart:
+        return Distance(float("nan"), float("nan"), float("nan"))
+    known = (column[np.isfinite(column)] for column in np.array(apart).T)
+    return Distance(*(float(values.mean()) if len(values) else float("nan") for values in known))
 
 
 def _distortion(differences: Array) -> float:

@@ -250,10 +250,9 @@ class _Round:
         spoken = {(take.speaker, take.text_id): take for take in reversed(self.takes)}
         for goal in goals:
             if said := spoken.get((goal.speaker, goal.text_id)):
-                others = [one for one in goals if one is not goal and one.text_id == goal.text_id]
-                others = [one for one in others if one.speaker == goal.speaker]
+                takes = [one for one in goals if (one.speaker, one.text_id) == (goal.speaker, goal.text_id)]
                 heard, face = self.material.heard[goal.at], self.material.voices[goal.at]
-                rows.append(self._row(target, "natural target", said, heard, face, goal.track, others))
+                rows.append(self._row(target, "natural target", said, heard, face, goal.track, takes))
                 rows[-1] |= {"clip": goal.clip, "words": evidence.word_agreement(said.wave, goal.wave, RATE)}
                 rows[-1]["rises"] = float(rows[-1]["p"] > self._p(self.material.heard[said.at], target))
         return rows, skipped
@@ -293,7 +292,7 @@ class _Round:
         """Return what is measured alike of every way."""
         [p] = self.judge.predict_proba_measures(heard[None])
         column = self.judge.column(target)
-        apart = [prosody.distance(goal.track, track) for goal in goals]
+        apart = prosody.mean_distance([goal.track for goal in goals], track)
         same = (self.plain["text_id"] == take.text_id).to_numpy()
         own = (self.plain["speaker"] == take.speaker).to_numpy()
         if way == "zero effort":  # not against itself
@@ -303,8 +302,7 @@ class _Round:
         return {
             "speaker": take.speaker, "clip": take.clip, "target": target, "way": way,
             "recognised": float(p.argmax() == column), "p": float(p[column]),
-            "mcd_db": float(np.mean([one.mcd_db for one in apart])) if apart else np.nan,
-            "log_f0_rmse": float(np.nanmean([one.log_f0_rmse for one in apart])) if apart else np.nan,
+            "mcd_db": apart.mcd_db, "log_f0_rmse": apart.log_f0_rmse,
             "own_voice": float(voices.keeps(near[same], own[same])) if comparable else np.nan,
         }  # fmt: skip
 
