@@ -70,7 +70,7 @@ class Stage:
         wanted[self.cast.names] = [[float(name == word) for word in self.cast.names] for name in names]
         return wanted.assign(similarity=np.nan)
 
-    def recognised(self, speaker: str, each: int = 8) -> NDArray[np.intp]:
+    def recognised(self, speaker: str, each: int = 4) -> NDArray[np.intp]:
         """Return a speaker's clips, one per emotion, whose whole embedding sounds to the judge as what it is.
 
         Of each emotion the first `each` clips are made audible, and the one that the judge is surest of is
