@@ -45,7 +45,7 @@ def train(manifest: pd.DataFrame, out: str | Path | None = None, *, without: Col
         return Judge.load(out)
     if clips.empty:
         raise ValueError("no clip to train a judge on; expected speakers beside those left out")
-    X = np.stack([acoustics(*audio.load(path)) for path in clips["path"]])
+    X = np.stack([acoustics(*audio.load_clip(row)) for row in clips.to_dict("records")])
     judge = Judge().fit_measures(X, clips["emotion"], clips["speaker"])
     if out is not None:
         (Path(out) / _RECIPE).unlink(missing_ok=True)  # until the new one is whole, none is vouched for
