@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from emolib.atomic import write_file
 
 Wave = NDArray[np.float32]
+Row = Mapping[Any, Any] | pd.Series
 
 #: Shorter than one frame of a wav2vec 2.0 front end (400 samples at 16 kHz), a clip has no embedding.
 MIN_DURATION_S = 0.025
@@ -207,7 +208,7 @@ def load(
     return resample(wave, native_rate, sample_rate), sample_rate
 
 
-def load_clip(row: Mapping[str, Any] | pd.Series, sample_rate: int | None = None) -> tuple[Wave, int]:
+def load_clip(row: Row, sample_rate: int | None = None) -> tuple[Wave, int]:
     """Load the clip of a manifest's row: the file at its `path`, or the part from `start_s` to `end_s`.
 
     Parameters

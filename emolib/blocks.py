@@ -12,15 +12,18 @@ from emolib import audio, scheduling
 from emolib.encoders import Encoder
 from emolib.store import Block, FeatureStore, StoreConfig
 
+#: The columns that say which sound a clip is.
+_PLACE = ("clip", "path", "start_s", "end_s")
+
 
 def load_block(block: pd.DataFrame, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
     """Load a block's clips; return waves and reasons for refusal, by clip."""
     waves, reasons = {}, {}
-    for clip, path in zip(block["clip"], block["path"], strict=True):
+    for row in block.to_dict("records"):
         try:
-            waves[clip] = audio.load(path, sample_rate)[0]
+            waves[row["clip"]] = audio.load_clip(row, sample_rate)[0]
         except audio.AudioError as error:
-            reasons[clip] = str(error)
+            reasons[row["clip"]] = str(error)
     return waves, reasons
 
 
@@ -49,7 +52,7 @@ def encode_block(
 
 def describe(block: Block) -> dict[str, Any]:
     """Return a block as plain values, for a task."""
-    columns = {name: block.clips[name].tolist() for name in ("clip", "path", "sha256")}
+    columns = {name: block.clips[name].tolist() for name in (*_PLACE, "sha256")}
     return {"number": block.number, "layers": block.layers, **columns}
 
 
@@ -78,7 +81,7 @@ def encode_task(task: dict[str, Any]) -> dict[str, str]:
             f"a worker's encoder {config.encoder!r} has other weights ({encoder.fingerprint}) than the "
             f"client's ({config.fingerprint}); give every machine the same model"
         )
-    waves, reasons = load_block(pd.DataFrame({k: task[k] for k in ("clip", "path")}), encoder.sample_rate)
+    waves, reasons = load_block(pd.DataFrame({k: task[k] for k in _PLACE}), encoder.sample_rate)
     states, refused = encode_block(encoder, waves, task["layers"])
     if states:
         digests = dict(zip(task["clip"], task["sha256"], strict=True))

@@ -68,7 +68,8 @@ def extract(
     Parameters
     ----------
     manifest : DataFrame
-        As `corpora.load` returns it: clip, corpus, path, sha256 and duration_s are used.
+        As `corpora.load` returns it: clip, corpus, path, start_s, end_s, sha256 and duration_s are
+        used.
     encoder : str or Encoder
         A name for `encoders.load`, or an encoder, which then brings its own layers, device and precision.
     layers : sequence of int, optional

@@ -85,7 +85,7 @@ def write_corpus(folder: Path, n_clips: int = 10, seed: int = 0, duration_s: flo
         row |= {"clip": path.stem, "corpus": "tiny", "path": str(path), "speaker": f"{i % 3 + 1:02d}"}
         row |= {"emotion": ("calm", "angry")[i % 2], "sample_rate": 16_000, "channels": 1}
         row |= {"duration_s": len(wave) / 16_000, "sha256": sha256(path)}
-        row |= dict.fromkeys(("arousal", "valence", "dominance"), np.nan)
+        row |= dict.fromkeys(("start_s", "end_s", "arousal", "valence", "dominance"), np.nan)
         rows.append(row)
     return pd.DataFrame(rows)
 

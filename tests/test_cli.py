@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 from typer.testing import CliRunner
@@ -227,6 +228,29 @@ def test_probe_finds_the_pitch(table, folds):
     assert 0.7 < found["ua"] <= 1 and found["ua_low"] <= found["ua"] <= found["ua_high"]
     text = call("probe", "--manifest", table, "--encoder", "logmel", "--folds", folds).stdout
     assert "24 clips, 3 speakers" in text and "chance 0.500" in text
+
+
+@pytest.mark.parametrize("encoder", ["logmel", "network"])
+def test_probe_on_parts_of_files_is_probe_on_files(table, model_folder, tmp_path, encoder):
+    rows = []
+    for speaker, clips in pd.read_csv(table).groupby("speaker"):
+        waves = [sf.read(table.parent / path, dtype="int16")[0] for path in clips["path"]]
+        sf.write(tmp_path / f"{speaker}.wav", np.concatenate(waves), RATE, subtype="PCM_16")
+        ends = np.cumsum([len(wave) for wave in waves]) / RATE
+        starts = ends - [len(wave) / RATE for wave in waves]
+        names = [Path(path).stem for path in clips["path"]]
+        rows.append(clips.assign(clip=names, path=f"{speaker}.wav", start=starts, end=ends))
+    pd.concat(rows).to_csv(tmp_path / "parts.csv", index=False)
+    files = pd.read_csv(table).assign(
+        clip=lambda t: t["path"].str[6:-4], path=lambda t: table.parent / t["path"]
+    )
+    files.to_csv(tmp_path / "files.csv", index=False)
+    chosen = model_folder() if encoder == "network" else encoder
+    first, second = (
+        answer("probe", "--manifest", tmp_path / name, "--encoder", chosen)
+        for name in ("parts.csv", "files.csv")
+    )
+    assert first["n"] == 24 and first == second
 
 
 def test_probe_chooses_a_layer(table, model_folder):

@@ -69,7 +69,7 @@ def test_what_can_not_be_mapped_is_one_sentence(table, model_folder):
     cases = {
         (*given, "logmel", "--layer", "0"): "logmel gives a frame every 11.61 ms",
         (*given, model_folder(), "--layer", "9"): "layers [9]",
-        (*given, model_folder(), "--without", "01,02"): "a mapper needs at least two speakers",
+        (*given, model_folder(), "--without", "folder-01,folder-02"): "a mapper needs at least two speakers",
         (*given, model_folder(), "--without", "77"): "no speaker 77",
     }
     for words, sentence in cases.items():

@@ -11,7 +11,19 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from emolib import corpora, finetune, mapper, metrics, paths, probing, prosody, splits, steering, vocoding
+from emolib import (
+    audio,
+    corpora,
+    finetune,
+    mapper,
+    metrics,
+    paths,
+    probing,
+    prosody,
+    splits,
+    steering,
+    vocoding,
+)
 from emolib.axis import EmotionAxis
 from emolib.corpora.manifest import numbers
 from emolib.corpora.scan import sound_files
@@ -185,7 +197,10 @@ def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
     y, speakers = manifest["emotion"], manifest["speaker"]
     people = sorted(set(speakers))
     assert people == ["a-1", "a-2", "a-3", "b-1", "b-2", "b-3"]
-    X = np.random.default_rng(0).normal(size=(len(manifest), 4)) + 9 * (manifest[["corpus"]] == "a")
+    X = (
+        np.random.default_rng(0).normal(size=(len(manifest), 4))
+        + 9 * (manifest[["corpus"]] == "a").to_numpy()
+    )
     centred = pd.DataFrame(probing.centre_speakers(X, speakers)).groupby(speakers.to_numpy()).mean()
     assert np.allclose(centred, 0)
     assert len(splits.folds(manifest, "loso")) == 6
@@ -240,9 +255,24 @@ def test_contradicting_duplicates_are_told(tmp_path):
     manifest = corpora.load("folder", table=write_table(tmp_path, ["a.wav,1,angry", "b.wav,1,sad"]))
     assert list(manifest["emotion"]) == ["angry"]
     assert (
-        "folder: 1 duplicates contradict the clip that was kept, as b.wav repeats a"
+        "folder: 1 duplicates contradict the clip that was kept: b.wav (sad) repeats a (angry)"
         in manifest.attrs["notes"]
     )
+    assert manifest.attrs["duplicates"][0]["differs"] == "emotion"
+
+
+def test_a_recording_under_two_speakers_is_told_as_a_leak(tmp_path):
+    for name in "abc":
+        write_tone(tmp_path / f"{name}.wav", 1)
+    manifest = corpora.load(
+        "folder", table=write_table(tmp_path, ["a.wav,1,sad", "b.wav,2,sad", "c.wav,1,sad"])
+    )
+    assert list(manifest["speaker"]) == ["folder-1"]
+    assert [entry["differs"] for entry in manifest.attrs["duplicates"]] == ["speaker", ""]
+    assert manifest.attrs["notes"][1:] == [
+        "folder: 1 recordings occur under two speakers: b.wav (folder-2) repeats a (folder-1): "
+        "a leak if they fall on both sides of a split"
+    ]
 
 
 def test_one_clip_id_with_two_contents(tmp_path):
@@ -423,6 +453,140 @@ def test_folder_refuses_ratings_outside_the_scale(tmp_path, rating):
         corpora.load("folder", table=table)
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("path,path,speaker,emotion", "a.wav,b.wav,1,sad"),  # pandas would call one of them path.1
+        ("path,speaker,emotion", "a.wav,1,sad,"),  # pandas would take a.wav for the row's name
+    ],
+)
+def test_folder_refuses_rows_that_a_reader_would_shift(tmp_path, header, cells):
+    with pytest.raises(ValueError, match=r"two columns are named 'path'|not readable as a table"):
+        corpora.load("folder", table=write_table(tmp_path, [cells], header))
+
+
+def test_folder_refuses_two_columns_of_files_that_disagree(tmp_path):
+    write_tone(tmp_path / "in" / "a.b.wav")
+    for same in ("in/a.b.wav", "a.b.wav", "a.b", "/far/in/a.b.wav", ""):
+        table = write_table(tmp_path, [f"in/a.b.wav,{same},1,sad"], "path,file,speaker,emotion")
+        assert len(corpora.load("folder", table=table)) == 1
+    table = write_table(tmp_path, ["in/a.b.wav,b.wav,1,sad"], "path,file,speaker,emotion")
+    with pytest.raises(
+        ValueError, match=r"path 'in/a\.b\.wav' but file 'b\.wav' in row 2; expected one file"
+    ):
+        corpora.load("folder", table=table)
+
+
+def test_folder_refuses_one_channel_of_several(tmp_path):
+    write_tone(tmp_path / "one.wav", 1)
+    write_tone(tmp_path / "two.wav", 2, channels=2)
+    table = write_table(tmp_path, ["one.wav,1,sad,1", "two.wav,1,sad,1"], "path,speaker,emotion,channel")
+    manifest = corpora.load("folder", table=table)
+    assert list(manifest["clip"]) == ["one"] and "its row names a channel" in reasons(manifest)["two.wav"]
+
+
+# ----------------------------------------------------------------------------------- parts of files
+
+#: Names of start and end in use; the second number is a duration where the name says so.
+TIMES = (
+    "start,end", "start_s,end_s", "begin,end", "onset,offset", "onset,duration", "offset,duration",
+    "Start (s),End (s)",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("names", TIMES)
+def test_a_row_with_times_is_a_part_of_its_file(tmp_path, names):
+    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    ends = ("0.75", "1.5") if "duration" not in names else ("0.5", "0.5")
+    rows = [f"long.wav,1,sad,0.25,{ends[0]}", f"long.wav,1,angry,1.0,{ends[1]}", "long.wav,1,happy,,"]
+    manifest = corpora.load("folder", table=write_table(tmp_path, rows, f"path,speaker,emotion,{names}"))
+    assert list(manifest["clip"]) == ["long", "long_0.250-0.750", "long_1.000-1.500"]
+    assert list(manifest["emotion"]) == ["happy", "sad", "angry"]
+    assert list(manifest["duration_s"]) == [2, 0.5, 0.5] and manifest["sha256"].is_unique
+    assert list(manifest["start_s"][1:]) == [0.25, 1.0] and list(manifest["end_s"][1:]) == [0.75, 1.5]
+    assert manifest.loc[0, ["start_s", "end_s"]].isna().all() and tuple(manifest.columns) == corpora.COLUMNS
+    again = corpora.load("folder", table=corpora.save(manifest, tmp_path / "again.csv"))
+    pd.testing.assert_frame_equal(again, manifest)
+    pd.testing.assert_frame_equal(corpora.read(tmp_path / "again.csv"), manifest)
+
+
+def test_parts_of_equal_sound_are_duplicates(tmp_path):
+    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    rows = ["long.wav,1,sad,0.5,1", "long.wav,1,angry,0.5,1", "long.wav,1,sad,0.5,1.1"]
+    manifest = corpora.load("folder", table=write_table(tmp_path, rows, "path,speaker,emotion,start,end"))
+    assert list(manifest["clip"]) == ["long_0.500-1.000", "long_0.500-1.100"]
+    assert len(manifest.attrs["duplicates"]) == 1 and "contradict" in manifest.attrs["notes"][1]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "why"),
+    [
+        ("1", "1", "expected a start from 0 and a later end"),
+        ("-1", "1", "expected a start from 0 and a later end"),
+        ("1", "3", "but the file lasts 2.000 s"),
+        ("250", "750", "in seconds (not milliseconds or samples)"),
+        ("8000", "16000", "in seconds (not milliseconds or samples)"),
+        ("0", "inf", "but the file lasts 2.000 s"),
+        ("1", "", "one of start and end; expected both"),
+        ("", "1", "one of start and end; expected both"),
+        ("0:01", "2", "its start '0:01' isn't a number of seconds"),
+        ("1", "1.01", "too short, 10.0 ms"),
+    ],
+)
+def test_times_that_fit_no_part_are_refused_by_row(tmp_path, start, end, why):
+    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    rows = ["long.wav,1,sad,1.5,2.01", f"long.wav,1,angry,{start},{end}"]  # ends may be rounded up
+    manifest = corpora.load("folder", table=write_table(tmp_path, rows, "path,speaker,emotion,start,end"))
+    assert list(manifest["duration_s"]) == [0.5]
+    assert why in reasons(manifest)["long.wav"]
+
+
+def test_times_that_disagree_are_refused_by_row(tmp_path):
+    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    rows = ["long.wav,1,sad,1,2,1,1", "long.wav,1,sad,0,1,2,0", "long.wav,1,sad,0.5,1,0.5,1.5"]
+    table = write_table(tmp_path, rows, "path,speaker,emotion,start,end,duration,begin")
+    manifest = corpora.load("folder", table=table)
+    assert list(manifest["start_s"]) == [1]
+    assert [entry["reason"] for entry in manifest.attrs["skipped"]] == [
+        "from 0 to 1 s, but its row says that it lasts 2 s",
+        "its columns start and begin disagree: 0.5 and 1.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        ("start", "the column 'start' has no counterpart"),
+        ("end", "the column 'end' has no counterpart"),
+        ("offset", "the column 'offset' has no counterpart"),
+        ("start_ms", "the column 'start_ms' isn't in seconds"),
+        ("Frame offset", "the column 'Frame offset' isn't in seconds"),
+    ],
+)
+def test_columns_of_times_that_say_too_little_are_refused(tmp_path, names, why):
+    table = write_table(tmp_path, ["a.wav,1,sad,1"], f"path,speaker,emotion,{names}")
+    with pytest.raises(ValueError, match=why):
+        corpora.load("folder", table=table)
+
+
+def test_a_duration_alone_is_kept(tmp_path):
+    write_tone(tmp_path / "a.wav")
+    table = write_table(tmp_path, ["a.wav,1,sad,7"], "path,speaker,emotion,duration")
+    row = corpora.load("folder", table=table).iloc[0]
+    assert row["duration"] == 7 and row["duration_s"] == 0.1 and np.isnan(row["start_s"])
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac"])
+def test_a_part_has_the_samples_of_the_whole(tmp_path, ending):
+    path = write_tone(tmp_path / f"long.{ending}", 1, seconds=2, channels=2)
+    whole = audio.load(path)[0]
+    row = {"path": str(path), "start_s": 0.29, "end_s": 1.31}
+    part, rate = audio.load_clip(row)
+    assert rate == RATE and np.array_equal(part, whole[4640:20960])
+    assert np.array_equal(audio.load_clip({"path": path})[0], whole)
+    assert np.array_equal(audio.load_clip(pd.Series(row | {"start_s": np.nan, "end_s": np.nan}))[0], whole)
+
+
 # ------------------------------------------------------------------------------------- real corpora
 
 HERE = os.environ.get("EMOLIB_CORPORA", "")
@@ -461,6 +625,21 @@ def test_real_emodb_listening_test():
     manifest = corpora.load("emodb").set_index("clip")
     assert manifest.loc["03a01Fa", ["recognition", "naturalness"]].tolist() == [90.0, 75.0]
     assert (manifest["recognition"] >= 80).mean() > 0.9  # the publisher kept what 80 % recognised
+
+
+@needs_corpora
+def test_real_crema_d():
+    manifest = corpora.load("crema-d")
+    assert (
+        len(manifest) == 7438 and manifest["speaker"].nunique() == 91 and manifest["emotion"].nunique() == 6
+    )
+    assert list(reasons(manifest)) == ["1076_MTI_SAD_XX.ogg"]
+    repeats = {Path(entry["path"]).stem: entry for entry in manifest.attrs["duplicates"]}
+    assert {name[:8]: entry["clip"][:8] for name, entry in repeats.items()} == {
+        "1006_TIE": "1006_TIE", "1013_WSI": "1013_WSI", "1017_IWW": "1017_IWW"
+    }  # fmt: skip
+    assert all(entry["differs"] == "emotion" for entry in repeats.values())
+    assert manifest["voice_vote"].ne("").all() and set(manifest["gender"]) == {"female", "male"}
 
 
 @needs_corpora

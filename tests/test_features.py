@@ -243,12 +243,12 @@ def test_blocks_are_bounded_in_clips_and_seconds(monkeypatch):
 
 
 SCRIPT = """
-import sys, pandas as pd
+import sys
 sys.path[:0] = [{tests!r}, {root!r}]
 from test_features import Fake
-from emolib import features
+from emolib import corpora, features
 features.BLOCK_CLIPS = 3
-manifest = pd.read_csv({csv!r}, keep_default_na=False)
+manifest = corpora.read({csv!r})
 print("ready", flush=True)
 features.extract(manifest, Fake(pause_s=0.1), frames=True, url={url!r})
 """

@@ -174,5 +174,5 @@ def test_speaker_folds_need_an_emotion_with_two_clips():
 def test_folds_are_checked_whoever_cut_them(monkeypatch):
     everyone = np.arange(len(full()))
     monkeypatch.setattr(splits, "_emobox", lambda manifest: [(everyone, everyone[:6])])
-    with pytest.raises(ValueError, match="speakers 01 are in both"):
+    with pytest.raises(ValueError, match="speakers ravdess-01 are in both"):
         splits.folds(full(), "emobox")

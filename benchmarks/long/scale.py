@@ -66,7 +66,8 @@ def simulated(n: int, wave: Path) -> pd.DataFrame:
     table["label"] = table["emotion"]
     for column in manifests.COLUMNS:
         if column not in table:
-            table[column] = np.nan if column in ("arousal", "valence", "dominance") else ""
+            is_real = column in ("start_s", "end_s", "arousal", "valence", "dominance")
+            table[column] = np.nan if is_real else ""
     return table[list(manifests.COLUMNS)]
 
 

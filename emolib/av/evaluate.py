@@ -181,15 +181,15 @@ def transfer(
     """
     tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
     others = {layer: np.asarray(X, dtype=np.float64) for layer, X in unseen_layers.items()}
-    speakers, others = (part["speaker"].to_numpy().astype(str) for part in (manifest, unseen))
-    splits.check_disjoint(speakers, others)
+    speakers, strangers = (part["speaker"].to_numpy().astype(str) for part in (manifest, unseen))
+    splits.check_disjoint(speakers, strangers)
     _check_lengths(tables, len(manifest))
     _check_lengths(others, len(unseen))
     with threadpool_limits(1):
         y = manifest["emotion"].to_numpy().astype(str)
         layer, fitted = _fit_best(tables, y, speakers, learner or AVLearner(), anchors)
         points = fitted.transform(others[layer])
-    return Plane(points, _ratings(unseen), others, layer)
+    return Plane(points, _ratings(unseen), strangers, layer)
 
 
 def lines(

@@ -66,7 +66,7 @@ def manifest(
 ) -> None:
     """Read a corpus into its manifest, decoding every clip.
 
-    JSON: clips, speakers, emotions, duplicates, skipped.
+    JSON: clips, speakers, emotions, duplicates, under_two_speakers, skipped.
     """
     from emolib import corpora
 
@@ -75,7 +75,8 @@ def manifest(
         print(note)
     print_skipped(clips.attrs["skipped"])
     for entry in clips.attrs["duplicates"]:
-        print(f"duplicate {entry['path']}: same content as {entry['clip']}")
+        differs = f", under another {entry['differs']}" if entry["differs"] else ""
+        print(f"duplicate {entry['path']}: same content as {entry['clip']}{differs}")
     counts = clips["emotion"].value_counts()
     by_emotion = {str(name): int(n) for name, n in counts.items()}
     print(counts.to_string())
@@ -88,6 +89,7 @@ def manifest(
             "speakers": clips["speaker"].nunique(),
             "emotions": clips["emotion"].nunique(),
             "duplicates": len(clips.attrs["duplicates"]),
+            "under_two_speakers": sum("speaker" in entry["differs"] for entry in clips.attrs["duplicates"]),
             "skipped": len(clips.attrs["skipped"]),
             "by_emotion": by_emotion,
             "hours": round(float(clips["duration_s"].sum()) / 3600, 4),

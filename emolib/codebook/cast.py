@@ -104,9 +104,9 @@ def casts(
         spoken = voices.iloc[test]
         plain = spoken[spoken["emotion"] == home].drop_duplicates("speaker")
         carriers = {}
-        for name, path in zip(plain["speaker"], plain["path"], strict=True):
-            recording = prosody.record(*audio.load(path))
-            carriers[str(name)] = (recording, prosody.contours(recording.speech))
+        for row in plain.to_dict("records"):
+            recording = prosody.record(*audio.load_clip(row))
+            carriers[str(row["speaker"])] = (recording, prosody.contours(recording.speech))
         made.append(Cast(transforms, carriers, judge_of(judges)))
     return made
 

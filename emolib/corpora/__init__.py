@@ -80,8 +80,8 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
     -------
     manifest : DataFrame
         One row a clip, sorted by clip; `COLUMNS` first, then the corpus's own. `manifest.attrs` holds
-        "skipped" (a path and a reason each), "duplicates" (a path, and the clip of the same content that was
-        kept) and "notes".
+        "skipped" (a path and a reason each), "duplicates" (a path, the clip of the same content that was
+        kept, and what differs: emotion, speaker) and "notes".
 
     Raises
     ------

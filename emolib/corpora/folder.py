@@ -1,15 +1,20 @@
-"""Any audio with a table of at least path, speaker and emotion; the demo corpus comes this way too."""
+"""Any audio with a table of at least path, speaker and emotion; the demo corpus comes this way too.
 
+A row may be a part of a file: `corpora.segments` finds its times.
+"""
+
+import math
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
 from emolib import emotions
-from emolib.corpora import manifest
+from emolib.corpora import manifest, segments
 from emolib.corpora.manifest import COLUMNS, Label, Skipped
 
 REQUIRED = ("path", "speaker", "emotion")
+_FILES = frozenset({"file", "filename", "file_name", "filepath", "file_path", "wav"})
 _RATINGS = ("arousal", "valence", "dominance")
 _TEXTS = ("label", "gender", "intensity", "text_id", "text", "language", "corpus")
 
@@ -31,16 +36,18 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
     FileNotFoundError
         If there is no such table.
     ValueError
-        If it lacks a column, a rating isn't a number in [-1, 1], or a path is relative and there is nothing
-        for it to start from.
+        If it lacks a column, two columns contradict each other or say too little (`segments`), a rating
+        isn't a number in [-1, 1], or a path is relative and there is nothing for it to start from.
     """
     rows = manifest.read_table(table)
     if missing := [column for column in REQUIRED if column not in rows.columns]:
         present = ", ".join(name if name.isprintable() else ascii(name) for name in rows.columns)
         raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}")
+    _check_files(table, rows)
+    times = segments.columns(table, rows.columns)
     for column in set(_RATINGS) & set(rows.columns):
         rows[column] = _ratings(table, rows[column])
-    extra = [column for column in rows.columns if column not in COLUMNS]
+    extra = [column for column in rows.columns if column not in (*COLUMNS, *times.used)]
     for column in extra:
         rows[column] = manifest.numbers(rows[column])
     relative = [path for path in rows["path"] if path.strip() and not Path(path.strip()).is_absolute()]
@@ -49,10 +56,28 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
             f"{table}: the path {relative[0]!r} is relative; name the folder that it starts from with --root"
         )
     base = (Path(root) if root is not None else Path(table).parent).absolute()
-    return (_label(row, base, extra) for row in rows.to_dict("records"))
+    return (_label(row, base, extra, times) for row in rows.to_dict("records"))
 
 
-def _label(row: dict, base: Path, extra: list[str]) -> Label | Skipped:
+def _check_files(table: str | Path, rows: pd.DataFrame) -> None:
+    """Raise ValueError if another column names other files than `path` does."""
+    for column in (name for name in rows.columns if name.lower() in _FILES):
+        for number, (path, other) in enumerate(zip(rows["path"], rows[column], strict=True)):
+            if other.strip() and not _same_file(PurePath(path.strip()), PurePath(other.strip())):
+                raise ValueError(
+                    f"{table}: path {path!r} but {column} {other!r} in row {number + 2}; expected one file: "
+                    f"remove or rename the column that isn't meant"
+                )
+
+
+def _same_file(path: PurePath, other: PurePath) -> bool:
+    """Tell whether two names can be one file's: folders or the ending may be left out of either."""
+    n = min(len(path.parts), len(other.parts))
+    bare = path.with_suffix("").parts[-n:]
+    return other.parts[-n:] in (path.parts[-n:], bare) or other.with_suffix("").parts[-n:] == bare
+
+
+def _label(row: dict, base: Path, extra: list[str], times: segments.Times) -> Label | Skipped:
     path = base / row["path"].strip()
     speaker = row["speaker"].strip()
     if not row["path"].strip():
@@ -61,15 +86,18 @@ def _label(row: dict, base: Path, extra: list[str]) -> Label | Skipped:
         return Skipped(path, "no speaker in its row")
     try:
         emotion = emotions.from_label(row["emotion"])
+        start_s, end_s = times.of(row)
     except ValueError as error:
         return Skipped(path, str(error))
     given = {column: row[column].strip() for column in _TEXTS if column in row}
     given["label"] = given.get("label") or row["emotion"].strip()
     ratings = {column: row[column] for column in _RATINGS if column in row}
-    clip = row.get("clip", "").strip() or _clip(path, base)
+    part = "" if math.isnan(start_s) else f"_{start_s:.3f}-{end_s:.3f}"
+    clip = row.get("clip", "").strip() or _clip(path, base) + part
     return Label(
-        path, clip, speaker, emotion, **given, **ratings, extra={column: row[column] for column in extra}
-    )
+        path, clip, speaker, emotion, start_s=start_s, end_s=end_s, **given, **ratings,
+        extra={column: row[column] for column in extra},
+    )  # fmt: skip
 
 
 def _clip(path: Path, base: Path) -> str:

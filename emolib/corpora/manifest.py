@@ -20,10 +20,11 @@ from emolib import atomic
 #: The columns of every manifest, in order; a corpus may add its own after them.
 COLUMNS = (
     "clip", "corpus", "path", "speaker", "gender", "emotion", "label", "intensity", "text_id", "text",
-    "language", "sample_rate", "channels", "duration_s", "sha256", "arousal", "valence", "dominance",
+    "language", "sample_rate", "channels", "duration_s", "start_s", "end_s",
+    "sha256", "arousal", "valence", "dominance",
 )  # fmt: skip
 _WHOLE = ("sample_rate", "channels")
-_REAL = ("duration_s", "arousal", "valence", "dominance")
+_REAL = ("duration_s", "start_s", "end_s", "arousal", "valence", "dominance")
 _NUMERIC = dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_REAL, "float64")
 _TEXT = tuple(column for column in COLUMNS if column not in _NUMERIC)
 
@@ -44,6 +45,7 @@ class Label:
     text_id, text, language : str; equal `text_id` means equal words; `language` is an ISO 639-1 code
     arousal, valence, dominance : float, in [-1, 1], or NaN where nobody rated the clip
     corpus : str; empty for the corpus that is being read
+    start_s, end_s : float, s; the part of the file that is the clip, NaN for the whole file
     extra : mapping; the corpus's own columns, the same ones for each of its clips
     """
 
@@ -61,6 +63,8 @@ class Label:
     valence: float = math.nan
     dominance: float = math.nan
     corpus: str = ""
+    start_s: float = math.nan
+    end_s: float = math.nan
     extra: Mapping[str, str | float] = field(default_factory=dict)
 
 
@@ -149,7 +153,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it can't be read as a table in UTF-8.
+        If it can't be read as a table in UTF-8, or two of its columns have one name.
     """
     source = _remote(str(path)) if is_url(path) else Path(path)
     if isinstance(source, Path) and not source.is_file():
@@ -157,10 +161,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
     try:
         with source.open("rb") if isinstance(source, Path) else source as file:
             separator = "\t" if str(path).lower().endswith(".tsv") else _separator(file)
-            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            # without a header, so that neither a name that stands twice nor a cell too many is mended quietly
+            cells = pd.read_csv(
+                file, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            ).fillna("")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
-    return table.fillna("").rename(columns=str.strip)
+    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(cells.iloc[0])]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{path}: two columns are named {twice[0]!r}; expected each name once: rename one")
+    return cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _separator(file: BinaryIO) -> str:

@@ -5,12 +5,14 @@ it repeats.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -27,12 +29,17 @@ _POINTER_REASON = "a Git LFS pointer, not the sound itself; run `git lfs pull` o
 
 @dataclass(frozen=True)
 class Sound:
-    """What a file itself says: rate in Hz, channels, duration in s, and the digest of its bytes."""
+    """What a file itself says, or a part of it: rate in Hz, channels, duration in s, and two digests.
+
+    `content` is the samples' digest, which copies in other containers share; `sha256` is that of the file's
+    bytes, and of a part again that of its samples.
+    """
 
     sample_rate: int
     channels: int
     duration_s: float
     sha256: str
+    content: str
 
 
 def sound_files(root: Path) -> list[Path]:
@@ -66,19 +73,35 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def measure(path: Path) -> Sound | Skipped:
-    """Decode a file from end to end, and return its measures, or the reason why it's unfit."""
+def measure(path: Path, start_s: float = math.nan, end_s: float = math.nan) -> Sound | Skipped:
+    """Decode a file, or a part of it, and return its measures, or the reason why it's unfit."""
     try:
-        samples, sample_rate = audio.read(path)
+        samples, sample_rate = audio.read(path, start_s, end_s)
         audio.check_speech(audio.mono(samples), sample_rate, path.name)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        content = hashlib.sha256(f"{sample_rate} {samples.shape}".encode())
+        content.update(np.ascontiguousarray(samples).data)
+        digest = content.hexdigest()
+        if math.isnan(start_s) and math.isnan(end_s):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
     except audio.AudioError as error:
         is_pointer = _starts_with(path, _LFS_POINTER)
         return Skipped(path, _POINTER_REASON if is_pointer else str(error).removeprefix(f"{path.name}: "))
     except (OSError, ValueError) as error:  # no permission; a name that the system or libsndfile refuses
         return Skipped(path, f"can't be read ({error})")
-    return Sound(sample_rate, samples.shape[1], len(samples) / sample_rate, digest)
+    return Sound(sample_rate, samples.shape[1], len(samples) / sample_rate, digest, content.hexdigest())
+
+
+def _sound(label: Label) -> Sound | Skipped:
+    """Measure a label's clip; one channel of several can't be asked for, since channels are averaged."""
+    sound = measure(label.path, label.start_s, label.end_s)
+    if isinstance(sound, Sound) and sound.channels > 1 and str(label.extra.get("channel", "")).strip():
+        return Skipped(
+            label.path,
+            f"its row names a channel, but the {sound.channels} channels of a file are averaged; write each "
+            "channel to a file of its own, or remove the column",
+        )
+    return sound
 
 
 def _starts_with(path: Path, start: bytes) -> bool:
@@ -103,7 +126,7 @@ def _printable(path: Path) -> str:
 def _measure_all(name: str, labels: list[Label]) -> Iterator[tuple[Label, Sound | Skipped]]:
     """Measure in threads, which pays since decoding and hashing let go of the interpreter's lock."""
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        sounds = pool.map(measure, [label.path for label in labels])
+        sounds = pool.map(_sound, labels)
         # No bar where the work is short, and none in a file or a notebook's stored output.
         yield from zip(
             labels, tqdm(sounds, name, total=len(labels), unit="clip", delay=2, disable=None), strict=True
@@ -123,8 +146,8 @@ def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: s
     Returns
     -------
     manifest : DataFrame
-        `attrs` holds "skipped" (dicts of path, reason), "duplicates" (dicts of path and the clip that was
-        kept) and "notes" (strings).
+        `attrs` holds "skipped" (dicts of path, reason), "duplicates" (dicts of path, the clip that was kept,
+        and in "differs" whether emotion or speaker is another) and "notes" (strings).
 
     Raises
     ------
@@ -133,7 +156,7 @@ def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: s
     """
     items = list(items)
     labels = [_full(info, item) for item in items if isinstance(item, Label)]
-    labels.sort(key=lambda label: label.path)
+    labels.sort(key=lambda label: (label.path, label.start_s, label.end_s))
     skipped = [item for item in items if isinstance(item, Skipped)]
     notes = [item.text for item in items if isinstance(item, Note)]
     rows, repeats, unfit = _keep(info, _measure_all(info.name, labels))
@@ -144,7 +167,8 @@ def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: s
     notes = [_count(info, len(table)), *_remarks(table, repeats), *notes]
     table.attrs["skipped"] = [{"path": _printable(s.path), "reason": s.reason} for s in skipped]
     table.attrs["duplicates"] = [
-        {"path": _printable(label.path), "clip": kept.clip} for label, kept in repeats
+        {"path": _printable(label.path), "clip": kept.clip, "differs": ", ".join(_differs(label, kept))}
+        for label, kept in repeats
     ]
     table.attrs["notes"] = [f"{info.name}: {note}" for note in notes]
     return table
@@ -164,7 +188,7 @@ def _keep(
             unfit.append(sound)
             continue
         # A clip that the publisher issued under two names keeps both: counts stay those of the literature.
-        content = (sound.sha256, label.clip if label.clip in info.twins else "")
+        content = (sound.content, label.clip if label.clip in info.twins else "")
         if content in by_content:
             repeats.append((label, by_content[content]))
         elif label.clip in by_clip:
@@ -186,7 +210,7 @@ def _full(info: CorpusInfo, label: Label) -> Label:
 
 def _row(label: Label, sound: Sound) -> dict[str, object]:
     values = {f.name: getattr(label, f.name) for f in fields(Label) if f.name != "extra"}
-    values |= {f.name: getattr(sound, f.name) for f in fields(Sound)}
+    values |= {f.name: getattr(sound, f.name) for f in fields(Sound) if f.name != "content"}
     return values | {"path": str(label.path.absolute())} | dict(label.extra)
 
 
@@ -203,15 +227,33 @@ def _count(info: CorpusInfo, found: int) -> str:
     return f"{found} of {info.clips} published clips found"
 
 
+def _differs(label: Label, kept: Label) -> list[str]:
+    return [name for name in ("emotion", "speaker") if getattr(label, name) != getattr(kept, name)]
+
+
+def _some(remarks: list[str]) -> str:
+    return "; ".join(remarks[:5]) + ("; ..." if len(remarks) > 5 else "")
+
+
 def _remarks(table: pd.DataFrame, repeats: list[tuple[Label, Label]]) -> Iterator[str]:
     """Yield what a reader of the numbers should know about a whole manifest."""
     contradictions = [
-        f"{label.path.name} repeats {kept.clip}"
+        f"{_printable(Path(label.path.name))} ({label.emotion}) repeats {kept.clip} ({kept.emotion})"
         for label, kept in repeats
-        if (label.emotion, label.speaker) != (kept.emotion, kept.speaker)
+        if label.emotion != kept.emotion
     ]
     if contradictions:
-        yield f"{len(contradictions)} duplicates contradict the clip that was kept, as {contradictions[0]}"
+        yield f"{len(contradictions)} duplicates contradict the clip that was kept: {_some(contradictions)}"
+    shared = [
+        f"{_printable(Path(label.path.name))} ({label.speaker}) repeats {kept.clip} ({kept.speaker})"
+        for label, kept in repeats
+        if label.speaker != kept.speaker
+    ]
+    if shared:
+        yield (
+            f"{len(shared)} recordings occur under two speakers: {_some(shared)}: a leak if they fall on "
+            "both sides of a split"
+        )
     twins = table.loc[table["sha256"].duplicated(), "clip"]
     if len(twins):
         yield f"issued twice by the publisher under two names, both kept: {', '.join(twins)}"

@@ -3,6 +3,7 @@
 Last stage of `emolib.finetune`.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def files_manifest(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     manifest : DataFrame
-        clip, corpus, path, sha256 and duration_s; ``manifest.attrs["skipped"]`` lists what can't be used.
+        clip, corpus, path, start_s, end_s, sha256 and duration_s; ``manifest.attrs["skipped"]`` lists
+        what can't be used.
 
     Raises
     ------
@@ -94,6 +96,8 @@ def files_manifest(folder: str | Path) -> pd.DataFrame:
                 "clip": clip,
                 "corpus": paths.folder_name(root.resolve().name),
                 "path": str(path),
+                "start_s": math.nan,
+                "end_s": math.nan,
                 "sha256": sound.sha256,
                 "duration_s": sound.duration_s,
             }

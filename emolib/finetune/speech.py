@@ -82,12 +82,12 @@ class Speech:
 
     def _load(self, manifest: pd.DataFrame) -> None:
         kept = []
-        for row, (clip, path) in enumerate(zip(manifest["clip"], manifest["path"], strict=True)):
+        for number, row in enumerate(manifest.to_dict("records")):
             try:
-                self.waves.append(audio.load(path, self.sample_rate)[0])
-                kept.append(row)
+                self.waves.append(audio.load_clip(row, self.sample_rate)[0])
+                kept.append(number)
             except audio.AudioError as error:
-                self.skipped.append({"clip": clip, "reason": str(error)})
+                self.skipped.append({"clip": row["clip"], "reason": str(error)})
         self.manifest = manifest.iloc[kept].reset_index(drop=True)
 
     def training(self, rows: NDArray[np.intp], crop_s: float, rng: np.random.Generator) -> Any:

@@ -125,13 +125,13 @@ def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mel
     """
     skipped: list[Skipped] = []
     values, masks, kept = [], [], []
-    columns = ("clip", "path", "emotion", "speaker")
-    for clip, path, emotion, speaker in zip(*(manifest[name] for name in columns), strict=True):
+    for row in manifest.to_dict("records"):
+        clip, emotion, speaker = row["clip"], row["emotion"], row["speaker"]
         if emotion not in classes:
             skipped.append({"clip": str(clip), "reason": f"its emotion, {emotion}, is none of the classes"})
             continue
         try:
-            value, mask = mel_of(*audio.load(path, EMOGEN_MEL.sample_rate))
+            value, mask = mel_of(*audio.load_clip(row, EMOGEN_MEL.sample_rate))
         except audio.AudioError as error:
             skipped.append({"clip": str(clip), "reason": str(error)})
             continue

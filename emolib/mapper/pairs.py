@@ -78,12 +78,12 @@ def at_level(log_mel: Mel, level_dbfs: float) -> Mel:
 def target_mels(manifest: pd.DataFrame, *, progress: bool = False) -> dict[str, Mel]:
     """Return the target of every clip of a manifest, by clip; the same for all layers."""
 
-    def one(path: str) -> Mel:
-        return target_mel(*audio.load(path))[0]
+    def one(row: audio.Row) -> Mel:
+        return target_mel(*audio.load_clip(row))[0]
 
     clips = manifest["clip"].tolist()
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(one, manifest["path"])
+        found = pool.map(one, manifest.to_dict("records"))
         bar = tqdm(found, desc="mel-spectrograms", unit="clip", total=len(clips), disable=not progress)
         return dict(zip(clips, bar, strict=True))
 

@@ -4,6 +4,7 @@ Fifth stage of `emolib.prosody`: analysis of a manifest's clips, pairs of them, 
 two of a pair, frame by frame.
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,13 +66,13 @@ def renditions(manifest: pd.DataFrame, *, progress: bool = False) -> Renditions:
 
     Parameters
     ----------
-    manifest : DataFrame; its columns clip and path are read
+    manifest : DataFrame; each row's clip and sound are read
     progress : bool; show a bar on standard error
     """
     by_clip: dict[str, Rendition] = {}
     skipped: list[dict[str, str]] = []
-    paths = tqdm(manifest["path"], desc="prosody", unit="clip", disable=not progress)
-    for clip, result in zip(manifest["clip"], threads.each(_analyse, paths), strict=True):
+    rows = tqdm(manifest.to_dict("records"), desc="prosody", unit="clip", disable=not progress)
+    for clip, result in zip(manifest["clip"], threads.each(_analyse, rows), strict=True):
         if isinstance(result, str):
             skipped.append({"clip": clip, "reason": result})
         else:
@@ -175,20 +176,23 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
     return np.column_stack([pitch, energy, rate - rate.mean(), bands, noise]), np.hstack(weights)
 
 
-def _analyse(path: str) -> Rendition | str:
+def _analyse(row: audio.Row) -> Rendition | str:
     """Return a rendition, or in one line why there is none."""
     try:
-        recording = record(*audio.load(path))
+        recording = record(*audio.load_clip(row))
     except ValueError as error:
         return str(error)
     start_s = len(recording.head) / recording.speech.sample_rate
     length_s = len(recording.speech.f0_hz) * HOP_MS / 1000
-    phones = (Phone(p.label, p.end_s - start_s) for p in _phones(Path(path)))
+    phones = (Phone(p.label, p.end_s - start_s) for p in _phones(row))
     return Rendition(contours(recording.speech), tuple(p for p in phones if 0 < p.end_s < length_s))
 
 
-def _phones(path: Path) -> list[Phone]:
-    """Return the labels that EmoDB keeps beside its folder of waves, or none."""
+def _phones(row: audio.Row) -> list[Phone]:
+    """Return the labels that EmoDB keeps beside its folder of waves, or none, as of a part of a file."""
+    path = Path(row["path"])
+    if not math.isnan(row.get("start_s", math.nan)):
+        return []
     files = sorted((path.parent.parent / "lablaut").glob(f"{path.stem}*.lablaut"))
     return alignment.read_phones(files[0]) if files else []
 

@@ -56,7 +56,7 @@ def train(manifest: pd.DataFrame, out: str | Path | None = None, *, without: Col
 def _fitted(clips: pd.DataFrame) -> Judge:
     if clips.empty:
         raise ValueError("no clip to train a judge on; expected speakers beside those left out")
-    X = np.stack([acoustics(*audio.load(path)) for path in clips["path"]])
+    X = np.stack([acoustics(*audio.load_clip(row)) for row in clips.to_dict("records")])
     return Judge().fit_measures(X, clips["emotion"], clips["speaker"])
 
 

@@ -59,14 +59,14 @@ def gather(
     clips = manifest.reset_index(drop=True)
     acted = at_full_strength(clips, source, targets)
     analysed = prosody.renditions(acted, progress=progress)
-    paths = tqdm(clips["path"], desc="measures", unit="clip", disable=not progress)
-    heard, known = map(np.stack, zip(*threads.each(_measures, paths), strict=True))
+    rows = tqdm(clips.to_dict("records"), desc="measures", unit="clip", disable=not progress)
+    heard, known = map(np.stack, zip(*threads.each(_measures, rows), strict=True))
     return Material(clips, acted, analysed, heard, known)
 
 
-def _measures(path: str) -> tuple[NDArray, NDArray]:
+def _measures(row: audio.Row) -> tuple[NDArray, NDArray]:
     """Return what the judge and the embedding of voices measure of one clip."""
-    wave = audio.load(path, RATE)[0]
+    wave = audio.load_clip(row, RATE)[0]
     return ser.acoustics(wave, RATE), voices.measure(wave, RATE)
 
 
@@ -200,7 +200,7 @@ class _Take:
     def __init__(self, row: pd.Series) -> None:
         self.clip, self.speaker, self.text_id = str(row["clip"]), str(row["speaker"]), str(row["text_id"])
         self.at = int(row.name)  # type: ignore[call-overload]
-        self.wave = audio.load(row["path"], RATE)[0]
+        self.wave = audio.load_clip(row, RATE)[0]
 
     @cached_property
     def track(self) -> Track:
@@ -283,7 +283,7 @@ class _Round:
         others = self.plain[(self.plain["speaker"] == take.speaker) & (self.plain["text_id"] != take.text_id)]
         if others.empty:
             return float("nan")
-        return evidence.word_agreement(take.wave, audio.load(others["path"].iloc[0], RATE)[0], RATE)
+        return evidence.word_agreement(take.wave, audio.load_clip(others.iloc[0], RATE)[0], RATE)
 
     def _row(
         self, target: str, way: str, take: _Take, heard: NDArray, face: NDArray, track: Track,

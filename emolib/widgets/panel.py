@@ -191,7 +191,7 @@ class SteeringPanel(widgets.VBox):
         if rows.empty or (hasattr(self, "clip") and self.clip.name == rows.iloc[0]["clip"]):
             return
         row = rows.iloc[0]
-        wave, sample_rate = audio.load(row["path"])
+        wave, sample_rate = audio.load_clip(row)
         self._take(Clip(row["clip"], wave, sample_rate, row["emotion"]))
 
     def _on_upload(self, _: Any) -> None:

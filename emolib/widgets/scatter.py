@@ -66,6 +66,6 @@ class AudibleScatter(widgets.VBox):
         text = f"{row['clip']}: {row['emotion']}, speaker {row['speaker']}"
         self.words.value = html.escape(f"{text}; valence {valence:+.2f}, arousal {arousal:+.2f}")
         try:
-            self.player.value = wav_bytes(*audio.load(row["path"]))
+            self.player.value = wav_bytes(*audio.load_clip(row))
         except audio.AudioError as error:
             self.words.value = html.escape(str(error))

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from conftest import speech, write_corpus
 
-from emolib import atomic, audio, features, mapper, pretrain, sweep, vocoding
+from emolib import atomic, audio, corpora, features, mapper, pretrain, sweep, vocoding
 from emolib.axis import EmotionAxis
 from emolib.corpora import fetch as fetching
 from emolib.corpora.download import Remote
@@ -82,7 +82,7 @@ def write_inputs(folder: Path) -> Path:
 
 
 def read_manifest(inputs: Path) -> pd.DataFrame:
-    return pd.read_csv(inputs / "manifest.csv", keep_default_na=False)
+    return corpora.read(inputs / "manifest.csv")
 
 
 def extract(inputs: Path, out: Path) -> None:

@@ -109,7 +109,9 @@ def test_a_manifest_comes_back_as_it_was(texts, ratings):
     for number, ((speaker, label, text), rating) in enumerate(zip(texts, ratings, strict=False)):
         row = dict.fromkeys(manifests.COLUMNS, "") | {"clip": f"c{number}", "speaker": speaker}
         row |= {"label": label, "text": text, "sample_rate": 16_000, "channels": 1, "duration_s": 0.5}
-        rows.append(row | {"arousal": rating, "valence": math.nan, "dominance": math.nan})
+        rows.append(
+            row | dict.fromkeys(("start_s", "end_s", "valence", "dominance"), math.nan) | {"arousal": rating}
+        )
     before = manifests.frame(rows)
     with TemporaryDirectory() as folder, tried("any text in a manifest"):
         after = manifests.read(manifests.save(before, Path(folder) / "manifest.csv"))
