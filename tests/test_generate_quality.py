@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from test_generate import some_mels
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from emolib.generate import Normaliser, quality
 
@@ -14,6 +16,12 @@ def normal(n: int, mean: float = 0.0, std: float = 1.0, seed: int = 0, width: in
 def test_the_frechet_distance_of_gaussians_is_the_closed_form():
     found = quality.frechet_distance(normal(2000), normal(2000, 2.0, 3.0, seed=1))
     assert found.value == pytest.approx(4 * (2.0**2 + (3.0 - 1.0) ** 2), rel=0.05)
+    rival = FrechetInceptionDistance(feature=quality._AsGiven(4)).set_dtype(torch.float64)
+    rival.update(torch.from_numpy(normal(40)), real=True)
+    rival.update(torch.from_numpy(normal(50, 1.0, seed=1)), real=False)
+    assert quality.frechet_distance(normal(40), normal(50, 1.0, seed=1)).value == pytest.approx(
+        float(rival.compute()), rel=1e-6
+    )
     same = quality.frechet_distance(normal(50), normal(50), speakers=np.arange(50) % 4)
     assert same.value == pytest.approx(0, abs=1e-6) and np.isnan(same.low)  # four speakers are too few
 

@@ -275,6 +275,13 @@ def test_a_grid_of_mels_has_a_column_a_class_in_the_order_of_emotions(axes):
     assert len({tuple(image.get_extent()) for image in ax.images}) == 3
 
 
+def test_looks_at_one_sample_have_one_scale(axes):
+    ax = plots.plot_denoising([MEL.T - 3, MEL.T], ["0 %", "100 %"], ax=axes[0])
+    assert (
+        len({image.get_clim() for image in ax.images}) == 1 and ax.get_xlabel() == "share of the steps done"
+    )
+
+
 def test_nothing_given_is_changed():
     kept = [TABLE.copy(), CURVE.copy(), BARS.copy(), SIMILARITY.copy(), MEL.copy()]
     for draw in DRAWN.values():

@@ -4,8 +4,9 @@ First stage of `emolib.augment`.
 
 References
 ----------
-The split that leaks is that of Y.-J. Kim, S.-P. Lee (2024), "A Study on Data Augmentation for Speech Emotion
-Recognition", Electronics 13(7), 1314: clips at random, 8 to 2, whoever speaks them.
+The split that leaks is that of Y.-J. Kim, S.-P. Lee (2024), "A Generation of Enhanced Data by Variational
+Autoencoders and Diffusion Modeling", Electronics 13(7), 1314, doi:10.3390/electronics13071314: clips at
+random, 8 to 2, whoever speaks them.
 """
 
 from collections.abc import Mapping

@@ -157,26 +157,29 @@ def plot_denoising(
     Parameters
     ----------
     steps : sequence of K float32 arrays, (M, T); log-mel-spectrograms, the noisiest first
-    labels : sequence of K str; such as the step's number
+    labels : sequence of K str; such as the share of the steps that are done
     spec : MelSpec
-    range_db : float, dB; what is drawn below each picture's loudest band
+    range_db : float, dB; what is drawn below the last picture's loudest band: all have one scale
     """
     ax = ax or plt.gca()
+    loudest = float(steps[-1].max())
     for i, mel in enumerate(steps):
-        _picture(ax, mel, (i + 0.02, i + 0.98, 0, 1), spec, range_db)
+        _picture(ax, mel, (i + 0.02, i + 0.98, 0, 1), spec, range_db, loudest)
     ax.set(xlim=(0, len(steps)), ylim=(0, 1), yticks=[])
     ax.set_xticks(np.arange(len(steps)) + 0.5, labels)
-    ax.set_xlabel("step left to denoise")
+    ax.set_xlabel("share of the steps done")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
 
 
 def _picture(
-    ax: Axes, mel: NDArray, place: tuple[float, float, float, float], spec: MelSpec, range_db: float
-) -> None:
-    decibel = mel * (20 / spec.power) / np.log(10)
-    top = float(decibel.max())
+    ax: Axes, mel: NDArray, place: tuple[float, float, float, float], spec: MelSpec, range_db: float,
+    loudest: float | None = None,
+) -> None:  # fmt: skip
+    """Draw a log-mel-spectrogram below its loudest band, or below a given one."""
+    scale = (20 / spec.power) / np.log(10)
+    decibel, top = mel * scale, scale * float(mel.max() if loudest is None else loudest)
     ax.imshow(
         decibel, origin="lower", aspect="auto", extent=place, vmin=top - range_db, vmax=top,
         interpolation="nearest",
