@@ -1,4 +1,4 @@
-"""Where findings lie: in the folders of runs and of a sweep's cells, or in the notebooks as they stand."""
+"""Where findings lie: in the folders of runs and of a sweep's cells, or in the committed results."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class Finding:
 
     Attributes
     ----------
-    run : str; its run's folder below ``runs/``, or "notebooks" for the notebooks as they stand
+    run : str; its run's folder below ``runs/``, or "notebooks" for the committed results
     notebook : str
     parameters : mapping; those that it was given
     metrics : mapping of flat name to number; empty where it has no results
@@ -75,7 +75,7 @@ def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.DEFAULT
     Parameters
     ----------
     runs : str
-        Empty for the run that is going on and, where there is none, for the notebooks as they stand, with the
+        Empty for the run that is going on and, where there is none, for the committed results, with the
         gallery of `corpus` and `encoder`; ``all`` for everything in ``runs/``; else the beginning of a run's
         or sweep's name.
     corpus, encoder : str
@@ -161,36 +161,15 @@ def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Findin
 
 
 def _as_they_stand(corpus: str, encoder: str) -> Iterator[Finding]:
-    """Yield what the notebooks' stored outputs say: the table in each one's recording cell."""
-    gallery = paths.gallery(corpus, encoder)
+    """Yield the committed results of each notebook, which `results.compare` compares with."""
+    gallery, given = paths.gallery(corpus, encoder), {"CORPUS": corpus, "ENCODER": encoder}
     for path in sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb")):
         if path.stem == OWN:
             continue
-        told = [cell for cell in _cells(path) if "results.record(" in "".join(cell.get("source", ""))]
-        metrics = _printed(told[-1]) if told else {}
-        given = {"CORPUS": corpus, "ENCODER": encoder}
-        yield Finding(
-            "notebooks", path.stem, given, metrics, gallery, "" if metrics else "it has no stored results"
-        )
-
-
-def _printed(cell: dict) -> dict[str, Number]:
-    """Read the table of one column that a cell shows."""
-    texts = [output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])]
-    lines = "".join(texts[-1] if texts else "").splitlines()[1:]  # the first names the column
-    pairs = [line.rsplit(maxsplit=1) for line in lines if len(line.split()) >= 2 and "..." not in line]
-    return {name.strip(): _number(value) for name, value in pairs}
-
-
-def _number(text: str) -> Number:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return None if text in ("NaN", "None", "nan") else float(text)
-    except ValueError:
-        return text
+        entries = _json(path.parent / "expected" / f"{path.stem}.json").get("results", {})
+        metrics = {name: entry["value"] for name, entry in entries.items()}
+        error = "" if metrics else "it has no committed results"
+        yield Finding("notebooks", path.stem, given, metrics, gallery, error)
 
 
 def _given(copy: Path) -> dict[str, Number]:
