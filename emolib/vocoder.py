@@ -27,6 +27,11 @@ from emolib.encoders import torch_device
 TRAINED = "hifigan-nano"
 GRIFFIN_LIM, MEL_GRIFFIN_LIM = "griffin-lim", "mel-griffin-lim"
 
+#: How far a network may fall below the floor, and what no wave in [-1, 1] reaches; natural logarithms.
+_BELOW_FLOOR, _HIGHEST = 2.0, 20.0
+#: Where others cut their spectrograms off before they take the logarithm to base 10.
+_LOG10_FLOORS = (-5.0, -10.0)
+
 
 class Vocoder(Protocol):
     """Anything that turns a log-mel-spectrogram into sound."""
@@ -237,7 +242,8 @@ def check_log_mel(log_mel: NDArray[np.float32], spec: MelSpec) -> NDArray[np.flo
     Raises
     ------
     ValueError
-        If it has another shape, no frame, or holds NaN or infinity.
+        If it has another shape, no frame, holds NaN or infinity, or is not in natural logarithms: decibels go
+        beyond the values that there can be; a logarithm to base 10 is known by the floor that it was cut at.
     """
     log_mel = np.ascontiguousarray(log_mel, np.float32)
     if log_mel.ndim != 2 or log_mel.shape[1] != spec.n_mels or len(log_mel) == 0:
@@ -247,4 +253,17 @@ def check_log_mel(log_mel: NDArray[np.float32], spec: MelSpec) -> NDArray[np.flo
         )
     if not np.isfinite(log_mel).all():
         raise ValueError("the log-mel-spectrogram holds NaN or infinity; expected finite natural logarithms")
+    low, high, floor = float(log_mel.min()), float(log_mel.max()), float(np.log(spec.floor))
+    given = f"a log-mel-spectrogram with values from {low:.1f} to {high:.1f}"
+    if low < floor - _BELOW_FLOOR or high > _HIGHEST:
+        raise ValueError(
+            f"{given}; expected natural logarithms, from {floor:.1f} up: if these are decibels, multiply "
+            f"them by ln(10) / {20 // spec.power}, and cut them off at {floor:.1f}"
+        )
+    is_floor = min(abs(low - known) for known in (np.log10(spec.floor), *_LOG10_FLOORS)) < 1e-4
+    if is_floor and low < high and (log_mel == log_mel.min()).sum() > 1:
+        raise ValueError(
+            f"{given}, which was cut off at 10^{low:.0f} in logarithms to base 10; expected natural "
+            f"logarithms: multiply it by ln(10)"
+        )
     return log_mel

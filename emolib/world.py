@@ -148,10 +148,11 @@ def warp_formants(log_envelope: Array, factor: float) -> Array:
 
 
 def _rows(matrix: Array, at: Array) -> Array:
-    """Interpolate between the rows of a matrix at fractional positions."""
-    below = np.minimum(at.astype(int), len(matrix) - 2)
+    """Interpolate between the rows of a matrix, one or more, at fractional positions."""
+    last = len(matrix) - 1
+    below = np.minimum(at.astype(int), max(last - 1, 0))
     share = (at - below)[:, None]
-    return matrix[below] * (1 - share) + matrix[below + 1] * share
+    return matrix[below] * (1 - share) + matrix[np.minimum(below + 1, last)] * share
 
 
 def _time_warp(speech: Speech, settings: Settings) -> Array:
@@ -160,7 +161,7 @@ def _time_warp(speech: Speech, settings: Settings) -> Array:
     frames = len(voiced)
     weight = np.where(voiced, _VOICED_GIVES, _UNVOICED_GIVES)
     duration = np.exp(-settings.rate_log * weight)
-    middle = np.arange(int(0.3 * frames), int(0.75 * frames))
+    middle = np.arange(int(0.3 * frames), max(int(0.75 * frames), int(0.3 * frames) + 1))
     duration[middle[np.argmin(speech.energy_db[middle])]] += 1000 * settings.pause_s / HOP_MS
     centre = np.cumsum(duration) - duration / 2
     return np.interp(np.arange(int(duration.sum())) + 0.5, centre, np.arange(frames))

@@ -1,6 +1,7 @@
 """The command line of steering: one recording in, one out, and the judge's verdict as JSON."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import soundfile as sf
 from conftest import speech, write_corpus
 from typer.testing import CliRunner
 
-from emolib import espeak
+from emolib import corpora, espeak, steering
 from emolib.cli import app
 from emolib.steering import shipped
 
@@ -46,6 +47,41 @@ def test_it_steers_a_recording_and_says_what_is_heard(setup, tmp_path):
     assert sample_rate == 44_100 and steered.ndim == 1
     assert found["duration_s"] == pytest.approx(0.6, abs=0.01) == len(steered) / sample_rate
     assert "natural speech of speakers held out" in output
+
+
+def test_the_judge_never_had_the_speaker_or_says_so(setup, tmp_path):
+    recording, options = setup
+    words = ["--delta", 0.5, "--output", tmp_path / "o.wav", "--json", *options]
+
+    def answer(path):
+        return json.loads(call("steer", path, *words).stdout.splitlines()[-1])
+
+    assert "speaker is unknown" in answer(recording)["judge"]
+    clips = corpora.load("folder", table=tmp_path / "my.csv")
+    chosen = steering.roles(clips).judges
+    copy = tmp_path / "copy.wav"  # of a clip that the judge would learn from
+    shutil.copy(clips.loc[clips["speaker"] == chosen[0], "path"].iloc[0], copy)
+    found = answer(copy)
+    assert found["judge"] == f"the judge never had the recording's speaker, {chosen[0]}"
+    assert found["target_probability"] + found["source_probability"] == pytest.approx(1)
+    two = clips[~clips["speaker"].isin(chosen[2:])]  # with two to judge, none can be spared
+    assert len(steering.roles(two).judges) == 2
+    two[["path", "speaker", "emotion"]].to_csv(tmp_path / "my.csv", index=False)
+    chosen = steering.roles(two).judges
+    shutil.copy(two.loc[two["speaker"] == chosen[0], "path"].iloc[0], copy)
+    found = answer(copy)
+    assert found["target_probability"] is found["source_probability"] is None
+    assert found["judge"].startswith("no probabilities: the judge was trained on the recording's speaker")
+
+
+def test_the_shipped_judge_gives_no_probabilities_for_its_own_actors(tmp_path):
+    wave, rate = espeak.speak("She put the blue folder on the table.", voice="en-us+f2")
+    for actor, known in (("03", True), ("01", False)):
+        path = tmp_path / f"03-01-02-01-01-01-{actor}.wav"
+        sf.write(path, wave, rate)
+        words = [path, "--delta", 0.5, "--output", tmp_path / "o.wav", "--json"]
+        found = json.loads(call("steer", *words).stdout.splitlines()[-1])
+        assert (found["target_probability"] is None) == known and actor in found["judge"]
 
 
 def test_delta_0_writes_the_recording(setup, tmp_path):

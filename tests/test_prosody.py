@@ -42,6 +42,17 @@ def unheard(manifest) -> prosody.Recording:
     return prosody.record(*audio.load(row["path"]))
 
 
+def test_the_joins_of_reshaped_speech_do_not_click(unheard):
+    """A microphone's offset ends where resynthesised speech begins: by steps, not at one stroke."""
+    at, rate, offset = len(unheard.head), unheard.speech.sample_rate, np.float32(0.3)
+    parts = {name: getattr(unheard, name) + offset for name in ("wave", "head", "tail")}
+    wave = prosody.resynthesise(unheard._replace(**parts), unheard.speech)
+    assert rate == unheard.sample_rate and len(wave) == len(unheard.wave)
+    for join in (at, len(wave) - len(unheard.tail)):
+        around = wave[max(join - 200, 0) : join + 200]
+        assert np.abs(around).max() > 0.25 and np.abs(np.diff(around)).max() < 0.03
+
+
 def fitted(manifest, analysed, target: str) -> ProsodyTransform:
     heard = manifest[manifest["speaker"] != "folder-M1"]
     pairs = prosody.pairs(heard, "neutral", target, analysed=analysed).pairs

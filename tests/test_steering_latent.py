@@ -97,6 +97,12 @@ def test_an_analysis_serves_every_delta(steerer, monkeypatch):
     assert np.array_equal(steerer.render(analysis, 0.5), first[0]) and not np.array_equal(*first)
 
 
+def test_frames_are_those_that_axis_and_mapper_learn_from(steerer, tmp_path):
+    path = audio.write(tmp_path / "clip.wav", speech(0.7, sample_rate=44_100), 44_100)
+    [stored] = steerer.encoder.encode([audio.load(path, 16_000)[0]], 16_000)  # as an extraction does
+    assert np.array_equal(steerer.analyse(*audio.load(path)).frames, stored[0])
+
+
 def test_every_frame_moves_by_the_natural_distance_times_delta(steerer, monkeypatch):
     analysis = steerer.analyse(speech(0.5, sample_rate=RATE), RATE)
     given = []

@@ -159,6 +159,21 @@ def test_what_is_no_log_mel_is_refused(any_vocoder: vocoder.Vocoder, bad: np.nda
         any_vocoder.vocode(bad)
 
 
+def test_other_units_are_refused(any_vocoder: vocoder.Vocoder, log_mel: np.ndarray) -> None:
+    decibels, base_10 = log_mel * (20 / np.log(10)), log_mel / np.log(10)
+    quiet = np.concatenate([np.full((3, 80), np.log(1e-5), np.float32), log_mel])
+    for bad in (decibels, decibels - decibels.max(), decibels + 100):
+        with pytest.raises(ValueError, match=r"values from .* expected natural logarithms, from -11\.5 up"):
+            any_vocoder.vocode(bad)
+    for floor in (1e-5, 1e-10):
+        cut = np.maximum(base_10 - 5 * (floor < 1e-5), np.log10(floor))
+        cut[:2] = np.log10(floor)
+        with pytest.raises(ValueError, match=r"base 10; expected natural .*: multiply it by ln\(10\)"):
+            any_vocoder.vocode(cut)
+    any_vocoder.vocode(quiet)
+    any_vocoder.vocode(quiet - 0.5)
+
+
 def test_silence_stays_silent() -> None:
     silence = np.full((20, 80), np.log(1e-5), np.float32)
     for classic in (vocoder.GriffinLim(), vocoder.MelGriffinLim()):

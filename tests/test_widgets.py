@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -11,10 +10,9 @@ import pytest
 import soundfile as sf
 
 from emolib import emotions
-from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, sketches
+from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, Upload, sketches
 
 RATE = 16_000
-NOW = datetime(2020, 1, 1, tzinfo=UTC)
 ANCHORS = {name: tuple(emotions.ANCHORS["emodb"][name]) for name in ("neutral", "angry", "sad")}
 
 
@@ -148,22 +146,71 @@ def test_one_s_own_recording_is_taken(panel, channels, rate):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"not a sound", "mine.wav"), (None, "silen"), (61.0, "lasts 61 s; expected at most 60 s")],
-    ids=["noise", "silence", "long"],
+    [(b"not a sound", "mine.wav"), (None, "silen")],
+    ids=["noise", "silence"],
 )
 def test_uploads_that_can_t_be_used_are_refused(panel, content, reason):
     if not isinstance(content, bytes):
         file = io.BytesIO()
-        wave = np.zeros(RATE) if content is None else voice(150, content)
-        sf.write(file, wave, RATE, format="WAV")
+        sf.write(file, np.zeros(RATE), RATE, format="WAV")
         content = file.getvalue()
     with pytest.raises(ValueError, match=reason) as refusal:
         panel.take_upload("mine.wav", content)
     assert "/tmp" not in str(refusal.value)
-    panel.upload.value = (
-        {"name": "mine.wav", "type": "", "size": 1, "content": memoryview(content), "last_modified": NOW},
-    )
+    send(panel.upload, "mine.wav", content)
     assert 'role="alert"' in panel.status.value and panel.clip.name == "a-one-neutral"
+
+
+def send(upload: Upload, name: str, content: bytes, piece: int = 10_000) -> None:
+    """Hand over a file as the page does."""
+    for at in range(0, max(len(content), 1), piece):
+        message = {"name": name, "size": len(content), "at": at}
+        upload._receive(upload, message, [memoryview(content)[at : at + piece]])
+
+
+def test_of_a_long_recording_the_first_minute_is_taken(panel):
+    file = io.BytesIO()
+    sf.write(file, np.repeat(voice(150, 61.0)[:, None], 2, axis=1), RATE, format="WAV")
+    send(panel.upload, "mine.wav", file.getvalue(), piece=1_000_000)
+    assert panel.clip.name == "mine.wav, the first 60 of 61 s" and len(panel.clip.wave) == 60 * RATE
+    assert "the first 60 of 61 s" in panel.status.value and panel.save().name.startswith("mine_")
+
+
+def test_an_upload_arrives_in_pieces_and_whole():
+    taken = []
+    upload = Upload(lambda name, content: taken.append((name, content)))
+    upload._receive(upload, {"name": "given up", "size": 9, "at": 0}, [b"half"])
+    send(upload, "a.wav", bytes(range(256)) * 100)
+    send(upload, "empty.wav", b"")
+    upload._receive(upload, {"name": "late", "size": 9, "at": 4}, [b"rest"])
+    assert taken == [("a.wav", bytes(range(256)) * 100), ("empty.wav", b"")]
+    assert upload.most_bytes > 5 * 60 * 48_000 * 2 * 4
+
+
+@pytest.mark.parametrize("who", ["judge", "encoder"])
+def test_what_a_judge_or_encoder_refuses_is_said_in_the_panel(panel, who, monkeypatch):
+    def refuse(*_):
+        raise ValueError(f"the {who} takes no <such> clip")
+
+    panel.delta.value = 0.2
+    drawn = panel.picture.value
+    target, name = (panel._judge, "predict_proba") if who == "judge" else (panel, "_locate")
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, refuse)
+        panel.delta.value = 0.4
+        assert f"the {who} takes no &lt;such&gt; clip" in panel.status.value and "alert" in panel.status.value
+        assert panel.picture.value != drawn and panel.verdict.value == ""
+        assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
+        panel.speaker.value = "b"
+        assert panel.clip.name.startswith("b-") and "alert" in panel.status.value
+    panel.delta.value = 0.2
+    assert "alert" not in panel.status.value and 'data-emolib="judge"' in panel.verdict.value
+
+
+def test_a_clip_that_is_gone_is_named(panel, tmp_path):
+    (tmp_path / "b-one-neutral.wav").unlink()
+    panel.speaker.value = "b"
+    assert "b-one-neutral.wav: can&#x27;t be opened" in panel.status.value
 
 
 def test_saving_writes_the_sound_with_its_settings(panel):

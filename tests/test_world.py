@@ -88,3 +88,11 @@ def test_speech_without_a_pitch_is_refused():
     noise = np.random.default_rng(0).standard_normal(22_050).astype(np.float32) * 1e-3
     with pytest.raises(ValueError, match="no voiced frame"):
         world.analyse(noise, 22_050)
+
+
+def test_a_single_frame_is_reshaped_like_any_other(plain):
+    voiced = int(np.flatnonzero(plain.f0_hz)[10])
+    one = world.Speech(*(part[voiced : voiced + 1] for part in plain[:3]), plain.sample_rate)
+    np.testing.assert_allclose(reshape(one).log_envelope, one.log_envelope)
+    moved = reshape(one, pitch_st=12.0, formants=5.0, tilt_db=3.0, breath=0.2)
+    assert moved.f0_hz == pytest.approx(2 * one.f0_hz) and np.isfinite(moved.log_envelope).all()

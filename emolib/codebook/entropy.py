@@ -5,6 +5,9 @@ is a code, 0 to K - 1, or K: stop, the row has no further stages. The context is
 before (K at the first stage) and, where asked for, the symbol of the row before at the same stage.
 Probabilities are whole numbers out of 2^16, so that every machine decodes with the same ones.
 
+A table has (K + 1)^2 contexts and symbols, most of which a small corpus never shows: where there are fewer
+than some ten rows for each, rates are higher than the same codes would need with tables from more data.
+
 References
 ----------
 Entropy-constrained quantization: P. A. Chou, T. Lookabaugh, R. M. Gray (1989), doi:10.1109/29.17498.

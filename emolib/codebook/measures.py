@@ -59,7 +59,11 @@ def similarity(X: ArrayLike, X_hat: ArrayLike) -> NDArray[np.float64]:
 
 
 def distortion(X: ArrayLike, X_hat: ArrayLike) -> float:
-    """Return the squared error as a share of the rows' squared length: 0 for a copy, 1 for nothing left."""
+    """Return the squared error as a share of the rows' squared length: 0 for a copy, 1 for nothing left.
+
+    Frames come from a store in half precision, whose own rounding is some 1e-7 on this scale: distortions
+    near that say nothing.
+    """
     X, X_hat = np.asarray(X, dtype=np.float64), np.asarray(X_hat, dtype=np.float64)
     total = np.square(X).sum()
     return float(np.square(X - X_hat).sum() / total) if total > 0 else 0.0

@@ -126,10 +126,21 @@ def resynthesise(recording: Recording, speech: Speech) -> Wave:
     Returns
     -------
     wave : float32 array; its length is the clip's where `speech` has as many frames as the clip's own span
+
+    Notes
+    -----
+    At both joins the clip's own sound fades into the reshaped over 5 ms, so that neither clicks.
     """
-    rate = speech.sample_rate
+    rate, head, tail = speech.sample_rate, recording.head, recording.tail
     spoken = world.synthesise(_without_rumble(speech))[: round(len(speech.f0_hz) * HOP_MS * rate / 1000)]
-    wave = np.concatenate([recording.head, spoken, recording.tail])
+    clip = audio.resample(recording.wave, recording.sample_rate, rate)
+    own = clip[len(head) : len(clip) - len(tail)]
+    n = min(round(HOP_MS * rate / 1000), len(own) // 2, len(spoken) // 2)
+    rise = np.sin(np.pi / 2 * (np.arange(n) + 0.5) / max(n, 1)).astype(np.float32) ** 2
+    start, middle, end = spoken[:n], spoken[n : len(spoken) - n], spoken[len(spoken) - n :]
+    start = own[:n] * (1 - rise) + start * rise
+    end = end * (1 - rise) + own[len(own) - n :] * rise
+    wave = np.concatenate([head, start, middle, end, tail])
     return audio.resample(wave, rate, recording.sample_rate)
 
 

@@ -147,7 +147,8 @@ class LatentSteerer:
         wave = check_input(wave, sample_rate)
         resampled = audio.resample(wave, sample_rate, HIFIGAN_MEL.sample_rate)
         n_frames = HIFIGAN_MEL.frames(len(resampled))
-        states = self.encoder.encode([resampled], HIFIGAN_MEL.sample_rate)[0]
+        # straight from its own rate, as the frames that axis and mapper learned from
+        states = self.encoder.encode([wave], int(sample_rate))[0]
         frames = states[self.encoder.layers.index(self.mapper.layer)]
         level_dbfs = audio.rms_dbfs(resampled - resampled.mean())  # the encoder takes the mean out, too
         return Analysis(

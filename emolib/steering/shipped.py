@@ -4,6 +4,7 @@ Beside the stages of `emolib.steering`. The transforms lead from neutral and cal
 thirds of the actors taught them and the rest the judge. `make` wrote what is shipped.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -45,6 +46,15 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
 def judge() -> ser.Judge:
     """Return the shipped judge: eight emotions, heard from actors who taught no shipped transform."""
     return ser.Judge.load(paths.model(FOLDER) / _JUDGE)
+
+
+def speaker(path: Path) -> str | None:
+    """Return the actor of a file with a name of RAVDESS, as the judge calls them; None for any other file."""
+    match = re.fullmatch(r"(?:[0-9]{2}-){6}([0-9]{2})", path.stem)
+    if match is None:
+        return None
+    known = {name.removeprefix("ravdess-"): name for name in judge().speakers_}
+    return known.get(match[1], f"ravdess-{match[1]}")
 
 
 def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool = False) -> Path:

@@ -17,6 +17,7 @@ from emolib.audio import Wave
 from emolib.widgets import sketches
 from emolib.widgets.pad import PlanePad
 from emolib.widgets.sound import wav_bytes
+from emolib.widgets.upload import Upload
 
 Point = tuple[float, float]
 
@@ -125,7 +126,7 @@ class SteeringPanel(widgets.VBox):
             value=0.0, min=-1.0, max=1.0, step=0.05, description="delta", readout_format=".2f",
             continuous_update=False, layout=widgets.Layout(width="430px"),
         )  # fmt: skip
-        self.upload = widgets.FileUpload(accept="audio/*", multiple=False, description="own recording")
+        self.upload = Upload(self._on_upload)
         self.save_button = widgets.Button(description="save", tooltip="the sound, and its settings beside it")
         self.pad = PlanePad(self._anchors)
         self.before, self.after = (
@@ -155,7 +156,6 @@ class SteeringPanel(widgets.VBox):
         for control in (self.target, self.method, self.delta):
             control.observe(lambda _: self._render_target(), "value")
         self.pad.observe(lambda _: self._render_point(), ["valence", "arousal"])
-        self.upload.observe(self._on_upload, "value")
         self.save_button.on_click(lambda _: self.save())
 
     def _of_speaker(self) -> pd.DataFrame:
@@ -191,25 +191,30 @@ class SteeringPanel(widgets.VBox):
         if rows.empty or (hasattr(self, "clip") and self.clip.name == rows.iloc[0]["clip"]):
             return
         row = rows.iloc[0]
-        wave, sample_rate = audio.load_clip(row)
+        try:
+            wave, sample_rate = audio.load_clip(row)
+        except audio.AudioError as error:
+            if not hasattr(self, "clip"):
+                raise
+            self._say(str(error), wrong=True)
+            return
         self._take(Clip(row["clip"], wave, sample_rate, row["emotion"]))
 
-    def _on_upload(self, _: Any) -> None:
-        if not self.upload.value:
-            return
-        file = self.upload.value[0]
+    def _on_upload(self, name: str, content: bytes) -> None:
         try:
-            self.take_upload(file["name"], bytes(file["content"]))
+            self.take_upload(name, content)
         except ValueError as error:
             self._say(str(error), wrong=True)
 
     def take_upload(self, name: str, content: bytes) -> None:
         """Steer a recording of one's own, mono or stereo, of any rate; it is taken for the source emotion.
 
+        Of one that is longer than a minute the first minute is taken, and its name says so.
+
         Raises
         ------
         ValueError
-            If it can't be read, is silent, or is longer than a minute.
+            If it can't be read or is silent.
         """
         with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
             file.write(content)
@@ -218,17 +223,16 @@ class SteeringPanel(widgets.VBox):
                 wave, sample_rate = audio.load(file.name)
             except audio.AudioError as error:
                 raise ValueError(f"{name}: {str(error).replace(file.name, 'the upload')}") from None
-        if len(wave) > _LONGEST_S * sample_rate:
-            length_s = len(wave) / sample_rate
-            raise ValueError(
-                f"{name} lasts {length_s:.0f} s; expected at most {_LONGEST_S:.0f} s: cut it first"
-            )
+        length_s = len(wave) / sample_rate
+        if length_s > _LONGEST_S:
+            wave = wave[: round(_LONGEST_S * sample_rate)]
+            name = f"{name}, the first {_LONGEST_S:.0f} of {length_s:.0f} s"
         self._take(Clip(name, wave, sample_rate, self.source.value))
 
     def _take(self, clip: Clip) -> None:
         self.clip, self.heard = clip, clip.wave
         self.before.value = self.after.value = wav_bytes(clip.wave, clip.sample_rate)
-        self._seen = self._measures(clip.wave)
+        self._seen: tuple[dict[str, float], Point] | None = None
         self._render_target()
 
     # ------------------------------------------------------------------------------------ rendering
@@ -248,18 +252,18 @@ class SteeringPanel(widgets.VBox):
     def _render(
         self, key: tuple[object, ...], make: Callable[[], Renderer], delta: float, words: str
     ) -> None:
-        """Render and play first, then draw: the ear is served before the eye."""
+        """Render and play first, then draw; what steerer, judge or encoder refuses is said in the panel."""
         started = time.perf_counter()
         if (*key, self.clip.name) not in self._analyses and delta != 0:
             self._say("learning, or looking at the clip ...")
         try:
             self.heard = self._rendered((*key, self.clip.name), make, delta)
+            self.after.value = wav_bytes(self.heard, self.clip.sample_rate)
+            self.latency_s = time.perf_counter() - started
+            self._draw()
         except ValueError as error:
             self._say(str(error), wrong=True)
             return
-        self.after.value = wav_bytes(self.heard, self.clip.sample_rate)
-        self.latency_s = time.perf_counter() - started
-        self._draw()
         self._say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
     def _rendered(self, key: tuple[object, ...], make: Callable[[], Renderer], delta: float) -> Wave:
@@ -280,14 +284,17 @@ class SteeringPanel(widgets.VBox):
         return named, self._locate(wave, self.clip.sample_rate)
 
     def _draw(self) -> None:
-        rate, (shares, point) = self.clip.sample_rate, self._measures(self.heard)
+        rate = self.clip.sample_rate
+        self.picture.value = sketches.mels(self.clip.wave, self.heard, rate) + sketches.f0(
+            self.clip.wave, self.heard, rate
+        )
+        self.verdict.value = ""  # not that of an earlier sound, where this one is refused
+        self._seen = self._seen or self._measures(self.clip.wave)
+        shares, point = self._measures(self.heard)
         self.verdict.value = (
             sketches.bars(self._seen[0], shares, self.target.value)
             + "<br>"
             + sketches.plane(self._anchors, self._seen[1], point)
-        )
-        self.picture.value = sketches.mels(self.clip.wave, self.heard, rate) + sketches.f0(
-            self.clip.wave, self.heard, rate
         )
 
     def _say(self, words: str, *, wrong: bool = False) -> None:

@@ -1,6 +1,7 @@
 """The interactive parts in a real browser, by keyboard and mouse, in JupyterLab and in Voila."""
 
 import contextlib
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -185,6 +186,46 @@ def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
     (PICTURES / f"{place}_latency.json").write_text(json.dumps({"ms_to_sound": waits_ms}))
 
 
+UPLOAD = """
+import hashlib
+from ipywidgets import HTML, VBox
+from emolib.widgets import Upload
+words = HTML("nothing yet")
+def take(name, content):
+    words.value = f"{name} {len(content)} {hashlib.sha256(content).hexdigest()}"
+VBox([Upload(take, most_bytes=24_000_000), words])
+"""
+
+
+@contextlib.contextmanager
+def as_page(page, folder: Path, cell: str):
+    """Show one cell as a Voila page, as `make app` serves it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "cell.ipynb")
+    port = free_port()
+    command = [str(BIN / "voila"), "cell.ipynb", "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    with serving(command, port, folder) as address:
+        page.goto(address, wait_until="domcontentloaded", timeout=300_000)
+        yield page
+
+
+def test_an_upload_of_more_than_one_message_holds_arrives(page, tmp_path):
+    """Tornado closes the connection at 10 MB; what is over the limit is refused in the page."""
+    content = bytes(range(256)) * 80_000
+    (tmp_path / "own.wav").write_bytes(content)
+    (tmp_path / "vast.wav").write_bytes(bytes(25_000_000))
+    with as_page(page, tmp_path, UPLOAD):
+        chooser = page.locator(".emolib-upload input")
+        chooser.wait_for(timeout=300_000)
+        chooser.set_input_files(tmp_path / "vast.wav")
+        wait_for(page, "vast.wav: it has 25 MB; expected at most 24 MB: cut it first")
+        chooser.set_input_files(tmp_path / "own.wav")
+        told = f"own.wav {len(content)} {hashlib.sha256(content).hexdigest()}"
+        page.wait_for_function("w => document.body.innerText.includes(w)", arg=told, timeout=60_000)
+        assert page.locator(".emolib-upload [role=alert]").inner_text() == ""
+
+
 CELL = """
 from emolib import corpora, widgets
 manifest = corpora.load("demo").iloc[:3]
@@ -194,13 +235,7 @@ widgets.AudibleScatter([[-0.5, 0.5], [0.5, 0.5], [0.0, -0.5]], manifest)
 
 @pytest.fixture
 def scatter(page, tmp_path):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, tmp_path / "scatter.ipynb")
-    port = free_port()
-    command = [str(BIN / "voila"), "scatter.ipynb", "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
-    with serving(command, port, tmp_path) as address:
-        page.goto(address, wait_until="domcontentloaded", timeout=300_000)
+    with as_page(page, tmp_path, CELL):
         page.wait_for_selector(".emolib-scatter", timeout=300_000)
         yield page
 
