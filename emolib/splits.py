@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
 
-Scheme = Literal["speaker", "loso", "emobox", "random"]
+Scheme = Literal["speaker", "loso", "emobox", "random", "rendition"]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 #: Test actors of each published fold.
@@ -33,15 +33,16 @@ def folds(
     ----------
     manifest : DataFrame
         Its columns speaker and emotion are used, and corpus by ``emobox``.
-    scheme : {"speaker", "loso", "emobox", "random"}
+    scheme : {"speaker", "loso", "emobox", "random", "rendition"}
         ``speaker``: groups of whole speakers, emotions balanced as far as that goes. ``loso``: one speaker at
         a time. ``emobox``: RAVDESS's six published actor folds. ``random``: clips at random, which leaks
-        speakers into the training set; only for showing how much that flatters.
+        speakers into the training set; only for showing how much that flatters. ``rendition``: as ``random``,
+        but all takes of a rendition (one speaker, emotion, sentence and intensity) are on one side.
     n_folds : int
-        For ``speaker`` and ``random``; at most the number of speakers in the former, and of an emotion's
-        clips.
+        For ``speaker``, ``random`` and ``rendition``; at most the number of speakers in the first, and of an
+        emotion's clips or renditions.
     seed : int
-        For ``speaker`` and ``random``.
+        For ``speaker``, ``random`` and ``rendition``.
 
     Returns
     -------
@@ -57,6 +58,8 @@ def folds(
     speakers, emotions = manifest["speaker"].to_numpy(), manifest["emotion"].to_numpy()
     if scheme == "random":
         return _random(emotions, n_folds, seed)
+    if scheme == "rendition":
+        return _by_rendition(manifest, n_folds, seed)
     n_speakers = len(np.unique(speakers))
     if n_speakers < 2:
         raise ValueError(f"{n_speakers} speaker; {scheme!r} folds need at least two speakers")
@@ -94,6 +97,20 @@ def _random(emotions: NDArray, n_folds: int, seed: int) -> list[Fold]:
         raise ValueError("an emotion has a single clip; random folds need at least two of each")
     splitter = StratifiedKFold(min(n_folds, rarest), shuffle=True, random_state=seed)
     return list(splitter.split(emotions, emotions))
+
+
+def _by_rendition(manifest: pd.DataFrame, n_folds: int, seed: int) -> list[Fold]:
+    if n_unnamed := int((manifest["text_id"].fillna("").astype(str) == "").sum()):
+        raise ValueError(
+            f"{n_unnamed} of {len(manifest)} clips have no text_id; 'rendition' folds need it in all: use "
+            f"'speaker' or 'random'"
+        )
+    renditions = manifest.groupby(["speaker", "emotion", "text_id", "intensity"], dropna=False).ngroup()
+    rarest = int(renditions.groupby(manifest["emotion"]).nunique().min())
+    if rarest < 2:
+        raise ValueError("an emotion has a single rendition; 'rendition' folds need at least two of each")
+    splitter = StratifiedGroupKFold(min(n_folds, rarest), shuffle=True, random_state=seed)
+    return list(splitter.split(renditions, manifest["emotion"], renditions))
 
 
 def _emobox(manifest: pd.DataFrame) -> list[Fold]:

@@ -67,6 +67,21 @@ def test_random_folds_share_speakers():
             splits.check_disjoint(speakers[train], speakers[test])
 
 
+def test_the_takes_of_a_rendition_stay_together():
+    manifest = pd.concat([full().assign(text_id=text, intensity="") for text in "ab"]).reset_index(drop=True)
+    names = manifest["speaker"] + manifest["emotion"] + manifest["text_id"]
+    assert names.value_counts().min() > 1  # there are takes to keep together
+    cut = splits.folds(manifest, "rendition")
+    check_folds(manifest, cut, disjoint=False)
+    for train, test in cut:
+        assert not set(names[train]) & set(names[test])
+        assert set(manifest["speaker"][train]) & set(manifest["speaker"][test])
+    alone = splits.folds(manifest, "random")
+    assert any(set(names[train]) & set(names[test]) for train, test in alone)
+    with pytest.raises(ValueError, match="1 of 288 clips have no text_id"):
+        splits.folds(manifest.assign(text_id=[""] + ["a"] * (len(manifest) - 1)), "rendition")
+
+
 def test_speaker_folds_are_balanced_and_seeded():
     manifest = full()
     cut = splits.folds(manifest)

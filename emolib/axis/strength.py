@@ -53,7 +53,7 @@ def evenness(held_out: HeldOut, manifest: pd.DataFrame) -> Interval:
     Returns
     -------
     share : Interval; 0.5 if the projection rises evenly, 1 if normal lies where strong does, 0 if at the
-        source
+        source; NaN where strong does not lie beyond the source, for there is then no way to be on
     """
     masks = list(_rungs(held_out, manifest).values())
     rung = np.select(masks, np.arange(len(masks)), -1)
@@ -78,4 +78,4 @@ def _share(rung: NDArray, projections: Floats) -> float:
     source, normal, strong = (
         projections[rung == step].mean() if (rung == step).any() else np.nan for step in range(3)
     )
-    return float((normal - source) / (strong - source))
+    return float((normal - source) / (strong - source)) if strong > source else float("nan")
