@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+from conftest import speech
 
 from emolib import (
     audio,
@@ -190,7 +191,7 @@ def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
     """Three speakers 1, 2, 3 of each of two corpora are six, whatever groups them."""
     rows = []
     for i, (corpus, who, word, text) in enumerate(product(("a", "b"), "123", ("sad", "angry"), "xy")):
-        write_tone(tmp_path / f"{i:02d}.wav", i, seconds=0.5)
+        audio.write(tmp_path / f"{i:02d}.wav", speech(0.8, seed=i), RATE)
         rows.append(f"{i:02d}.wav,{who},{word},{text},{corpus}")
     table = write_table(tmp_path, rows, "path,speaker,emotion,text_id,corpus")
     manifest = corpora.load("folder", table=table)
