@@ -89,7 +89,7 @@ class WhisperEncoder(TransformerEncoder):
         self.fingerprint = f"{hash_weights(encoder, f'whisper {MARGIN_S}')}-{precision}"
         encoder.layers = encoder.layers[: max(self.layers)]
         self._model = encoder.requires_grad_(False).eval().to(self.device, dtype)
-        self._front_end = WhisperFrontEnd(self._model)
+        self._front_end: Any = WhisperFrontEnd(self._model)
         self.hop_s = self._front_end.hop / self.sample_rate
         self._may_pad = True
         self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000

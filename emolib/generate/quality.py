@@ -243,4 +243,4 @@ def _bootstrap(measure: Callable[..., float], *units: NDArray, seed: int) -> Int
         measure(*(np.repeat(np.arange(len(of)), n[of]) for of, n in zip(codes, times, strict=True)))
         for times in zip(*(draws(count, rng) for count in counts), strict=True)
     ]
-    return percentile_interval(value, resampled - (np.mean(resampled) - value), min(counts))
+    return percentile_interval(value, np.asarray(resampled) - (np.mean(resampled) - value), min(counts))

@@ -80,7 +80,7 @@ def fit_linear_part(network: Network, pairs: Pairs, settings: Settings) -> float
     step = max(1, -(-sum(len(mel) for mel in pairs.mels) // MAX_FRAMES))
     sums = [_products(network, group, taps, axes, step) for group in groups]
     ridge = _choose(sums) if settings.ridge is None else settings.ridge
-    solution = _solve(_Products(*map(sum, zip(*sums, strict=True))), ridge)
+    solution = _solve(_total(sums), ridge)
     network.linear.weight.copy_(_spread(solution[:-1], network.offsets, taps, axes))
     network.linear.bias.copy_(solution[-1])
     return ridge
@@ -146,11 +146,15 @@ def _solve(products: _Products, ridge: float) -> Tensor:
     return torch.cholesky_solve(products.cross, factor)
 
 
+def _total(sums: list[_Products]) -> _Products:
+    return _Products(*(torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)))
+
+
 def _choose(sums: list[_Products]) -> float:
     """Return the penalty with the least squared error on groups of speakers, each held out once."""
     if len(sums) < 2:
         return RIDGE_ALONE
-    whole = _Products(*map(sum, zip(*sums, strict=True)))
+    whole = _total(sums)
     errors = dict.fromkeys(RIDGES, 0.0)
     for own in sums:
         rest = _Products(*(a - b for a, b in zip(whole, own, strict=True)))

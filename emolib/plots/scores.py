@@ -66,7 +66,7 @@ def plot_bars(
         )
     ax.set_xticks(range(len(groups)), groups)
     ax.legend(loc="upper left", ncols=len(names))
-    top = table[["value", "high"]].max(axis=None)  # high is NaN where there is no interval
+    top = np.nanmax(table[["value", "high"]].to_numpy(float))  # high is NaN where there is no interval
     ax.set(ylabel="unweighted accuracy", ylim=(0, top * 1.25), yticks=np.arange(0, 1.01, 0.2))
     return ax
 
