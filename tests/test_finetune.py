@@ -10,6 +10,7 @@ from conftest import save_model, speech, write_corpus
 
 from emolib import encoders, features, finetune, metrics
 from emolib.finetune import FineTuned, Settings, network, trainer
+from emolib.finetune.speech import Speech
 from emolib.pretrained import load_model
 
 QUICK = Settings(n_epochs=4, batch_size=4, crop_s=0.4, bottleneck=8, seed=1)
@@ -52,6 +53,19 @@ def test_a_killed_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_pat
     assert len(done.curve) == 4
     for name in ("model.safetensors", "encoder/model.safetensors", "validation.csv"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+
+
+def test_the_scale_of_half_precision_is_kept(manifest, tmp_path):
+    """On a processor there is none: it is put in."""
+    settings = dataclasses.replace(QUICK, precision="fp16")
+    trainers = []
+    for scale in (8.0, 2.0):
+        speech = Speech(manifest, "logmel", settings, "cpu")
+        trainers.append(trainer.Trainer(speech, settings, "cpu", "same"))
+        trainers[-1].accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    trainers[0].checkpoint().write(tmp_path / "checkpoint")
+    trainers[1].restore(tmp_path / "checkpoint")
+    assert trainers[1].accelerator.scaler.get_scale() == 8.0
 
 
 def test_batches_that_are_left_at_an_epochs_end_make_a_step_of_their_own(manifest, tmp_path, monkeypatch):

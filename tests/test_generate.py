@@ -11,9 +11,10 @@ from safetensors import safe_open
 
 from emolib import audio, generate
 from emolib.audio import EMOGEN_MEL
-from emolib.generate import Generator, Mels, Normaliser, Settings, diffusion, training
+from emolib.generate import Generator, Mels, Normaliser, Settings, autoencoding, diffusion, training
 from emolib.generate.autoencoding import hold_out
 from emolib.generate.fitting import Fit, batch_rows
+from emolib.generate.generator import sources
 from emolib.generate.mels import FLOOR, N_FRAMES, N_MELS, centred, mel_of
 
 TINY = Settings(
@@ -199,6 +200,27 @@ def test_training_leaves_a_generator_its_curves_and_a_preview(trained, mels):
     assert [path.name for path in (folder / training.PREVIEWS).iterdir()] == ["step-000008.png"]
     assert not list(folder.glob("*checkpoint*")) and not list(folder.glob("*.tmp"))
     assert np.isfinite(generator.record["loss"])
+
+
+def test_the_record_tells_the_look_that_was_kept(mels, tmp_path, monkeypatch):
+    look, calls = autoencoding._loss, []
+
+    def growing(*parts):
+        """Return losses that rise from look to look."""
+        calls.append(torch.is_grad_enabled())
+        return autoencoding.vaes.Losses(*(x + 100 * calls.count(False) for x in look(*parts)))
+
+    monkeypatch.setattr(autoencoding, "_loss", growing)
+    record = generate.train(mels, tmp_path, TINY, device="cpu").record["autoencoder"]
+    looks = np.genfromtxt(tmp_path / training.VAE_CURVE, delimiter=",", names=True)
+    steps, reconstruction = looks["step"], looks["reconstruction"]
+    assert steps.tolist() == [3, 6] and reconstruction[0] < reconstruction[1]
+    assert (record["step"], record["reconstruction"]) == (3, pytest.approx(reconstruction[0]))
+
+
+def test_no_two_seeds_share_their_noise():
+    drawn = {torch.rand(1, generator=s).item() for seed in range(20) for s in sources(seed)}
+    assert len(drawn) == 40
 
 
 class Killed(Exception):

@@ -252,6 +252,20 @@ def test_more_steps_go_on_from_the_end(manifest: pd.DataFrame, tmp_path: Path) -
     assert list(done.validation["step"]) == [2, 3, 4]
 
 
+def test_a_clip_without_an_utterance_is_counted_and_ends_nothing(tmp_path: Path) -> None:
+    """Too short for PESQ, long enough to train on; the other held-out clip is rated."""
+    rows = []
+    for n, seconds in enumerate((0.1, 1.2, 1.0, 1.1)):
+        path = audio.write(tmp_path / f"{n}.wav", speech(seconds, seed=n), 16_000)
+        rows.append({"path": str(path), "corpus": "toy", "speaker": "out" if n < 2 else "in"})
+    settings = dataclasses.replace(TINY, steps=1)
+    done = vocoding.train(
+        pd.DataFrame(rows), tmp_path / "out", settings, hold_out=["toy/out"], device="cpu", progress=False
+    )
+    last = done.validation.iloc[-1]
+    assert last["n_pesq"] == 1 and last[["loss", "log_mel_l1", "pesq", "pesq_refined"]].notna().all()
+
+
 # ------------------------------------------------------------------------------------- refusals
 
 

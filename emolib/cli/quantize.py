@@ -77,7 +77,7 @@ def quantize(
     clips = None
     kind = "pooled" if pooled else "frames"
     name = f"codebook-{corpus or ('folder' if table else 'demo')}-{encoder}-layer{layer}-{kind}"
-    folder = codebook or paths.models() / paths.folder_name(name)
+    folder = codebook or paths.trained(name, stages, codes, seed)
     if not (folder / "config.json").is_file() or source is None:
         clips = load_clips(None, corpus, root, table)
     store = None if clips is None else _features(clips, encoder, layer, pooled, device)

@@ -1,0 +1,229 @@
+"""Two trainings that differ in their seed and run at the same time give what each gives alone.
+
+Every training that a notebook or a command starts is run four times, in processes of their own: two in homes
+of their own, and two at the same time in one home. The last two wait for each other before every file that
+either moves to its place, so that their checkpoints and results come in turns.
+"""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import save_model, write_corpus
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from emolib import (
+    atomic,
+    augment,
+    features,
+    finetune,
+    generate,
+    mapper,
+    paths,
+    pretrain,
+    ser,
+    steering,
+    vocoding,
+)
+from emolib.cli import app
+from emolib.cli.app import default_folder
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [f"emolib.{name}" for name in ("augment", "cli", "finetune", "pretrain", "steering", "vocoding")]
+)
+#: Longer than a process needs from one file to the next; one that waits for a lock comes later or never.
+WAIT_S = 1.0
+
+MAPPER = mapper.Settings(
+    width=16, context=3, slow_dilations=(1,), fast_dilations=(1,), batch_size=4, crop_frames=20, margin=4,
+    steps=6, warmup=2, scales=(2,), validate_every=2, checkpoint_every=2, sample_every=99,
+)  # fmt: skip
+GENERATOR = generate.Settings(
+    vae_widths=(8, 8), latent_channels=8, vae_steps=4, vae_every=2, vae_batch=4, widths=(8, 8), steps=4,
+    batch=4, average=0.9, checkpoint_every=2, preview_every=0,
+)  # fmt: skip
+PRETRAIN = pretrain.Settings(
+    width=32, n_layers=2, n_heads=2, feed_forward=32, conv_widths=(32, 16), n_units=4, n_expression_units=3,
+    unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.3, steps=4, warmup=2,
+    validate_every=2, checkpoint_every=2, validation_share=0.2,
+)  # fmt: skip
+VOCODER = vocoding.Settings(
+    channels=32, rates=(16, 16), kernels=(32, 32), block_kernels=(3,), dilations=(1,), batch_size=2,
+    segment_frames=8, stft_sizes=(256,), adversarial_from=99, steps=4, warmup=2, refine=0,
+    validate_every=4, checkpoint_every=2, validation_clips=1,
+)  # fmt: skip
+TUNING = finetune.Settings(n_epochs=3, batch_size=4, crop_s=0.2, bottleneck=8, warm_start=False)
+STUDY = augment.Settings(
+    (augment.CLASSICAL, augment.BOTH), shares=(1.0,), generated_shares=(1.0,), seeds=(1,), flattering=(),
+    generator=GENERATOR, steps=2,
+    recogniser=ser.ResNetSettings(widths=(4, 8), steps=2, batch_size=4, crop=16),
+)  # fmt: skip
+
+
+def weights(network: torch.nn.Module) -> list[np.ndarray]:
+    return [value.numpy(force=True) for value in network.state_dict().values()]
+
+
+def files(folder: Path) -> list[np.ndarray]:
+    return [
+        value.numpy()
+        for path in sorted(folder.rglob("model.safetensors"))
+        for value in load_file(path).values()
+    ]
+
+
+def train_mapper(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    store = features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store").store
+    settings = replace(MAPPER, seed=seed)
+    folder = mapper.default_folder(clips, store, 1, settings)
+    trained = mapper.train(clips, store, 1, folder, settings, device="cpu")
+    return [*weights(trained.network), *weights(mapper.Mapper.load(folder).network)]
+
+
+def train_mapper_in_one_folder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    store = features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store").store
+    folder, settings = paths.home() / "mapper", replace(MAPPER, seed=seed)
+    return weights(mapper.train(clips, store, 1, folder, settings, device="cpu", replace=True).network)
+
+
+def train_generator(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    settings, (mels, _) = replace(GENERATOR, seed=seed), generate.load_mels(clips, ["angry", "calm"])
+    folder = default_folder("generator", clips, ["angry", "calm"], settings)
+    made = generate.train(mels, folder, settings, device="cpu")
+    again = generate.Generator.load(folder, device="cpu")
+    return [array for one in (made, again) for array in (*weights(one.denoiser), *weights(one.space))]
+
+
+def pretrain_encoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    settings = replace(PRETRAIN, seed=seed)
+    folder = default_folder("pretrained", clips, settings)
+    return files(pretrain.pretrain(clips, folder, settings, device="cpu", progress=False).folder)
+
+
+def train_vocoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    settings = replace(VOCODER, seed=seed)
+    folder = default_folder("vocoder", clips, [], settings)
+    return files(vocoding.train(clips, folder, settings, device="cpu", progress=False).folder)
+
+
+def tune(clips: pd.DataFrame, encoder: str, seed: int, **changes: object) -> list[np.ndarray]:
+    settings = replace(TUNING, seed=seed, **changes)
+    folder = default_folder("finetuned", clips, encoder, settings)
+    done = finetune.finetune(clips, folder, settings, encoder=encoder, device="cpu")
+    return [done.curve["score"].to_numpy(), *files(folder)]
+
+
+def tune_all(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    return tune(clips, encoder, seed, free_layers="all", n_epochs=2)
+
+
+def train_codebook(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    clips.to_csv(table := paths.home() / f"clips-{seed}.csv", index=False)
+    words = ["quantize", "--manifest", table, "--encoder", "logmel", "--layer", 0, "--pooled", "--stages", 2]
+    words += ["--codes", 4, "--seed", seed, "--device", "cpu"]
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
+    return files(paths.trained("codebook-folder-logmel-layer0-pooled", 2, 4, seed))
+
+
+def study(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    mels, _ = generate.load_mels(clips, ["angry", "calm"])
+    genders = {name: "fm"[int(name) % 2] for name in clips["speaker"]}
+    grid = augment.Grid(mels, genders, paths.home() / "study", STUDY, device="cpu", seed=seed)
+    for cell in grid.cells:
+        grid.run(cell)
+    found = [grid.read(cell) for cell in grid.cells]
+    return [np.array(one["predicted"]) for one in found] + [np.array(one["clips"]) for one in found]
+
+
+def steer_and_judge(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    """Learn all parts of steering from all speakers but one or two, which the seed tells."""
+    names = sorted(set(clips["speaker"]))[seed + 1 :]
+    makers = clips[clips["speaker"].isin(names)].reset_index(drop=True)
+    steerer = steering.latent_steerer(makers, "calm", "angry", encoder=encoder, layer=1, device="cpu")
+    judge = steering.judge(clips, names)
+    measures = np.random.default_rng(0).normal(size=(3, len(judge._discriminant.mean)))
+    return [
+        *weights(steerer.mapper.network),
+        judge.predict_proba_measures(measures),
+        np.array(judge.speakers_),
+    ]
+
+
+TRAININGS: list[Callable[[pd.DataFrame, str, int], list[np.ndarray]]] = [
+    train_mapper, train_mapper_in_one_folder, train_generator, pretrain_encoder, train_vocoder,
+    tune, tune_all, train_codebook, study, steer_and_judge,
+]  # fmt: skip
+
+
+def run(clips: pd.DataFrame, encoder: str, seed: int, home: Path, results: Path, barriers: Any) -> None:
+    """Run every training in a process of its own, in step with another one where there are barriers."""
+    torch.set_num_threads(1)
+    os.environ["EMOLIB_HOME"] = str(home)
+    home.mkdir(exist_ok=True)
+    move = Path.replace
+    for training, barrier in zip(TRAININGS, barriers or [None] * len(TRAININGS), strict=True):
+
+        def in_step(self: Path, target: Path, barrier: Any = barrier) -> Path:
+            meet(barrier, WAIT_S)
+            return move(self, target)
+
+        meet(barrier, 60)
+        Path.replace = in_step  # type: ignore[method-assign]
+        try:
+            parts = [np.ascontiguousarray(array).tobytes() for array in training(clips, encoder, seed)]
+            found = hashlib.sha256(b"".join(parts)).hexdigest()
+        except Exception:
+            found = f"seed {seed} failed: {traceback.format_exc()}"
+        Path.replace = move  # type: ignore[method-assign]
+        atomic.write_file(results / f"{training.__name__}-{seed}", found.encode())
+
+
+def meet(barrier: Any, wait_s: float) -> None:
+    if barrier is not None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(wait_s)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """Run all trainings with both seeds, alone and together, and return the folder of what came of each."""
+    folder = tmp_path_factory.mktemp("runs")
+    clips = write_corpus(folder / "corpus", n_clips=24)
+    clips["speaker"] = [f"{i // 2 % 6 + 1:02d}" for i in range(len(clips))]
+    encoder = str(save_model(folder / "encoder", num_hidden_layers=2))
+    features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store")
+    barriers = [PROCESSES.Barrier(2) for _ in TRAININGS]
+    for kind, homes, shared in (
+        ("alone", ("one", "another"), None),
+        ("together", ("both", "both"), barriers),
+    ):
+        words = [(clips, encoder, seed, folder / homes[seed], folder / kind, shared) for seed in (0, 1)]
+        jobs = [PROCESSES.Process(target=run, args=args) for args in words]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join(300)
+            assert job.exitcode == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", [training.__name__ for training in TRAININGS])
+def test_two_seeds_at_once_give_what_each_gives_alone(name, results):
+    alone, together = (
+        [(results / kind / f"{name}-{seed}").read_text() for seed in (0, 1)] for kind in ("alone", "together")
+    )
+    assert not [found for found in alone if "failed" in found] and alone[0] != alone[1]
+    assert together == alone
