@@ -268,8 +268,8 @@ class FeatureStore:
         for block in blocks:
             while free in taken:
                 free += 1
-            older = block[~_keys(block).isin(same)]["clip"]
-            number = free if known.isdisjoint(older) else max(after, free)
+            new = [clip for clip, key in zip(block["clip"], _keys(block), strict=True) if key not in same]
+            number = free if known.isdisjoint(new) else max(after, free)
             taken.add(number)
             after = max(after, number + 1)
             numbers.append(number)
@@ -409,18 +409,18 @@ class FeatureStore:
 
     def _rows(self, layer: int, clips: list[str], *, frames: bool) -> pd.DataFrame:
         """Return the rows of the index where a layer of some clips is read, in their order."""
-        held = self._holding(layer, frames=False)
-        if held.empty and len(self.index):
-            layers = list(self._held_layers())
-            raise ValueError(f"layer {layer} is not in {self.url}; it holds {layers}: extract it first")
-        if frames and len(held) and not held["frames"].any():
-            raise ValueError(
-                f"{self.url} holds pooled features only of layer {layer}; extract it with frames=True "
-                f"(`--frames`)"
-            )
         rows = self._where(layer, frames).reindex(clips)
         absent = rows.index[rows["shard"].isna()]
         if len(absent):
+            held = self._holding(layer, frames=False)
+            if held.empty and len(self.index):
+                layers = list(self._held_layers())
+                raise ValueError(f"layer {layer} is not in {self.url}; it holds {layers}: extract it first")
+            if frames and len(held) and not held["frames"].any():
+                raise ValueError(
+                    f"{self.url} holds pooled features only of layer {layer}; extract it with frames=True "
+                    f"(`--frames`)"
+                )
             raise ValueError(
                 f"{len(absent)} of {len(rows)} clips are not in {self.url} with layer {layer}, the first is "
                 f"{absent[0]!r}; extract them first"
