@@ -1,7 +1,7 @@
 """What every test process has, and every kernel that it starts: threads as in a run's kernels, no network.
 
 nbval's kernels have besides every feature changed by one last bit, so no comparison depends on a processor.
-This file serves tests/ and notebooks/: two called conftest.py below them would hide each other.
+This file serves tests/ and notebooks/.
 """
 
 import functools

@@ -48,7 +48,9 @@ class TransformerEncoder:
         precision = str(dtype).removeprefix("torch.")
         self.fingerprint = f"{hash_weights(model, preprocessing)}-{precision}"
         self._model = _truncate(model, max(self.layers)).to(self.device)
-        self._front_end: Any = FrontEnd(self._model.feature_extractor, dtype)  # it rounds weights itself, once
+        self._front_end: Any = FrontEnd(
+            self._model.feature_extractor, dtype
+        )  # it rounds weights itself, once
         position = self._model.encoder.pos_conv_embed
         quick = FourierConv(position.conv) if hasattr(position, "conv") else None  # data2vec's are short
         self._model.to(dtype)

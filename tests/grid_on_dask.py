@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import transformers
-from conftest import save_model
+from samples import save_model
 
 from emolib import demo, paths, scheduling, sweep
 

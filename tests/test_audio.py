@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import speech
 
 from emolib import audio
 from emolib.audio import EMOGEN_MEL, HIFIGAN_MEL, AudioError

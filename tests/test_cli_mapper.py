@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import write_corpus
+from samples import write_corpus
 from typer.testing import CliRunner
 
 from emolib import mapper

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import speech, write_corpus
+from samples import speech, write_corpus
 from typer.testing import CliRunner
 
 from emolib import corpora, espeak, steering

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import speech
+from samples import speech
 from typer.testing import CliRunner
 
 from emolib import audio, demo, paths, speakers, tts

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+from samples import speech
 from typer.testing import CliRunner
 
 from emolib import audio, vocoder, vocoding
 from emolib.cli import app
-from tests.conftest import speech
 
 KEYS = {
     "folder", "steps", "loss", "log_mel_l1", "pesq", "pesq_refined", "clips", "skipped", "speech_s",

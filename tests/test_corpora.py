@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
-from conftest import speech
+from samples import speech
 
 from emolib import (
     audio,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import sha256, speech, write_corpus
+from samples import sha256, speech, write_corpus
 from typer.testing import CliRunner
 
 from emolib import audio, features, probing, scheduling, splits

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import save_model, speech
+from samples import save_model, speech
 
 from emolib import audio, encoders, paths, transformer
 

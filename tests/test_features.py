@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import sha256, speech, write_corpus
+from samples import sha256, speech, write_corpus
 
 from emolib import audio, encoders, features
 from emolib.features import extract

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import save_model, speech, write_corpus
+from samples import save_model, speech, write_corpus
 
 from emolib import encoders, features, finetune, metrics
 from emolib.finetune import FineTuned, Settings, network, trainer

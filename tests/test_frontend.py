@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import TINY, save_model, speech
+from samples import TINY, save_model, speech
 
 from emolib.frontend import FourierConv, FrontEnd
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import speech
 from safetensors import safe_open
+from samples import speech
 
 from emolib import audio, generate
 from emolib.audio import EMOGEN_MEL

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from conftest import speech, write_corpus
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
+from samples import speech, write_corpus
 
 from emolib import audio, corpora, encoders, features, mapper, paths, plots
 from emolib.mapper import alignment, linear, network, pairs, trainer, training

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import speech as synthetic_speech
+from samples import speech as synthetic_speech
 from sklearn.linear_model import Ridge
 
 from emolib import audio, corpora, demo, espeak, prosody, world

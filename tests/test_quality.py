@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from samples import speech
 
 from emolib import audio, quality
-from tests.conftest import speech
 
 RATE = 22_050
 WAVE = speech(2.0, seed=1, sample_rate=RATE)

@@ -5,8 +5,8 @@ import socket
 import fsspec
 import numpy as np
 import pytest
-from conftest import sha256, speech
 from moto.server import ThreadedMotoServer
+from samples import sha256, speech
 from test_features import Fake
 
 from emolib import audio, corpora, features, scheduling

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import speech
+from samples import speech
 
 from emolib import audio, corpora, ser
 from emolib.ser.acoustics import SAMPLE_RATE, analyse

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import save_model, write_corpus
 from safetensors.torch import load_file
+from samples import save_model, write_corpus
 from typer.testing import CliRunner
 
 from emolib import (

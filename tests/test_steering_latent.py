@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import speech, write_corpus
+from samples import speech, write_corpus
 
 from emolib import audio, encoders, mapper, steering
 from emolib.axis import EmotionAxis

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import speech
+from samples import speech
 
 from emolib import corpora, demo, espeak
 from emolib.steering import evidence, rotations, shipped, trial

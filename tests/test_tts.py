@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import speech
+from samples import speech
 
 from emolib import audio, demo, emotions, encoders, speakers, tts
 from emolib.axis import EmotionAxis

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import speech
 from safetensors.torch import save_file
+from samples import speech
 
 from emolib import audio, tts
 from emolib.tts import dial, networks, phonemes

@@ -9,13 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from samples import speech
 from torch import nn
 from torch.nn.utils import parametrizations
 from transformers import SpeechT5HifiGan
 
 from emolib import audio, hifigan, paths, phase, quality, vocoder
 from emolib.audio import HIFIGAN_MEL
-from tests.conftest import speech
 
 RATE = HIFIGAN_MEL.sample_rate
 MEL = {"num_mels": 80, "n_fft": 1024, "hop_size": 256, "win_size": 1024, "sampling_rate": 22050, "fmin": 0,

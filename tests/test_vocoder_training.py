@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from samples import speech
 from transformers import SpeechT5HifiGan
 
 from emolib import audio, vocoder, vocoding
 from emolib.audio import HIFIGAN_MEL
 from emolib.vocoding import batches, discriminators, generator, losses, trainer
-from tests.conftest import speech
 
 RATE = HIFIGAN_MEL.sample_rate
 TINY = vocoding.Settings(

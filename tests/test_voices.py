@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import speech
+from samples import speech
 
 from emolib import voices
 

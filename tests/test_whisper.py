@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import speech
+from samples import speech
 
 from emolib import encoders, whisper, whisper_wheel
 

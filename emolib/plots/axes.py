@@ -24,7 +24,9 @@ def plot_auc_by_layer(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for (method, curve), shade in zip(table.groupby("method", sort=False), SERIES, strict=False):
         ax.plot(curve["layer"], curve["value"], "o-", color=shade, label=method, markersize=4, linewidth=1.8)
         ax.fill_between(curve["layer"], curve["low"], curve["high"], color=shade, alpha=0.13, linewidth=0)
-    bottom = min(0.5, np.nanmin(table[["value", "low"]].to_numpy(float)))  # low is NaN where there is no interval
+    bottom = min(
+        0.5, np.nanmin(table[["value", "low"]].to_numpy(float))
+    )  # low is NaN where there is no interval
     ax.set(xlabel="layer (0 = the transformer's input)", ylabel="AUC", ylim=(bottom, 1.005))
     ax.axhline(0.5, color=QUIET, linewidth=1, linestyle=":", zorder=0)
     ax.set_xticks(sorted(set(table["layer"])))

@@ -16,7 +16,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import speech, write_corpus
+from samples import speech, write_corpus
 
 from emolib import atomic, audio, corpora, features, mapper, pretrain, sweep, vocoding
 from emolib.axis import EmotionAxis

@@ -7,8 +7,8 @@ import header_fuzz
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import speech
 from fault_tally import repeats, tried
+from samples import speech
 
 from emolib import audio
 

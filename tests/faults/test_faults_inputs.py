@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 import fault_jobs as jobs
 import pandas as pd
 import pytest
-from conftest import speech
 from fault_tally import repeats, tried
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from samples import speech
 
 from emolib import audio, corpora, emotions, sweep
 from emolib.corpora import manifest as manifests

@@ -1,0 +1,69 @@
+"""What tests are made of: tiny untrained encoders as saved folders, tiny corpora of synthetic speech."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+
+from emolib import audio
+from emolib.corpora import COLUMNS
+
+#: A wav2vec 2.0-like network of 32 channels that still has the published kernels and strides.
+TINY = {
+    "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48,
+    "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+
+
+def save_model(folder: Path, model_type: str = "wav2vec2", seed: int = 0, **settings: Any) -> Path:
+    """Save a tiny model of random weights, norms and biases included, as transformers saves a trained one."""
+    settings = TINY | settings
+    if model_type == "data2vec-audio":
+        settings |= {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 9}
+    config = transformers.AutoConfig.for_model(model_type, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.AutoModel.from_config(config)
+        for parameter in model.parameters():  # a fresh model's zeros and ones would hide a forgotten bias
+            parameter.data += 0.1 * parameter.data.std().nan_to_num(0) * torch.randn_like(parameter)
+            if parameter.ndim == 1:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    normalise = model_type != "wavlm"  # both ways occur in the wild
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder)
+    return folder
+
+
+def speech(duration_s: float, seed: int = 0, sample_rate: int = 16_000) -> audio.Wave:
+    """Return a wave with a gliding pitch, harmonics, pauses and noise: float32 (S,)."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(round(duration_s * sample_rate)) / sample_rate
+    f0_hz = rng.uniform(100, 250) * (1 + 0.2 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * time_s))
+    phase = 2 * np.pi * np.cumsum(f0_hz) / sample_rate
+    voice = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 12))
+    envelope = np.clip(np.sin(2 * np.pi * rng.uniform(1, 3) * time_s) + 0.5, 0, 1)
+    return (0.1 * voice * envelope + 0.005 * rng.standard_normal(len(time_s))).astype(np.float32)
+
+
+def write_corpus(folder: Path, n_clips: int = 10, seed: int = 0, duration_s: float = 0.5) -> pd.DataFrame:
+    """Write clips of differing lengths and return their manifest."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n_clips):
+        wave = speech(duration_s * rng.uniform(0.5, 1.5), seed=1000 * seed + i)
+        path = audio.write(folder / f"clip-{i:03d}.wav", wave, 16_000)
+        row: dict[str, object] = dict.fromkeys(COLUMNS, "")
+        row |= {"clip": path.stem, "corpus": "tiny", "path": str(path), "speaker": f"{i % 3 + 1:02d}"}
+        row |= {"emotion": ("calm", "angry")[i % 2], "sample_rate": 16_000, "channels": 1}
+        row |= {"duration_s": len(wave) / 16_000, "sha256": sha256(path)}
+        row |= dict.fromkeys(("start_s", "end_s", "arousal", "valence", "dominance"), np.nan)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def sha256(path: str | Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
