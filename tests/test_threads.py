@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -101,10 +100,3 @@ def test_a_kernel_has_one_thread_that_waits_passively_unless_the_user_wants_more
 def test_these_tests_have_what_a_kernel_has():
     assert threads.KERNEL.keys() <= os.environ.keys()
     assert blas_threads() == {int(os.environ.get("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"]))}
-
-
-def test_no_second_conftest_hides_that_of_the_tests():
-    """Pytest imports each as `conftest`, which the tests import from: the one read last stays."""
-    root = Path(__file__).parent.parent
-    found = [*root.glob("tests/**/conftest.py"), *root.glob("notebooks/**/conftest.py")]
-    assert found == [root / "tests" / "conftest.py"]
