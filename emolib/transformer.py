@@ -172,6 +172,7 @@ def _batches(lengths: list[int], budget: int, may_pad: bool) -> Iterator[list[in
 
 
 def check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tuple[int, ...]:
+    """Return the layers that were asked for, all of a network's by default; ValueError where it lacks one."""
     chosen = tuple(range(n_blocks + 1)) if layers is None else tuple(int(layer) for layer in layers)
     wrong = [layer for layer in chosen if not 0 <= layer <= n_blocks]
     if wrong or not chosen:
@@ -188,6 +189,7 @@ def _truncate(model: Any, top: int) -> Any:
 
 
 def hash_weights(model: torch.nn.Module, preprocessing: str) -> str:
+    """Return a digest of a network's weights and of how its input is prepared, 16 hexadecimal digits."""
     digest = hashlib.sha256(preprocessing.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
