@@ -4,11 +4,11 @@ The modules follow the signal path, and each imports only from those before it:
 
 ``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``audio`` ``espeak`` ``world``
 ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines``
-``whisper_wheel`` ``pretrained`` ``transformer`` ``whisper`` ``encoders`` ``shards`` ``store`` ``scheduling`` ``blocks`` ``features``
-``probing`` ``channels`` ``quality`` ``voices`` ``prosody`` ``phase`` ``hifigan`` ``vocoder`` ``vocoding``
-``attention`` ``pretrain`` ``finetune`` ``av`` ``gallery`` ``codebook`` ``generate`` ``ser`` ``results``
-``report`` ``augment`` ``axis`` ``mapper`` ``steering`` ``tts`` ``plots`` ``widgets`` ``sweep``
-``sidebyside`` ``cli``
+``whisper_wheel`` ``pretrained`` ``transformer`` ``whisper`` ``encoders`` ``shards`` ``store``
+``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
+``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
+``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``augment`` ``axis`` ``mapper``
+``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.
