@@ -323,7 +323,7 @@ def test_the_ridge_on_the_ratings_is_tuned_over_speakers_as_its_rival_is():
 
 def test_transfer_refuses_shared_speakers_and_unequal_lengths():
     X, manifest = corpus()
-    other = manifest.assign(corpus="else")
+    other = manifest.assign(corpus="else", speaker="else-" + manifest["speaker"])
     assert len(av.transfer({0: X}, manifest, {0: X}, other, anchors="emodb")) == len(manifest)
     with pytest.raises(ValueError, match="both the training and the test set"):
         av.transfer({0: X}, manifest, {0: X}, manifest)

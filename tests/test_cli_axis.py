@@ -22,7 +22,8 @@ def table(tmp_path_factory) -> Path:
 def test_an_axis_is_tried_on_unseen_speakers_and_saved(table, tmp_path):
     found = answer("axis", "--manifest", table, *PAIR, "--out", tmp_path / "axis", "--store", tmp_path / "s")
     assert {"auc", "auc_low", "auc_high", "method", "n_speakers"} <= set(found)
-    assert found["auc"] > 0.9 and found["auc_low"] <= found["auc"] <= found["auc_high"]
+    assert found["auc"] > 0.9
+    assert found["auc_low"] is found["auc_high"] is None, "three speakers give no interval"
     assert found["method"] == "logistic" and found["n_speakers"] == 3 and found["n"] == 24
     axis = EmotionAxis.load(tmp_path / "axis")
     told = axis.provenance
@@ -32,7 +33,7 @@ def test_an_axis_is_tried_on_unseen_speakers_and_saved(table, tmp_path):
         "mean",
         "folder",
     )
-    assert told["speakers"] == ["s0", "s1", "s2"]
+    assert told["speakers"] == ["folder-s0", "folder-s1", "folder-s2"]
     X = FeatureStore(tmp_path / "s").pooled(0)
     assert np.isfinite(axis.project(X)).all()
 
@@ -48,7 +49,7 @@ def test_every_method_has_its_name(table, method):
 def test_what_it_found_is_printed(table):
     text = call("axis", "--manifest", table, *PAIR, "--folds", "speaker").stdout
     assert re.search(r"sad to angry, logistic, layer 0: 24 clips, 3 speakers", text)
-    assert re.search(r"AUC \d\.\d+ \[.*\], speaker folds; random directions 0\.\d+", text)
+    assert re.search(r"AUC \d\.\d+ \(no interval.*\), speaker folds; random directions 0\.\d+", text)
 
 
 @pytest.mark.parametrize(
