@@ -48,9 +48,9 @@ def test_the_corpus_of_twenty_lines(tmp_path, monkeypatch):
     exec(snippet, {})
     table = corpora.load("folder", table=tmp_path / "mine.csv")
     assert table[["speaker", "emotion", "text_id"]].to_numpy().tolist() == [
-        ["folder-anna", "angry", "t1"],
-        ["folder-anna", "happy", "t2"],
-        ["folder-ben", "fearful", "t1"],
+        ["mine-anna", "angry", "t1"],
+        ["mine-anna", "happy", "t2"],
+        ["mine-ben", "fearful", "t1"],
     ]
     code = snippet.split('"""Yield')[0].splitlines()
     assert len(snippet.splitlines()) - len(code) < 20
