@@ -67,13 +67,13 @@ def test_parameters_are_literals_with_a_comment(code):
 
 def test_cells_are_short_and_plain(code):
     for cell in code:
-        assert len(cell.source.splitlines()) <= 25
+        assert len(cell.source.splitlines()) <= 40
         kinds = {type(node) for node in ast.walk(ast.parse(cell.source))}
         assert not kinds & {ast.ClassDef, ast.Try, ast.With}
     functions = [
         node for cell in code for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)
     ]
-    assert len(functions) <= 2
+    assert len(functions) <= 3
 
 
 def test_the_last_cell_is_checked_and_results_are_recorded_and_shown(code):
