@@ -1,13 +1,20 @@
 """Take the outputs of a finished default run into the committed notebooks: `python tests/adopt_run.py [RUN]`.
 
-All pages then come from one run of one commit. What differs between machines and runs is stripped.
+All pages then come from one run of one commit. The last cells show the comparison with what `tests/spread.py
+write` made of that run. What differs between machines and runs is stripped.
 """
 
+import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+from IPython.core.formatters import DisplayFormatter
+
+from emolib import results
+from emolib.sweep.parameters import declared
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,8 +37,28 @@ def adopt(executed: Path) -> Path:
         for output in mine.outputs:
             if "execution_count" in output:
                 output.execution_count = count
+    record = executed.parent / "results" / f"{executed.stem}.json"
+    pairs[-1][0].outputs = [compared(place, pairs[-1][0].source, json.loads(record.read_text()), len(pairs))]
     nbformat.write(own, place)
     return place
+
+
+def setting_of(notebook: Path, source: str) -> list:
+    """Return the defaults of the parameters that a notebook's last cell hands to `results.compare`."""
+    [call] = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "results.compare"
+    ]
+    defaults = declared(notebook)
+    return [defaults[ast.unparse(argument)] for argument in call.args[2:]]
+
+
+def compared(notebook: Path, source: str, found: dict, count: int) -> nbformat.NotebookNode:
+    """Return the output of a notebook's last cell, from the recorded results."""
+    table = results.compare(notebook.stem, found, *setting_of(notebook, source))
+    data, metadata = DisplayFormatter().format(table)
+    return nbformat.v4.new_output("execute_result", data, metadata=metadata, execution_count=count)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@
 
 The variations stand for other machines: each changes every feature by one last bit (`last_bit`), one with
 the instructions of an older processor, the other with two threads; and there are two other seeds. A
-result's tolerance is twice its range over the plain run and the other machines, and at least .005 of 1 or
-of its size. Where that range exceeds .01, rounding decides the result like another seed does (a network
-trained from it ends elsewhere), so its range over the seeds that were run counts too. Words, truth values
-and counts that change under rounding have no tolerance and are not compared.
+result's tolerance is three times its range over the plain run and the other machines, and at least .01 of 1
+or of its size. Where that range exceeds .01, rounding decides the result like another seed does, so its
+range over the seeds that were run counts too. Accuracies of networks that a notebook trains (`TRAINED`) may
+move by .15: one quick training gave .30, .33, .36 and .44 on four machines. Words, truth values and counts
+that change under rounding have no tolerance and are not compared.
 """
 
-import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,9 @@ from typing import Any
 
 import last_bit
 import pandas as pd
+from adopt_run import setting_of
 
-from emolib.sweep.parameters import cells, declared
+from emolib.sweep.parameters import cells
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = ROOT / "notebooks" / "expected"
@@ -42,6 +44,12 @@ VARIATIONS: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "seed 1": ({}, ["--seed", "1"]),
     "seed 2": ({}, ["--seed", "2"]),
+}
+#: Results, by notebook, that are accuracies of networks trained there.
+TRAINED = {
+    "01_probing_layers": "ua_attention",
+    "05_av_reduction": "ua_finetuned",
+    "07_diffusion_augmentation": "(ua|gain)_.*",
 }
 ROUNDING = [name for name in VARIATIONS if not name.startswith("seed")]
 
@@ -69,13 +77,11 @@ def gather(folder: Path) -> pd.DataFrame:
             for path in sorted(results.glob("*.json"))
             for key, value in json.loads(path.read_text()).items()
         }
-    order = list(columns["plain"])
-    return pd.DataFrame({name: pd.Series(column, dtype=object) for name, column in columns.items()}).loc[
-        order
-    ]
+    table = {name: pd.Series(column, dtype=object) for name, column in columns.items() if column}
+    return pd.DataFrame(table).loc[list(columns["plain"])]
 
 
-def tolerance(values: pd.Series) -> float | None:
+def tolerance(values: pd.Series, trained: bool = False) -> float | None:
     """Return how far a result may be from that of the plain run; None where rounding changes what it says."""
     rounding = [values[name] for name in ROUNDING if name in values.index]
     if not all(_is_real(value) for value in rounding):
@@ -86,7 +92,7 @@ def tolerance(values: pd.Series) -> float | None:
         spread = max(spread, *(abs(value - rounding[0]) for value in values if _is_real(value)))
     if all(isinstance(value, int) for value in rounding):
         return 0.0 if spread == 0 else None
-    return max(0.005 * size, 2 * spread)
+    return max(0.15 if trained else 0.01 * size, 3 * spread)
 
 
 def write(folder: Path) -> None:
@@ -96,25 +102,14 @@ def write(folder: Path) -> None:
     for notebook, rows in found.groupby(level=0, sort=False):
         results: dict[str, dict[str, Any]] = {}
         for (_, name), values in rows.iterrows():
-            results[name] = {"value": _plain(values["plain"]), "tolerance": tolerance(values)}
-        content = {"setting": _setting(str(notebook)), "results": results}
+            trained = re.fullmatch(TRAINED.get(str(notebook), ""), name) is not None
+            results[name] = {"value": _plain(values["plain"]), "tolerance": tolerance(values, trained)}
+        path = ROOT / "notebooks" / f"{notebook}.ipynb"
+        [source] = [cell.source for cell in cells(path) if "results.compare(" in cell.source]
+        content = {"setting": setting_of(path, source), "results": results}
         (EXPECTED / f"{notebook}.json").write_text(json.dumps(content, indent=1) + "\n")
     found.index.names = ["notebook", "result"]
     found.to_csv(EXPECTED / "spread.csv", lineterminator="\n")
-
-
-def _setting(notebook: str) -> list[Any]:
-    """Return the defaults of the parameters that a notebook hands to `results.compare`."""
-    path = ROOT / "notebooks" / f"{notebook}.ipynb"
-    [call] = [
-        node
-        for cell in cells(path)
-        if "results.compare(" in cell.source
-        for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "results.compare"
-    ]
-    defaults = declared(path)
-    return [defaults[ast.unparse(argument)] for argument in call.args[2:]]
 
 
 def _is_real(value: Any) -> bool:

@@ -128,7 +128,7 @@ def test_other_weights_under_the_encoders_name_are_refused(manifest, tmp_path, f
     for seed in (0, 1):
         save_model(tmp_path / "encoder", seed=seed, num_hidden_layers=1)
         if seed:
-            with pytest.raises(ValueError, match="another encoder|other weights"):
+            with pytest.raises(ValueError, match=r"another encoder|other weights"):
                 finetune.finetune(manifest, tmp_path / "out", settings, encoder=str(tmp_path / "encoder"))
         else:
             finetune.finetune(manifest, tmp_path / "out", settings, encoder=str(tmp_path / "encoder"))

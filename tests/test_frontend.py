@@ -37,7 +37,9 @@ def test_equals_transformers(extractor, n_samples):
     ours = FrontEnd(extractor)(torch.from_numpy(wave))
     theirs = reference(extractor, wave)
     assert ours.shape == theirs.shape
-    assert relative_error(ours, theirs) < 2e-5  # rounding over seven layers; 1.0e-5 on a processor without AVX-512
+    assert (
+        relative_error(ours, theirs) < 2e-5
+    )  # rounding over seven layers; 1.0e-5 on a processor without AVX-512
 
 
 @pytest.mark.parametrize("gain, offset", [(1e-3, 0.0), (10.0, 0.0), (0.3, 0.5)])

@@ -57,7 +57,7 @@ class ResidualQuantizer(SavedQuantizer):
     n_codes_ : int; codes a stage
     codes_ : list of float32 arrays, (Q, K, D / G), one a group, in units of `scale_`
     models_ : list of lists of EntropyModel, by rate, then by group
-    provenance_ : dict; empty, to be filled with where the rows came from, and kept by `save`
+    provenance_ : dict; empty, to be filled with where the rows came from; it is saved, too
 
     Notes
     -----
