@@ -43,9 +43,15 @@ def test_every_notebook_has_committed_results_of_its_defaults():
         assert "SEED" not in declared(path) or 0 in content["setting"]
 
 
-def test_a_nudge_moves_by_a_last_bit_and_keeps_zeros():
+def test_a_nudge_moves_by_a_last_bit_keeps_zeros_and_repeats(monkeypatch):
     values = np.array([0.0, 1.0, -3.5, 1e-20], dtype=np.float32)
-    moved = np.stack([last_bit.nudge(values) for _ in range(50)])
+    monkeypatch.setattr(last_bit, "_SEED", 1)
+    np.testing.assert_array_equal(last_bit.nudge(values), last_bit.nudge(values.copy()))
+    moved = []
+    for seed in range(50):
+        monkeypatch.setattr(last_bit, "_SEED", seed)
+        moved.append(last_bit.nudge(values))
+    moved = np.stack(moved)
     assert moved.dtype == np.float32 and not moved[:, 0].any() and (moved != values).any()
     np.testing.assert_allclose(moved, np.broadcast_to(values, moved.shape), rtol=2.0**-22)
     words = np.array(["a"])
