@@ -103,7 +103,7 @@ def voila(page, folder):
 
 #: The source of the player named "after", which changes when there is something new to hear.
 AFTER = "document.querySelectorAll('audio')[1].src"
-STATUS = "[role=status], [role=alert]"
+STATUS = "span[role=status], span[role=alert]:not(:empty)"  # the panel's, not the empty one of its upload
 #: Starts a clock, presses End or Home on the slider and waits for the player's new source.
 TIMED_PRESS = """async (key) => {
   const player = document.querySelectorAll('audio')[1], before = player.src, started = performance.now();
