@@ -84,7 +84,7 @@ def test_the_checkpoint_of_another_training_is_refused_or_replaced_as_asked(tmp_
 
 def test_a_loss_that_is_not_finite_stops_it_and_keeps_the_checkpoint(tmp_path):
     fit = made()
-    with pytest.raises(ValueError, match="step 8.*nan.*is kept.*learning rate below"):
+    with pytest.raises(ValueError, match=r"step 8.*nan.*is kept.*learning rate below"):
         fit.run(
             lambda step: [step], lambda step: weights_sum(fit) * (np.nan if step == 7 else 1.0),
             folder=tmp_path, checkpoint_every=3,
