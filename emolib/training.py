@@ -199,7 +199,8 @@ class Training:
             kept = f"; the last good checkpoint in {folder} is kept" if folder else ""
             raise ValueError(
                 f"the loss at step {self.step + 1} is {np.mean(values)} "
-                f"(norm of its gradient {float(norm):g}){kept}: start again with a learning rate below {self.recipe.learning_rate:g}"
+                f"(norm of its gradient {float(norm):g}){kept}: "
+                f"start again with a learning rate below {self.recipe.learning_rate:g}"
             )
         self.optimiser.step()
         self.optimiser.zero_grad()
