@@ -1,22 +1,16 @@
 """A grid of notebooks on two Dask workers, one of them killed midway, against the same grid in series.
 
-Not collected by pytest, for it takes some twenty minutes of one core: ``python tests/grid_on_dask.py``.
-2 corpora x 3 encoders x 2 seeds of notebooks 01 and 02; ``--cells 2`` takes fewer. Each way has a home of its
-own, so that neither finds features that the other extracted. Exit code 1 unless every cell ends and every
-result is equal.
+2 corpora x 3 encoders x 2 seeds of notebooks 01 and 02: some twenty minutes of one core. Each way has a home
+of its own, so that neither finds features that the other extracted.
 """
 
-import argparse
 import json
 import os
 import signal
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pandas as pd
-import transformers
+import pytest
 from samples import save_model
 
 from emolib import demo, paths, scheduling, sweep
@@ -86,35 +80,18 @@ def on_two_workers(grid: sweep.Grid) -> tuple[dict[str, int], int]:
     return ended.count(), len(killed)
 
 
-def main(n_cells: int | None) -> int:
-    """Run both ways and compare."""
-    transformers.logging.disable_progress_bar()
-    os.environ.update(scheduling.ONE_THREAD)  # in series as on workers: last bits depend on it
-    clips, found, counts, seconds = cut_clips(), {}, {}, {}
-    with tempfile.TemporaryDirectory() as folder:
-        real = paths.home()
-        for way in ("two workers, one killed", "in series"):
-            os.environ["EMOLIB_HOME"] = str(real)
-            home = Path(folder) / way.replace(" ", "-").replace(",", "")
-            grid = write_home(home, clips)
-            grid = sweep.Grid(grid.name, grid.notebooks, dict(list(grid.cells.items())[:n_cells]))
-            started = time.monotonic()
-            if way == "in series":
-                counts[way] = sweep.run_grid(grid).count()
-            else:
-                counts[way], n_killed = on_two_workers(grid)
-                print(f"workers killed: {n_killed}")
-            seconds[way] = time.monotonic() - started
-            found[way] = records(home, grid)
-    for way, count in counts.items():
-        print(f"{way}: {count}, {len(found[way])} results, {seconds[way]:.0f} s")
-    one, two = found.values()
-    n_expected = len(grid.cells) * len(grid.notebooks)
-    print(f"{sum(one[place] == two.get(place) for place in one)} of {n_expected} results are equal")
-    return 0 if one == two and len(one) == n_expected else 1
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cells", type=int, help="only the first so many cells")
-    sys.exit(main(parser.parse_args().cells))
+@pytest.mark.long
+def test_a_grid_on_workers_of_which_one_dies_ends_as_in_series(tmp_path, monkeypatch):
+    for name, value in scheduling.ONE_THREAD.items():  # in series as on workers: last bits depend on it
+        monkeypatch.setenv(name, value)
+    clips = cut_clips()
+    monkeypatch.setenv("EMOLIB_HOME", str(paths.home()))
+    shared = write_home(tmp_path / "workers", clips)
+    count, n_killed = on_two_workers(shared)
+    found = records(tmp_path / "workers", shared)
+    assert n_killed == 1 and count["failed"] == 0
+    assert len(found) == len(shared.cells) * len(shared.notebooks)
+    monkeypatch.delenv("EMOLIB_HOME")
+    serial = write_home(tmp_path / "series", clips)
+    assert sweep.run_grid(serial).count()["failed"] == 0
+    assert records(tmp_path / "series", serial) == found
