@@ -1,6 +1,7 @@
 """What the tests share: tiny untrained encoders as saved folders, tiny corpora, one run of the notebooks."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,14 +17,20 @@ from samples import save_model, write_corpus
 
 from emolib import demo
 
+#: Files that train networks, or start many processes.
+SLOW_FILES = re.compile(
+    "test_(attention|augment|cli_|dask|fetch|finetune|generate|grid|mapper|pretrain|recipe|s3|ser_resnet|"
+    "steering_trial|studies|sweep|training|tts_networks|vocoder_training)"
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by where it lies, and what reads the executed notebooks; browsers come last."""
+    """Mark what is slow, by where it lies and by whether it reads the executed notebooks; these come last."""
     for item in items:
-        folder = item.path.parent.name
+        folder, reads = item.path.parent.name, "executed" in getattr(item, "fixturenames", ())
         if folder in ("browser", "faults"):
             item.add_marker(folder)
-        if folder in ("browser", "faults") or "executed" in getattr(item, "fixturenames", ()):
+        if folder in ("browser", "faults") or reads or SLOW_FILES.match(item.path.name):
             item.add_marker("slow")
     items.sort(key=lambda item: "executed" in getattr(item, "fixturenames", ()))
 
