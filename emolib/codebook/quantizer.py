@@ -11,7 +11,6 @@ import hashlib
 import json
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -28,10 +27,9 @@ from emolib.codebook.training import Array
 Context = Literal["stage", "frame"]
 #: Shares of the variance that a bit is worth, for which entropy models are kept.
 RATES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-_KIND = "codebook"
 
 
-class ResidualQuantizer(TransformerMixin, BaseEstimator):
+class ResidualQuantizer(folders.Saved, TransformerMixin, BaseEstimator):
     """Quantize vectors by codes of what earlier codes left over.
 
     Parameters
@@ -72,6 +70,8 @@ class ResidualQuantizer(TransformerMixin, BaseEstimator):
     Entropy models are trained from the lowest rate to the highest, each on the codes chosen under the model
     of the rate below and then under its own.
     """
+
+    KIND, ALONE = "codebook", True
 
     n_features_in_: int
     mean_: Array
@@ -270,47 +270,33 @@ class ResidualQuantizer(TransformerMixin, BaseEstimator):
                     done[here, g, q] = coder(chances, given[here, g, q], np.array([row]))
         return np.where(done == self.n_codes_, -1, done).astype(np.int16).reshape(codes.shape)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write ``config.json`` and ``model.safetensors``."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         check_is_fitted(self)
-        settings = self.get_params() | {
+        config = self.get_params() | {
             "rates": list(self.rates), "n_codes_": self.n_codes_, "scale_": self.scale_,
             "n_features": int(self.n_features_in_), "fingerprint": self.fingerprint.hex(),
             "provenance": self.provenance_,
         }  # fmt: skip
-        return folders.replace(Path(folder), _KIND, settings, self._arrays())
+        return config, self._arrays()
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a saved quantizer.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none in the folder.
-        ValueError
-            If the folder holds something else, or its weights are not those that were saved.
-        """
-        config, arrays = folders.read(Path(folder), _KIND)
-        if "mean" not in arrays:
-            raise ValueError(f"{folder} is damaged: its weights are no quantizer's; fit the codebook again")
-        quantizer = cls(**{name: config[name] for name in cls().get_params()})
-        quantizer.n_features_in_, quantizer.n_codes_ = config["n_features"], config["n_codes_"]
-        quantizer.provenance_ = config["provenance"]
-        quantizer.scale_, quantizer.mean_ = config["scale_"], arrays["mean"]
-        groups = range(quantizer.groups)
-        quantizer.codes_ = [arrays[f"codes.{g}"] for g in groups]
-        quantizer.models_ = [
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **_: Any) -> Self:
+        made = cls(**{name: config[name] for name in cls().get_params()})
+        made.n_features_in_, made.n_codes_ = config["n_features"], config["n_codes_"]
+        made.provenance_, made.scale_, made.mean_ = config["provenance"], config["scale_"], arrays["mean"]
+        groups = range(made.groups)
+        made.codes_ = [arrays[f"codes.{g}"] for g in groups]
+        made.models_ = [
             [
                 EntropyModel(arrays[at + "stages"], arrays.get(at + "rows"), arrays.get(at + "weights"))
                 for at in (f"{r}.{g}." for g in groups)
             ]
-            for r in range(len(quantizer.rates))
+            for r in range(len(made.rates))
         ]
-        quantizer._set_fingerprint()
-        if quantizer.fingerprint.hex() != config["fingerprint"]:
-            raise ValueError(f"{folder} was altered: its weights are not those of config.json; fit again")
-        return quantizer
+        made._set_fingerprint()
+        if made.fingerprint.hex() != config["fingerprint"]:
+            raise ValueError("the codebook was altered: its weights are not those of config.json; fit again")
+        return made
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {"mean": self.mean_}

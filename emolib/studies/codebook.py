@@ -422,7 +422,7 @@ def mixtures(
 
 def conversions(
     held: HeldOut, template: ResidualQuantizer, lam: float, rng: np.random.Generator, home: str,
-    draw: Callable[[Rows], Rows] = lambda rows: rows,
+    draw: Callable[[Rows, np.random.Generator], Rows] = lambda rows, rng: rows,
 ) -> dict[str, tuple[Rows, dict[str, NDArray]]]:  # fmt: skip
     """Convert judged clips to each emotion by its codebook: straight, and through that of `home` first.
 
@@ -438,10 +438,10 @@ def conversions(
     """
     books, done = train_books(held, template), {}
     for target in (name for name in books if name != home):
-        a, b = _partners(held, draw(np.flatnonzero(~np.isin(held.labels, [target, home]))), target, rng)
+        a, b = _partners(held, draw(np.flatnonzero(~np.isin(held.labels, [target, home])), rng), target, rng)
         source, calm, goal = held.before[a], books[home], books[target]
         first = calm.decode(calm.encode(source, lam))
-        ways = {
+        ways: dict[str, NDArray] = {
             "as it is": source,
             "interpolation": (source + held.before[b]) / 2,
             "straight": goal.decode(goal.encode(source, lam)),
@@ -605,6 +605,10 @@ class Audible:
         kept = kept.reindex(columns=names, fill_value=0.0)
         return kept.div(kept.sum(axis=1), axis=0)
 
+    def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
+        """Return one of the judged clips of each of `speakers`, at random."""
+        return np.array([rng.choice(rows[self.held.speakers[rows] == name]) for name in self.speakers])
+
     def ask(self, rows: Rows, after: NDArray, **columns: Any) -> pd.DataFrame:
         """Return what `say` takes: judged clips, their voice, and the shares of what was made of them."""
         carriers = list(self.voices.carriers)
@@ -625,12 +629,12 @@ class Audible:
         """
         table, names = pd.concat(parts, ignore_index=True), self.voices.names
         groups = table.groupby(["voice", *names], sort=False)  # few bits leave few different embeddings
-        asked = [(str(voice), dict(zip(names, shares, strict=True))) for (voice, *shares), _ in groups]
+        asked: list[Any] = [(voice, dict(zip(names, shares, strict=True))) for (voice, *shares), _ in groups]
         done = threads.each(lambda entry: self.voices.say(*entry), asked)
         waves, heard = zip(*(done[i] for i in groups.ngroup()), strict=True)
         targets = table["target" if "target" in table else "emotion"]
         chances = [entry.get(name, np.nan) for entry, name in zip(heard, targets, strict=True)]
-        columns = {"wave": pd.Series(waves, dtype=object), "heard": heard, "chance": chances}
+        columns: dict[str, Any] = {"wave": pd.Series(waves, dtype=object), "heard": heard, "chance": chances}
         return table.drop(columns=names).assign(**columns)
 
     def rates(
@@ -639,7 +643,8 @@ class Audible:
         """Return clips, `picks` by default, at each lambda, between the plain clip and whole embeddings."""
         picks, before, labels = self.picks if picks is None else picks, self.held.before, self.held.labels
         whole, names = self.ask(picks, before[picks], way="whole embedding"), np.array(self.voices.names)
-        home, parts = np.full(len(picks), self.voices.home), []
+        home = np.full(len(picks), self.voices.home)
+        parts = []
         for way, only in (("neutral clip as it is", home), ("its emotion alone", labels[picks])):
             shares = pd.DataFrame((only[:, None] == names).astype(float), columns=names)
             parts.append(whole.assign(way=way, similarity=np.nan, **shares))
