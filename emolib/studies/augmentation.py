@@ -642,7 +642,7 @@ def scores(predictions: pd.DataFrame, over: pd.DataFrame | None = None) -> dict[
     classes, speakers = sorted({*both["truth"], *both["predicted"]}), sorted(set(both["speaker"]))
     times = np.vstack([np.ones(len(speakers), dtype=np.int64), draws(len(speakers))])
     drawn = [_scores_of(np.einsum("rs,qsij->qrij", times, _counts(p, classes, speakers))) for p in parts]
-    found = {}
+    found: dict[str, float] = {}
     for name in SCORES:
         numbers = (drawn[0][name] - (0 if over is None else drawn[1][name])).mean(0)
         ends = percentile_interval(float(numbers[0]), numbers[1:], len(speakers))
@@ -756,7 +756,7 @@ class Study:
 
     def _parts(self) -> list[tuple[dict[str, Any], pd.DataFrame]]:
         """Return the predictions of each condition, in the order of the study, whole seeds only."""
-        found = []
+        found: list[tuple[dict[str, Any], pd.DataFrame]] = []
         for key, part in self.predictions.groupby(_GROUP, sort=False):
             folds = part.groupby("seed")["fold"].nunique()
             whole = part[part["seed"].isin(folds.index[folds == folds.max()])]
