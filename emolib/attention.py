@@ -112,7 +112,8 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Sequence[ArrayLike]) -> NDArray:
         """Return each clip's most probable label, (N,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        answers = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[answers]
 
     @threads.single()
     def _train(self, clips: list[Tensor], codes: Tensor) -> None:

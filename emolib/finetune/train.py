@@ -6,6 +6,7 @@ on some clips is too high an estimate for other clips.
 
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -177,21 +178,23 @@ class Tuning:
         self.network = network.Whole(speech.encoder, head, speech.normalise)
         groups = [{"params": list(head.parameters()), "lr": settings.head_rate}]
         groups += [{"params": learning, "lr": settings.encoder_rate}] if learning else []
-        per_epoch = len(self._steps(self.rows["train"]))
+        self.per_epoch = len(self._steps(0))
         recipe = Recipe(
-            settings.n_epochs * per_epoch, settings.head_rate, warmup=0, decay_share=0.0, max_norm=5.0,
+            settings.n_epochs * self.per_epoch, settings.head_rate, warmup=0, decay_share=0.0, max_norm=5.0,
             weight_decay=settings.weight_decay, metric="score", highest=True, patience=settings.patience,
             seed=settings.seed,
         )  # fmt: skip
-        self.per_epoch = per_epoch
         self.training = Training(
             self.network, recipe, key, device=device, precision=settings.precision, groups=groups
         )
 
-    def _steps(self, order: NDArray[np.intp]) -> list[list[NDArray[np.intp]]]:
-        """Cut an epoch's clips into batches, and these into steps; the last step takes what is left."""
+    def _steps(self, epoch: int) -> list[list[NDArray[np.intp]]]:
+        """Return an epoch's steps, each of some batches of clips; the last one takes what is left."""
         size, together = self.settings.batch_size, self.settings.accumulation
-        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        order = np.random.default_rng((self.settings.seed, epoch)).permutation(self.rows["train"])
+        rank, n = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+        own = order[: len(order) // n * n][rank::n]  # each process of one training has clips of its own
+        batches = [own[i : i + size] for i in range(0, len(own), size)]
         if self.settings.target == "ratings":
             batches = [rows for rows in batches if len(rows) > 1]  # a single clip has no concordance
         return [batches[i : i + together] for i in range(0, len(batches), together)]
@@ -208,16 +211,13 @@ class Tuning:
     def run(
         self, folder: Path | None = None, *, validate_first: bool = False, progress: bool = False
     ) -> None:
-        """Train to the end and keep the best epoch; where a folder is given, write a checkpoint after each."""
+        """Train to the end and keep the best epoch; in a folder, with a checkpoint after each."""
         settings, own = self.settings, self.training.accelerator
 
         def batches(step: int) -> Sequence[Any]:
-            order = np.random.default_rng((settings.seed, step // self.per_epoch)).permutation(
-                self.rows["train"]
-            )
             rng = np.random.default_rng((settings.seed, step, own.process_index))
-            rows = self._steps(order)[step % self.per_epoch]
-            return [(own_rows, self.speech.batch(own_rows, settings.crop_s, rng)) for own_rows in rows]
+            some = self._steps(step // self.per_epoch)[step % self.per_epoch]
+            return [(rows, self.speech.batch(rows, settings.crop_s, rng)) for rows in some]
 
         def loss(batch: tuple[NDArray[np.intp], Any]) -> Tensor:
             rows, clips = batch

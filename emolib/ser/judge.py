@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,6 @@ from emolib.ser.acoustics import VERSION, acoustics
 Array = NDArray[np.float64]
 #: File in a trained part's folder that says what it was made from.
 RECIPE = "recipe.json"
-_KIND = "judge"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Discriminant:
         return (X - self.mean) / self.scale @ self.weights + self.bias
 
 
-class Judge:
+class Judge(folders.Saved):
     """Classify emotion in speech of any level, with calibrated probabilities.
 
     Parameters
@@ -98,6 +98,7 @@ class Judge:
     n_clips_ : int
     """
 
+    KIND = "judge"
     classes_: NDArray
     temperature_: float
     natural_ua_: Interval
@@ -195,7 +196,8 @@ class Judge:
 
     def predict(self, waves: Sequence[audio.Wave], sample_rate: int | Sequence[int]) -> NDArray:
         """Return each wave's most probable emotion, (N,)."""
-        return self.classes_[self.predict_proba(waves, sample_rate).argmax(axis=1)]
+        answers = self.predict_proba(waves, sample_rate).argmax(axis=1)
+        return self.classes_[answers]
 
     def check_unheard(self, speakers: ArrayLike) -> None:
         """Raise ValueError if the judge was trained on one of these speakers, whom it then must not judge."""
@@ -209,8 +211,7 @@ class Judge:
             )
         return int(np.flatnonzero(self.classes_ == emotion)[0])
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the judge into a folder."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         if not hasattr(self, "classes_"):
             raise ValueError("this judge isn't fitted; there is nothing to save")
         config = {
@@ -220,25 +221,13 @@ class Judge:
             "calibration_error": self.calibration_error_, "speakers": list(self.speakers_),
             "n_clips": self.n_clips_,
         }  # fmt: skip
-        return folders.write(Path(folder), _KIND, config, asdict(self._discriminant))
+        return config, asdict(self._discriminant)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Judge":
-        """Read a saved judge.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none in the folder.
-        ValueError
-            If the folder holds something else or is damaged, or the judge was trained on another version's
-            measures.
-        """
-        config, arrays = folders.read(Path(folder), _KIND)
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> "Judge":
         if config.get("ears") != VERSION:
             raise ValueError(
-                f"the judge in {folder} reads measures {config.get('ears')!r}, this version gives "
-                f"{VERSION!r}; train again"
+                f"a judge of measures {config.get('ears')!r}; this version has {VERSION!r}: train it again"
             )
         judge = cls(**{name: config[name] for name in ("shrinkage", "n_folds", "seed")})
         judge.classes_, judge.natural_ua_ = np.array(config["classes"]), Interval(*config["natural_ua"])

@@ -19,7 +19,6 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,7 +31,6 @@ from emolib import folders, threads
 from emolib.training import Recipe, Training, torch_device
 
 Array = NDArray[np.float32]
-_KIND = "recogniser"
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class Spectrograms(Protocol):
         """The classes, str (N,)."""
 
 
-class ResNetRecogniser:
+class ResNetRecogniser(folders.Saved):
     """Classify emotion in log-mel-spectrograms.
 
     Parameters
@@ -113,6 +111,7 @@ class ResNetRecogniser:
     losses_ : list of float; of each step
     """
 
+    KIND = "recogniser"
     classes_: NDArray[Any]
     mean_: Array
     scale_: Array
@@ -177,39 +176,31 @@ class ResNetRecogniser:
 
     def predict(self, mels: Spectrograms) -> NDArray[Any]:
         """Return each clip's most probable class, (N,)."""
-        return self.classes_[self.predict_proba(mels).argmax(axis=1)]
+        answers = self.predict_proba(mels).argmax(axis=1)
+        return self.classes_[answers]
 
     def features(self, mels: Spectrograms) -> Array:
         """Return the input of the last layer, (N, D): mean and deviation over time of the last block."""
         return self._answers(mels, "features").numpy()
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the classifier into a folder."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {name: value.numpy(force=True) for name, value in self._fitted().state_dict().items()}
-        arrays |= {"mean": self.mean_, "scale": self.scale_}
         config = {"settings": asdict(self.settings), "classes": self.classes_.tolist()}
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return config, arrays | {"mean": self.mean_, "scale": self.scale_}
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto") -> "ResNetRecogniser":
-        """Read a saved classifier.
-
-        Raises
-        ------
-        ValueError
-            If there is none in the folder, or it is damaged.
-        """
+    def _loaded(
+        cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any
+    ) -> "ResNetRecogniser":
+        settings = ResNetSettings(**config["settings"] | {"widths": tuple(config["settings"]["widths"])})
+        found = cls(settings, **given)
+        found.classes_, found.losses_ = np.array(config["classes"]), []
+        found.mean_, found.scale_ = arrays.pop("mean"), arrays.pop("scale")
+        found._build()
         try:
-            config, arrays = folders.read(Path(folder), _KIND)
-            settings = ResNetSettings(**config["settings"] | {"widths": tuple(config["settings"]["widths"])})
-            found = cls(settings, device=device)
-            found.classes_, found.losses_ = np.array(config["classes"]), []
-            found.mean_, found.scale_ = arrays.pop("mean"), arrays.pop("scale")
-            found._build()
             found._network.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            problem = str(error).splitlines()[0]
-            raise ValueError(f"{folder} holds no recogniser ({problem}); name a folder of `save`") from error
+        except RuntimeError as error:
+            raise ValueError(f"weights of another network ({str(error).splitlines()[0]})") from None
         found._network.eval()
         return found
 

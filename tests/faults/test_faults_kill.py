@@ -14,7 +14,7 @@ import pytest
 import soundfile as sf
 from fault_tally import moments, tried
 
-from emolib import mapper, pretrain, vocoding
+from emolib import mapper, pretrain
 from emolib.axis import EmotionAxis
 from emolib.store import FeatureStore
 
@@ -74,8 +74,8 @@ def test_training(inputs, undisturbed, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind, trainer", [
-    ("an encoder", pretrain.train.Trainer), ("a mapper", mapper.trainer.Trainer),
-    ("a vocoder", vocoding.trainer.Trainer),
+    ("an encoder", pretrain.encoder), ("a mapper", mapper.trainer.Trainer),
+    ("a vocoder", pretrain.hifigan),
 ])  # fmt: skip
 def test_training_stopped_between_its_last_checkpoint_and_its_model(
     inputs, undisturbed, tmp_path, monkeypatch, kind, trainer
