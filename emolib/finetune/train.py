@@ -173,7 +173,8 @@ class Tuning:
         if speech.states is None:  # a sample tells the level and spread of every layer
             look = look[:: max(1, len(look) // 64)]
         pooled = self._pooled(look)
-        head = network.Head(*pooled.shape[1:], settings.bottleneck, len(self.classes), settings.dropout)
+        n_layers, width = pooled.shape[1:]
+        head = network.Head(n_layers, width, settings.bottleneck, len(self.classes), settings.dropout)
         head.standardise(pooled)
         self.network = network.Whole(speech.encoder, head, speech.normalise)
         groups = [{"params": list(head.parameters()), "lr": settings.head_rate}]

@@ -279,7 +279,7 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
 
 def _measures(waves: Sequence[audio.Wave], sample_rates: int | Sequence[int]) -> NDArray[np.float32]:
     several = isinstance(sample_rates, Sequence | np.ndarray)
-    rates = list(sample_rates) if several else [sample_rates] * len(waves)  # type: ignore[arg-type]
+    rates: Sequence[Any] = list(sample_rates) if several else [sample_rates] * len(waves)  # type: ignore[arg-type]
     if len(rates) != len(waves) or not len(waves):
         raise ValueError(f"{len(waves)} waves, {len(rates)} sampling rates; expected as many, at least one")
     measures = []
