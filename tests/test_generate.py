@@ -11,11 +11,11 @@ from samples import speech
 
 from emolib import audio, generate
 from emolib.audio import EMOGEN_MEL
-from emolib.generate import Generator, Mels, Normaliser, Settings, autoencoding, diffusion, training
-from emolib.generate.autoencoding import hold_out
-from emolib.generate.fitting import Fit, batch_rows
+from emolib.generate import Generator, Mels, Normaliser, Settings, diffusion, training
 from emolib.generate.generator import sources
 from emolib.generate.mels import FLOOR, N_FRAMES, N_MELS, centred, mel_of
+from emolib.generate.training import batch_rows, hold_out
+from emolib.training import CHECKPOINT, Training
 
 TINY = Settings(
     vae_widths=(8, 8), latent_channels=8, vae_steps=6, vae_every=3, vae_batch=4, widths=(16, 16), steps=8,

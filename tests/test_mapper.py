@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from samples import speech, write_corpus
 
 from emolib import audio, corpora, encoders, features, mapper, paths, plots
-from emolib.mapper import alignment, linear, network, pairs, trainer, training
-from emolib.mapper.crops import Crops
+from emolib.mapper import linear, network, pairs, training
+from emolib.mapper.training import CURVE, SAMPLES, Crops
+from emolib.training import CHECKPOINT
 from emolib.store import FeatureStore, StoreConfig
 
 WIDTH = 12
@@ -44,7 +45,7 @@ def made_pairs(n_clips: int = 9, seed: int = 0) -> mapper.pairs.Pairs:
         past = np.concatenate([frames[:1], frames[:-1]])
         values = torch.from_numpy(frames @ straight + np.abs(past) @ bent - 3)[None]
         places = torch.from_numpy(mapper.positions(mapper.mel_frames(len(frames))))[None]
-        mel = alignment.align(values, places)[0].float().numpy()
+        mel = pairs.align(values, places)[0].float().numpy()
         for column, value in zip(
             vars(found).values(), (f"c{i}", f"s{i % 3}", frames.astype(np.float16), mel), strict=True
         ):
@@ -83,7 +84,7 @@ def run(made, out: Path, settings: mapper.Settings = TINY, **options) -> mapper.
 def test_the_front_ends_have_the_hop_and_field_that_places_are_reckoned_with(model_folder):
     for name in (encoders.DEFAULT, str(model_folder())):
         front_end = encoders.load(name, layers=[0])._front_end  # type: ignore[attr-defined]
-        assert (front_end.hop, front_end.receptive_field) == (alignment.HOP, alignment.FIELD)
+        assert (front_end.hop, front_end.receptive_field) == (pairs.HOP, pairs.FIELD)
 
 
 def test_frame_centres_land_on_mel_centres_exactly():
@@ -91,7 +92,7 @@ def test_frame_centres_land_on_mel_centres_exactly():
     n_mels = mapper.mel_frames(60)
     wanted = (256 * np.arange(n_mels) + 128) / 22_050
     places = torch.from_numpy(mapper.positions(n_mels))[None]
-    found = alignment.align(torch.from_numpy(centres_s)[None, :, None], places)
+    found = pairs.align(torch.from_numpy(centres_s)[None, :, None], places)
     within = (wanted >= centres_s[0]) & (wanted <= centres_s[-1])
     assert within.sum() >= n_mels - 3
     np.testing.assert_allclose(found[0, within, 0], wanted[within], atol=1e-12)
@@ -103,7 +104,7 @@ def test_an_impulse_in_one_frame_peaks_at_the_mel_frame_at_its_centre(t):
     impulse[0, t] = 1
     n_mels = mapper.mel_frames(40)
     places = torch.from_numpy(mapper.positions(n_mels))[None].float()
-    found = alignment.align(impulse, places)[0, :, 0].numpy()
+    found = pairs.align(impulse, places)[0, :, 0].numpy()
     distance_s = np.abs((256 * np.arange(n_mels) + 128) / 22_050 - (320 * t + 199.5) / 16_000)
     assert found.argmax() == distance_s.argmin()
     assert (found[distance_s >= 0.02] == 0).all() and found.max() > 0.7
@@ -118,7 +119,7 @@ def test_an_impulse_in_a_wave_is_at_one_time_in_both_kinds_of_frames():
         energy = np.array([np.square(wave[320 * t : 320 * t + 400]).sum() for t in range(n_frames)])
         mel = audio.log_mel(wave, 16_000)
         places = torch.from_numpy(mapper.positions(len(mel)))[None]
-        aligned = alignment.align(torch.from_numpy(energy)[None, :, None], places)[0, :, 0].numpy()
+        aligned = pairs.align(torch.from_numpy(energy)[None, :, None], places)[0, :, 0].numpy()
         loud = np.exp(mel.astype(np.float64)).sum(axis=1) ** 2
         times_s = (np.arange(len(mel)) + 0.5) * 256 / 22_050
         offsets_s.append(times_s @ aligned / aligned.sum() - times_s @ loud / loud.sum())
@@ -127,8 +128,8 @@ def test_an_impulse_in_a_wave_is_at_one_time_in_both_kinds_of_frames():
 
 def test_a_whole_place_gives_the_frame_itself():
     frames = torch.from_numpy(frames_of(9)[None])
-    assert torch.equal(alignment.align(frames, torch.arange(9.0)[None]), frames)
-    assert torch.equal(alignment.align(frames, torch.tensor([[-3.0, 12.0]])), frames[:, [0, 8]])
+    assert torch.equal(pairs.align(frames, torch.arange(9.0)[None]), frames)
+    assert torch.equal(pairs.align(frames, torch.tensor([[-3.0, 12.0]])), frames[:, [0, 8]])
 
 
 @pytest.mark.parametrize("n_samples", [400, 719, 720, 7_999, 16_000, 16_319])
@@ -182,13 +183,13 @@ def test_the_linear_map_finds_a_linear_map():
     mels = []
     for frames, mel in zip(found.frames, found.mels, strict=True):
         places = torch.from_numpy(mapper.positions(len(mel)))[None]
-        mels.append(alignment.align(torch.from_numpy(frames @ weight - 3)[None], places)[0].float().numpy())
+        mels.append(pairs.align(torch.from_numpy(frames @ weight - 3)[None], places)[0].float().numpy())
     straight = dataclasses.replace(found, mels=mels)
     config = StoreConfig("made", "abc", (1,), WIDTH, 0.02, frames=True)
     fitted = mapper.fit_linear(straight, config, 1, ridge=1e-9)
     frames = frames_of(50, seed=77)
     places = torch.from_numpy(mapper.positions(mapper.mel_frames(50)))[None]
-    wanted = alignment.align(torch.from_numpy(frames @ weight - 3)[None], places)[0].float().numpy()
+    wanted = pairs.align(torch.from_numpy(frames @ weight - 3)[None], places)[0].float().numpy()
     assert mapper.mel_l1(fitted.map(frames), wanted) < 5e-3
     assert repr(fitted) == "linear Mapper(made, layer 1, 12 features)"
 
@@ -335,18 +336,18 @@ def test_a_killed_training_ends_as_an_undisturbed_one(made, tmp_path):
         run(made, tmp_path / "killed", settings, vocode=killed)
     assert not (tmp_path / "killed" / "config.json").exists()
     taken_up = run(made, tmp_path / "killed")
-    for name in ("model.safetensors", trainer.CHECKPOINT):
+    for name in ("model.safetensors", CHECKPOINT):
         a, b = (load_file(tmp_path / folder / name) for folder in ("calm", "killed"))
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
     assert taken_up.provenance == calm.provenance
-    curves = [(tmp_path / folder / trainer.CURVE).read_text() for folder in ("calm", "killed")]
+    curves = [(tmp_path / folder / CURVE).read_text() for folder in ("calm", "killed")]
     assert curves[0] == curves[1] and len(curves[0].splitlines()) == 1 + 1 + 12 // 3
 
 
 def test_more_steps_go_on_from_the_end(made, tmp_path):
     run(made, tmp_path)
     assert run(made, tmp_path, dataclasses.replace(TINY, steps=15)).provenance["steps"] == 15
-    assert pd.read_csv(tmp_path / trainer.CURVE)["step"].tolist() == [0, 3, 6, 9, 12, 15]
+    assert pd.read_csv(tmp_path / CURVE)["step"].tolist() == [0, 3, 6, 9, 12, 15]
 
 
 def test_a_training_that_has_ended_is_returned_at_once(made, tmp_path, monkeypatch):
@@ -365,16 +366,16 @@ def test_it_stops_when_nothing_is_gained_and_keeps_the_best(made, tmp_path):
     assert trained.provenance["steps"] == 6  # three steps to a validation, two of them in vain
     worse = dataclasses.replace(TINY, learning_rate=3.0, warmup=1, steps=3)
     spoiled = run(made, tmp_path / "spoiled", worse)
-    curve = pd.read_csv(tmp_path / "spoiled" / trainer.CURVE)
+    curve = pd.read_csv(tmp_path / "spoiled" / CURVE)
     assert curve["mel_l1"].iloc[-1] > spoiled.provenance["mel_l1"]
     assert spoiled.provenance["mel_l1"] == spoiled.provenance["linear_l1"]
 
 
 def test_checkpoints_can_be_heard(made, tmp_path):
     run(made, tmp_path, vocode=None)
-    sounds = sorted(path.name for path in (tmp_path / trainer.SAMPLES).iterdir())
+    sounds = sorted(path.name for path in (tmp_path / SAMPLES).iterdir())
     assert sounds == ["original.wav", "step-000006.wav", "step-000012.wav"]
-    wave, rate = audio.load(tmp_path / trainer.SAMPLES / "step-000012.wav")
+    wave, rate = audio.load(tmp_path / SAMPLES / "step-000012.wav")
     assert rate == 22_050 and len(wave) % 256 == 0
 
 
@@ -502,7 +503,7 @@ def test_the_folder_of_another_training_is_refused_or_replaced(made, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(made, tmp_path):
     run(made, tmp_path)
-    kept = (tmp_path / trainer.CHECKPOINT).read_bytes()
+    kept = (tmp_path / CHECKPOINT).read_bytes()
     manifest, store, mels = made
     broken = {clip: mel.copy() for clip, mel in mels.items()}
     for mel in broken.values():
@@ -511,7 +512,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint(ma
         mapper.train(
             manifest, store, 1, tmp_path, dataclasses.replace(TINY, steps=20), mels=broken, device="cpu"
         )
-    assert (tmp_path / trainer.CHECKPOINT).read_bytes() == kept
+    assert (tmp_path / CHECKPOINT).read_bytes() == kept
 
 
 @pytest.mark.parametrize("changes", [{"context": 4}, {"context": 0}, {"crop_frames": 6}, {"steps": -1}])

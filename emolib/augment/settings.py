@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from emolib.augment.protocol import BOTH, CLASSICAL, EQUAL, FLATTERING, REAL, Condition, conditions
-from emolib.generate.settings import Settings as GeneratorSettings
+from emolib.generate import Settings as GeneratorSettings
 from emolib.ser import ResNetSettings
 
 Profile = Literal["quick", "full"]

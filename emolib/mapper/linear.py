@@ -1,9 +1,9 @@
 """The linear map from frames to mel frames, in closed form: baseline and starting point of every mapper.
 
 Ridge regression on the standardised frames of a context, aligned with the mel frames. Its penalty is the one
-with which held-out training speakers are rebuilt best. Of a wide context, frames more than `NEAR` away are
-averaged in blocks of `BLOCK` on a frame's `N_COMPONENTS` leading components: on RAVDESS nearly as good as a
-weight for every frame, with a third of the unknowns. What comes out is one linear map in either case.
+with the least error on training speakers who are held out. Of a wide context, frames more than `NEAR` away
+are averaged in blocks of `BLOCK` on the frames' `N_COMPONENTS` leading components: on RAVDESS nearly as good
+as a weight for every frame, with a third of the unknowns. The result is one linear map in either case.
 
 References
 ----------
@@ -19,20 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.mapper.alignment import align, positions, shifted
-from emolib.mapper.network import Mapper, Network
-from emolib.mapper.pairs import Pairs
-from emolib.mapper.settings import Settings
+from emolib.mapper.network import Mapper, Network, Settings
+from emolib.mapper.pairs import Pairs, align, positions, shifted
 from emolib.store import StoreConfig
 
 #: Mel frames that the fit takes at most, spread evenly: some thousand unknowns per band need no more.
 MAX_FRAMES = 30_000
 #: Frames on either side that have a weight for every feature; farther ones are averaged in blocks.
 NEAR, BLOCK, N_COMPONENTS = 2, 6, 64
-#: Penalties to choose from.
-RIDGES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
-#: The penalty where one speaker is all there is, so that nobody can be held out.
-RIDGE_ALONE = 0.3
+#: Penalties to choose from, and the one for a single speaker, where nobody can be held out.
+RIDGES, RIDGE_ALONE = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0), 0.3
 #: Groups of speakers, each held out once to choose the penalty.
 N_GROUPS = 4
 
@@ -51,8 +47,8 @@ def fit_linear(
     context : int, odd
         Encoder frames that one mel frame is predicted from; `Settings.receptive_field` is the mapper's.
     ridge : float, optional
-        Penalty relative to the mean variance of a feature; by default the one of `RIDGES` with which held-out
-        speakers of the pairs are rebuilt best.
+        Penalty relative to the mean variance of a feature; by default the one of `RIDGES` with the least
+        error on held-out speakers of the pairs.
 
     Returns
     -------
@@ -97,20 +93,18 @@ class _Products(NamedTuple):
 def _taps(reach: int) -> list[list[int]]:
     """Return the offsets that share a weight: near ones have their own, far ones come in blocks."""
     near = [[offset] for offset in range(-min(NEAR, reach), min(NEAR, reach) + 1)]
-    starts = range(NEAR + 1, reach + 1, BLOCK)
-    far = [list(range(start, min(start + BLOCK, reach + 1))) for start in starts]
+    offsets = list(range(NEAR + 1, reach + 1))
+    far = [offsets[first : first + BLOCK] for first in range(0, len(offsets), BLOCK)]
     return [*near, *far, *([-offset for offset in block] for block in far)]
 
 
 def _inputs(frames: Tensor, taps: list[list[int]], axes: Tensor) -> Tensor:
     """Return what the map is fitted to, (1, T, inputs), of standardised frames, (1, T, D)."""
     near = [offset for block in taps for offset in block if abs(offset) <= NEAR]
-    parts = [shifted(frames, near)]
-    components = frames @ axes
-    for block in taps[len(near) :]:
-        side_by_side = shifted(components, block).unflatten(-1, (len(block), -1))
-        parts.append(side_by_side.sum(dim=-2) / len(block) ** 0.5)
-    return torch.cat(parts, dim=-1)
+    components, far = frames @ axes, taps[len(near) :]
+    blocks = [shifted(components, block).unflatten(-1, (len(block), -1)).sum(-2) for block in far]
+    scaled = [part / len(block) ** 0.5 for part, block in zip(blocks, far, strict=True)]
+    return torch.cat([shifted(frames, near), *scaled], dim=-1)
 
 
 def _spread(solution: Tensor, offsets: Sequence[int], taps: list[list[int]], axes: Tensor) -> Tensor:
