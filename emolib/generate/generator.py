@@ -11,7 +11,6 @@ labels left out.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +25,6 @@ from emolib.generate.mels import N_FRAMES, N_MELS, Mels, Normaliser, centred
 from emolib.generate.vae import PATCH, VAE, padded
 from emolib.training import torch_device
 
-_KIND = "Generator"
 #: The speaker of every generated clip.
 SPEAKER = "generated"
 #: Weight of what is padding, in the diffusion's loss.
@@ -191,7 +189,7 @@ def _masks(lengths: Tensor) -> NDArray[np.bool_]:
     return np.stack([centred(round(float(length))) for length in lengths])
 
 
-class Generator:
+class Generator(folders.Saved):
     """A class-conditional generator of mel-spectrograms.
 
     Parameters
@@ -207,6 +205,8 @@ class Generator:
     space : LatentSpace or MelSpace; denoiser : Denoiser
     record : dict; what its training was: clips, speakers, seconds, losses
     """
+
+    KIND = "Generator"
 
     def __init__(
         self, classes: Sequence[str], settings: Settings, normaliser: Normaliser, *, device: str = "auto"
@@ -316,36 +316,28 @@ class Generator:
         names = np.array([f"{label}-{i}" for i in range(n)])
         return Mels(self.space.decode(planes, mask)[0], mask, np.full(n, label), np.full(n, SPEAKER), names)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the generator into a folder, beside what its training keeps there."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {
             f"{part}.{name}": value.numpy(force=True)
             for part in ("denoiser", "space")
             for name, value in getattr(self, part).state_dict().items()
         }
         arrays |= {"mean": self.space.normaliser.mean, "std": self.space.normaliser.std}
-        config = {"classes": self.classes, "settings": asdict(self.settings), "record": self.record}
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return {"classes": self.classes, "settings": asdict(self.settings), "record": self.record}, arrays
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto") -> "Generator":
-        """Read a generator; raise ValueError if the folder holds none, or a damaged one."""
-        try:
-            config, arrays = folders.read(Path(folder), _KIND)
-            given = {k: tuple(v) if isinstance(v, list) else v for k, v in config["settings"].items()}
-            given.pop("vae_conditional", None)  # of older folders
-            normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
-            generator = cls(config["classes"], Settings(**given).check(), normaliser, device=device)
-            for part in ("denoiser", "space"):
-                own = {k: torch.from_numpy(v) for k, v in arrays.items() if k.startswith(f"{part}.")}
-                getattr(generator, part).load_state_dict(
-                    {name.removeprefix(f"{part}."): value for name, value in own.items()}
-                )
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            problem = str(error).splitlines()[0]
-            raise ValueError(
-                f"{folder} holds no generator ({problem}); make one by generate.train"
-            ) from error
+    def _loaded(  # type: ignore[override]
+        cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], *, device: str = "auto"
+    ) -> "Generator":
+        settings = folders.from_json(config["settings"])
+        settings.pop("vae_conditional", None)  # of older folders
+        normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
+        generator = cls(config["classes"], Settings(**settings).check(), normaliser, device=device)
+        for part in ("denoiser", "space"):
+            own = {k: torch.from_numpy(v) for k, v in arrays.items() if k.startswith(f"{part}.")}
+            getattr(generator, part).load_state_dict(
+                {name.removeprefix(f"{part}."): value for name, value in own.items()}
+            )
         generator.record = config["record"]
         return generator
 

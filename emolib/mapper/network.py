@@ -13,7 +13,6 @@ from Discrete Disentangled Self-Supervised Representations", arXiv:2104.00355.
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,6 @@ from emolib import audio, folders
 from emolib.encoders import Encoder
 from emolib.mapper import pairs
 from emolib.mapper.pairs import LEVEL_DBFS, Mel, align, shifted
-
-_KIND = "mapper"
 
 
 @dataclass(frozen=True)
@@ -172,7 +169,7 @@ class Network(nn.Module):
         return answer + self.leave(self.norm(hidden)).float()
 
 
-class Mapper:
+class Mapper(folders.Saved):
     """A trained map from one layer of one encoder to HiFi-GAN's mel-spectrogram.
 
     Parameters
@@ -182,6 +179,8 @@ class Mapper:
     provenance : dict
         encoder, fingerprint, layer, corpus, speakers (those trained on), n, and what training adds.
     """
+
+    KIND = "mapper"
 
     def __init__(self, network: Network, settings: Settings, provenance: dict[str, Any]) -> None:
         self.network, self.settings = network.eval(), settings
@@ -253,35 +252,19 @@ class Mapper:
         batch = (torch.from_numpy(x)[None].to(device) for x in (frames, places))
         return pairs.at_level(self.network(*batch, ones, ones)[0].float().cpu().numpy(), level_dbfs)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the mapper into a folder."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {name: value.numpy(force=True) for name, value in self.network.state_dict().items()}
         config = {"width": self.width, "settings": asdict(self.settings), "provenance": self.provenance}
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return config, arrays
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu") -> "Mapper":
-        """Read a mapper back.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none in the folder.
-        ValueError
-            If the folder holds something else, or is damaged.
-        """
-        try:
-            config, arrays = folders.read(Path(folder), _KIND)
-            given = {k: tuple(v) if isinstance(v, list) else v for k, v in config["settings"].items()}
-            settings = Settings(**given)
-            network = Network(config["width"], settings)
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-            return cls(network.to(device), settings, config["provenance"])
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; train one with `emolib train-mapper --out {folder}`") from None
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{folder} holds no mapper that is whole ({reason})") from None
+    def _loaded(  # type: ignore[override]
+        cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], *, device: str = "cpu"
+    ) -> "Mapper":
+        settings = Settings(**folders.from_json(config["settings"]))
+        network = Network(config["width"], settings)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return cls(network.to(device), settings, config["provenance"])
 
     def _checked(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
         frames = np.ascontiguousarray(frames, dtype=np.float32)

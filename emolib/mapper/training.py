@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,9 +116,9 @@ def _fit(
     fit = Training(network, _recipe(settings), own, device=device, precision=precision)
     mapper = Mapper(network, settings, provenance)
 
-    def loss(batch: Batch) -> Tensor:
-        batch = batch.to(fit.accelerator.device)
-        return losses(fit.whole(*batch.inputs), batch.mels, batch.mel_inside, settings)
+    def loss(batch: Sequence[Tensor]) -> Tensor:
+        *inputs, mels = (x.to(fit.accelerator.device) for x in batch)
+        return losses(fit.whole(*inputs), mels, inputs[-1], settings)
 
     def validate() -> dict[str, float]:
         both = zip(held_out.frames, held_out.mels, strict=True)
@@ -199,32 +199,6 @@ def _recipe(settings: Settings) -> Recipe:
     )  # fmt: skip
 
 
-class Batch(NamedTuple):
-    """Crops side by side.
-
-    Attributes
-    ----------
-    frames : (B, T, D), with a margin around the crop; places : (B, M), of the mel frames among them
-    inside, mel_inside : (B, T, 1) and (B, M, 1); 1 within the clip, 0 beyond its ends
-    mels : (B, M, 80)
-    """
-
-    frames: Tensor
-    places: Tensor
-    inside: Tensor
-    mel_inside: Tensor
-    mels: Tensor
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """What the network takes."""
-        return self[:4]
-
-    def to(self, device: torch.device) -> "Batch":
-        """Move to a device."""
-        return Batch(*(tensor.to(device) for tensor in self))
-
-
 class Crops:
     """Random crops of clips; long clips are drawn more often, as they hold more."""
 
@@ -234,15 +208,22 @@ class Crops:
         self._chance = lengths / lengths.sum()
         self._n_frames = int(np.ceil(positions(settings.crop_frames)[-1])) + 2 + 2 * settings.margin
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of one step: a function of the seed and the step."""
+    def batch(self, step: int) -> list[Tensor]:
+        """Return the batch of one step, a function of the seed and the step: crops side by side."""
         rng = np.random.default_rng([self.settings.seed, step])
         rows = rng.choice(len(self.pairs), self.settings.batch_size, p=self._chance)
         crops = [self.crop(int(row), float(rng.random())) for row in rows]
-        return Batch(*(torch.from_numpy(np.stack(parts)) for parts in zip(*crops, strict=True)))
+        return [torch.from_numpy(np.stack(parts)) for parts in zip(*crops, strict=True)]
 
     def crop(self, row: int, where: float) -> tuple[np.ndarray, ...]:
-        """Return the arrays of one crop of a clip, `where` from 0 (at its beginning) to 1 (at its end)."""
+        """Return one crop of a clip, `where` from 0 (at its beginning) to 1 (at its end).
+
+        Returns
+        -------
+        frames : (T, D), with a margin around the crop; places : (M,), of the mel frames among them
+        inside, mel_inside : (T, 1) and (M, 1); 1 within the clip, 0 beyond its ends
+        mels : (M, 80)
+        """
         frames, mel, n_mels = self.pairs.frames[row], self.pairs.mels[row], self.settings.crop_frames
         first_mel = round(where * max(0, len(mel) - n_mels))
         places = positions(n_mels, first_mel)
