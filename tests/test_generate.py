@@ -158,24 +158,27 @@ def test_clips_come_back_in_their_shape_and_every_weight_learns():
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
-def vae_loss(values: torch.Tensor, mask: torch.Tensor, **found: torch.Tensor) -> vaes.Losses:
+def vae_loss(
+    values: torch.Tensor, mask: torch.Tensor, decoded: torch.Tensor, logits: torch.Tensor
+) -> vaes.Losses:
     posterior = Posterior(torch.zeros(4, 8), torch.zeros(4, 8))
-    return vaes.loss({"posterior": posterior} | found, values, mask, beta=0.1, spectral=0.5)
+    found = {"posterior": posterior, "values": decoded, "mask_logits": logits}
+    return vaes.loss(found, values, mask, beta=0.1, spectral=0.5)
 
 
 def test_padding_costs_nothing_in_the_spectrogram_but_its_length_does():
     values, mask = normalised()
     logits = 40.0 * mask - 20.0
-    plain = vae_loss(values, mask, values=values + 0.3, mask_logits=logits)
+    plain = vae_loss(values, mask, values + 0.3, logits)
     wild = torch.where(mask[:, None], values + 0.3, torch.tensor(99.0))
-    padded = vae_loss(values, mask, values=wild, mask_logits=logits)
+    padded = vae_loss(values, mask, wild, logits)
     assert torch.allclose(plain.reconstruction, torch.tensor(0.09), atol=1e-5)
     assert torch.equal(plain.total, padded.total)
     assert plain.spectral < 1e-5 and plain.mask < 1e-6 and plain.divergence == 0
-    assert vae_loss(values, mask, values=values, mask_logits=torch.full(mask.shape, 20.0)).mask > 1
+    assert vae_loss(values, mask, values, torch.full(mask.shape, 20.0)).mask > 1
     smeared = torch.nn.functional.avg_pool2d(values[:, None], (1, 9), stride=1, padding=(0, 4))[:, 0]
-    blurred = vae_loss(values, mask, values=smeared, mask_logits=logits)
-    assert blurred.spectral > 10 * vae_loss(values, mask, values=values + 0.1, mask_logits=logits).spectral
+    blurred = vae_loss(values, mask, smeared, logits)
+    assert blurred.spectral > 10 * vae_loss(values, mask, values + 0.1, logits).spectral
 
 
 def test_patches_start_at_their_principal_components():
@@ -194,7 +197,7 @@ def test_patches_start_at_their_principal_components():
     lost = (few.decode(mean) - planes)[spoken].square().mean() / planes[spoken].var()
     assert lost < 0.3
     spread = mean.permute(0, 2, 3, 1).flatten(0, 2).var(0) + log_variance.exp()[0, :, 0, 0]
-    assert 0.2 < float(spread.mean()) < 2.0  # mean and spread of a posterior add up to the prior's
+    assert 0.2 < float(spread.mean().detach()) < 2.0  # mean and spread of a posterior add up to the prior's
 
 
 # ------------------------------------------------------------------------------------- diffusion
@@ -406,7 +409,7 @@ def test_samples_are_of_their_labels_and_repeat_with_their_seed(trained, tmp_pat
 def test_a_clip_is_shown_on_its_way_from_noise(trained):
     strip = trained[0].denoise("sad", 3, steps=4)
     assert len(strip) == 3 and (strip.mask == strip.mask[0]).all()
-    assert np.array_equal(strip.values[-1], trained[0].sample(["sad"], steps=4).values[0])
+    assert np.allclose(strip.values[-1], trained[0].sample(["sad"], steps=4).values[0], atol=1e-3)
 
 
 def test_what_makes_no_sense_is_refused(trained):
