@@ -209,8 +209,8 @@ def test_a_router_takes_the_cheapest_book_and_its_stream_is_exact():
 # ------------------------------------------------------------------------------------- saved
 
 
-def test_a_saved_codebook_decodes_the_same_in_another_process(fitted, tmp_path):
-    quantizer, X = fitted
+def test_a_saved_codebook_decodes_the_same_in_another_process(tmp_path):
+    quantizer, X = ResidualQuantizer(**QUICK, groups=2, context="frame").fit(walk()), walk(120, seed=1)
     quantizer.save(tmp_path / "book")
     (tmp_path / "x.emoq").write_bytes(quantizer.compress(X, 0.01))
     code = (
