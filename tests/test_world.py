@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from emolib import espeak, world
+from emolib import world
+from emolib.demo import espeak
 from emolib.world import Settings
 
 

@@ -14,17 +14,15 @@ P. Boersma (1993), "Accurate short-term analysis of the fundamental frequency an
 of a sampled sound", Proceedings of the Institute of Phonetic Sciences 17, 97-110.
 """
 
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-import librosa
 import numpy as np
-import pyworld
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
+from emolib import audio, world
 from emolib.audio import Wave
 
 Array = NDArray[np.float32]
@@ -90,18 +88,13 @@ def analyse(wave: Wave) -> Frames:
     f0_hz = _f0(wave)
     short = _frames(wave, WINDOW)
     power = np.abs(scipy.fft.rfft(short * np.hanning(WINDOW), 512)) ** 2
-    log_mel = np.log(np.maximum(power @ _mel_filters().T, 1e-8))
+    log_mel = np.log(np.maximum(power @ audio.mel_bank(SAMPLE_RATE, 512, 40, 50, 7600).T, 1e-8))
     mfcc = scipy.fft.dct(log_mel, norm="ortho", axis=1)[:, :N_MFCC]
     energy_db = 10 * np.log10((short**2).mean(axis=1) + 1e-10)
     windowed = _frames(wave, _LONG_WINDOW) * np.hanning(_LONG_WINDOW)
     power = np.abs(scipy.fft.rfft(windowed, _LONG_FFT)) ** 2 + 1e-12
     voice = np.column_stack([*_balance(power), _harmonicity(windowed, f0_hz), *_harmonics(power, f0_hz)])
     return Frames(mfcc.astype(np.float32), f0_hz, energy_db.astype(np.float32), voice.astype(np.float32))
-
-
-@lru_cache(maxsize=1)
-def _mel_filters() -> Array:
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=40, fmin=50, fmax=7600)
 
 
 def _frames(wave: Wave, window: int) -> Array:
@@ -115,8 +108,7 @@ def _f0(wave: Wave) -> Array:
     """Return F0 in Hz at the centre of each frame, (T,), 0 where unvoiced."""
     samples = wave[WINDOW // 2 :].astype(np.float64)  # the track then starts at the first frame's centre
     low, high = _F0_RANGE_HZ
-    f0_hz, times = pyworld.dio(samples, SAMPLE_RATE, f0_floor=low, f0_ceil=high, frame_period=5.0)
-    every_20_ms = pyworld.stonemask(samples, f0_hz, times, SAMPLE_RATE)[::4]
+    every_20_ms = world.pitch(samples, SAMPLE_RATE, low_hz=low, high_hz=high)[::4]
     track = np.zeros(n_frames(len(wave)), np.float32)
     n = min(len(track), len(every_20_ms))
     track[:n] = every_20_ms[:n]
