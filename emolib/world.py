@@ -94,7 +94,8 @@ class Speech(NamedTuple):
 
     def between(self, first: int, last: int) -> "Speech":
         """Return the frames from `first` up to and without `last`."""
-        return Speech(*(part[first:last] for part in self[:3]), self.sample_rate)
+        rows = slice(first, last)
+        return Speech(self.f0_hz[rows], self.log_envelope[rows], self.aperiodicity[rows], self.sample_rate)
 
 
 def pitch(

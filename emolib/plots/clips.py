@@ -1,6 +1,7 @@
 """Drawing of a corpus and its clips: counts, waves, spectrograms, distributions, maps, the affect plane."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import librosa
 import numpy as np
@@ -221,7 +222,7 @@ def plot_denoising(
     return ax
 
 
-def _order_and_shades(words: Sequence[str]) -> tuple[list[str], Mapping[str, object]]:
+def _order_and_shades(words: list[str]) -> tuple[list[str], Mapping[str, Any]]:
     """Return different labels in their order, with their colours."""
     if set(words) <= set(emotions.EMOTIONS):
         return emotions.ordered(words), emotions.COLOURS
@@ -230,12 +231,12 @@ def _order_and_shades(words: Sequence[str]) -> tuple[list[str], Mapping[str, obj
 
 
 def _dots(
-    ax: Axes, points: NDArray, shade: object, *, size: float, alpha: float, label: str | None = None
+    ax: Axes, points: NDArray, shade: Any, *, size: float, alpha: float, label: str | None = None
 ) -> None:
     ax.scatter(
         points[:, 0], points[:, 1], s=size, color=shade, alpha=alpha, linewidths=0, label=label,
         rasterized=True,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def _affect_frame(ax: Axes) -> None:

@@ -154,7 +154,7 @@ def plot_response(
     controls : sequence of str; names that are drawn in grey, without an interval, under one name
     """
     ax = ax or plt.gca()
-    curves = {name: rows.sort_values("delta") for name, rows in table.groupby("name", sort=False)}
+    curves = {str(name): rows.sort_values("delta") for name, rows in table.groupby("name", sort=False)}
     for i, name in enumerate(controls):
         x, y = curves.pop(name)[["delta", "value"]].to_numpy().T
         ax.plot(x, y, color=QUIET, linewidth=0.9, label="" if i else "random directions")

@@ -16,13 +16,13 @@ doi:10.1109/TASL.2007.907344.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
 
-from emolib import emotions, folders
+from emolib import emotions
+from emolib.folders import Saved
 from emolib.prosody import features
 from emolib.prosody.features import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
 from emolib.prosody.pairs import Pair, frame_changes
@@ -35,7 +35,6 @@ PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 30.0)
 #: Columns of a change.
 PITCH, ENERGY, RATE = 0, 1, 2
 BANDS, NOISE = slice(3, 3 + N_BANDS), slice(3 + N_BANDS, 3 + N_BANDS + N_NOISE)
-_KIND = "prosody-transform"
 _LEAST_SPEAKERS = 6  # differences between fewer voices are chance
 _INVERSE_ROUNDS = 2  # of the iteration for delta below 0; more change little
 _SETTLING_FRAMES = 5  # what is predicted moves no faster than a phone; the source's own roughness stays
@@ -75,7 +74,7 @@ class Change(NamedTuple):
         return Change(delta * self.utterance, delta * self.frames)
 
 
-class ProsodyTransform:
+class ProsodyTransform(Saved):
     """The change of voice from one emotion to another.
 
     Parameters
@@ -95,6 +94,7 @@ class ProsodyTransform:
     >>> angrier = transform.apply(recording.speech, 0.5)  # doctest: +SKIP
     """
 
+    KIND = "prosody-transform"
     utterance_: Linear
     frame_: Linear
 
@@ -226,30 +226,18 @@ class ProsodyTransform:
         made.utterance_, made.frame_ = utterance, frame
         return made
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the transform into a folder."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
         if not hasattr(self, "frame_"):
             raise ValueError("a transform that isn't fitted can't be saved; call fit with pairs first")
         arrays = {
-            f"{name}.{part}": getattr(linear, part)
+            f"{name}.{part}": array
             for name, linear in (("utterance", self.utterance_), ("frame", self.frame_))
-            for part in ("weights", "offset")
+            for part, array in linear._asdict().items()
         }
-        config = {"source": self.source, "target": self.target, "provenance": self.provenance}
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return {"source": self.source, "target": self.target, "provenance": self.provenance}, arrays
 
     @classmethod
-    def load(cls, folder: str | Path) -> "ProsodyTransform":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no transform in the folder.
-        ValueError
-            If what lies there is something else, or damaged.
-        """
-        config, arrays = folders.read(Path(folder), _KIND)
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, Array], **given: Any) -> "ProsodyTransform":
         utterance, frame = (
             Linear(arrays[f"{name}.weights"], arrays[f"{name}.offset"]) for name in ("utterance", "frame")
         )
