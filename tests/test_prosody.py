@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 
 from emolib import audio, corpora, demo, prosody, world
 from emolib.demo import espeak
-from emolib.prosody import ProsodyTransform, analysis, features, transform
+from emolib.prosody import ProsodyTransform, features, transform
 from emolib.prosody.pairs import Phone, log_rate, positions, positions_by_phones, read_phones, shared_phones
 from emolib.world import Settings
 
@@ -82,14 +82,14 @@ def test_what_can_not_be_reshaped_is_refused_with_a_reason():
             prosody.record(wave.astype(np.float32), rate)
 
 
-@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_any_rate_comes_back_as_long_and_as_loud_as_it_was(rate):
-    wave = synthetic_speech(1.0, seed=1, sample_rate=rate)
-    recording = prosody.record(np.stack([wave, wave], axis=1), rate)
-    np.testing.assert_array_equal(recording.wave, wave)
-    again = prosody.resynthesise(recording, recording.speech)
-    assert len(again) == pytest.approx(len(wave), abs=0.02 * rate)
-    assert audio.rms_dbfs(again) == pytest.approx(audio.rms_dbfs(wave), abs=2)
+def test_any_rate_comes_back_as_long_and_as_loud_as_it_was():
+    for rate in (8_000, 44_100):
+        wave = synthetic_speech(1.0, seed=1, sample_rate=rate)
+        recording = prosody.record(np.stack([wave, wave], axis=1), rate)
+        np.testing.assert_array_equal(recording.wave, wave)
+        again = prosody.resynthesise(recording, recording.speech)
+        assert len(again) == pytest.approx(len(wave), abs=0.02 * rate)
+        assert audio.rms_dbfs(again) == pytest.approx(audio.rms_dbfs(wave), abs=2)
 
 
 def test_the_joins_of_reshaped_speech_do_not_click(held_out):
@@ -145,28 +145,6 @@ def test_statistics_measure_what_was_put_in(plain):
     assert brighter == pytest.approx(2.0, abs=0.3)
     assert np.exp(measure(jitter=2.0).log_jitter) > np.exp(before.log_jitter) + 0.005
     assert np.exp(measure(shimmer_db=2.0).log_shimmer) > np.exp(before.log_shimmer) + 0.1
-
-
-def test_contours_do_not_depend_on_the_sampling_rate():
-    wave, rate = espeak.speak("She put the blue folder on the table.", voice="en-us+m3")
-    low, high = (
-        prosody.contours(analysis.decompose(audio.resample(wave, rate, other), other))
-        for other in (16_000, 24_000)
-    )
-    n = min(len(low.voiced), len(high.voiced))
-    both = low.voiced[:n] & high.voiced[:n]
-    assert np.abs(low.log_f0[:n] - high.log_f0[:n])[both].mean() < 0.01
-    assert np.abs(low.bands[:n] - high.bands[:n])[both][:, :-1].mean() < 0.3
-    np.testing.assert_allclose(low.bands.mean(axis=1), 0, atol=1e-12)
-
-
-def test_bands_and_smoothing_keep_what_is_constant():
-    np.testing.assert_allclose(features.band_weights(16_000, 513, 32).sum(axis=0), 1)
-    np.testing.assert_allclose(np.ones(32) @ features.to_bins(16_000, 513, 32), 1)
-    line = np.linspace(0, 1, 100)
-    for frames in (1, 8, 21):
-        assert len(features.smooth(line, frames)) == 100
-        np.testing.assert_allclose(features.smooth(line, frames)[30:70], line[30:70], atol=0.006)
 
 
 # ------------------------------------------------------------------------------------- alignment and pairs
