@@ -259,7 +259,7 @@ def plot_protocols(
 
     Parameters
     ----------
-    table : DataFrame; rows of one share, as `augment.Study.table` gives them
+    table : DataFrame; rows of one share, as `Study.table` gives them
     score : {"ua", "wa", "macro_f1"}
     chance : float, optional
     """
@@ -291,7 +291,7 @@ def plot_gains(table: pd.DataFrame, *, score: str = "ua", ax: Axes | None = None
     Parameters
     ----------
     table : DataFrame
-        Rows of one protocol and share, as `augment.Study.differences` gives them: condition, and a score with
+        Rows of one protocol and share, as `Study.differences` gives them: condition, and a score with
         its _low and _high.
     score : {"ua", "wa", "macro_f1"}
     """
