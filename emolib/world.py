@@ -1,4 +1,4 @@
-"""WORLD: speech taken apart into pitch, envelope and aperiodicity, reshaped, and put together again.
+"""WORLD: analysis of speech into pitch, envelope and aperiodicity, their change, and synthesis.
 
 `pitch` is the only F0 tracker of the package; each caller gives the range that suits its voices.
 
@@ -20,7 +20,7 @@ from emolib.audio import Wave
 Array = NDArray[np.float64]
 
 HOP_MS = 5.0
-_VOICED_GIVES, _UNVOICED_GIVES = 1.15, 0.7  # vowels give way more than stops and fricatives do
+_VOICED_STRETCH, _UNVOICED_STRETCH = 1.15, 0.7  # vowels stretch more than stops and fricatives do
 _NOISE_TILTS = 0.4  # the tilt is that of the voice's source; friction follows it in part
 _F0_LIMITS_HZ = (55.0, 650.0)
 _SPOKEN_DB = 45.0
@@ -138,7 +138,7 @@ def decompose(
 
 
 def analyse(wave: Wave, sample_rate: int) -> Speech:
-    """Take a wave apart into pitch, envelope and aperiodicity, without the silence on either side.
+    """Analyse a wave into pitch, envelope and aperiodicity, without the silence on either side.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def _time_warp(speech: Speech, settings: Settings) -> Array:
     """Return the source position, in frames, of each frame of the reshaped sentence."""
     voiced = speech.f0_hz > 0
     frames = len(voiced)
-    weight = np.where(voiced, _VOICED_GIVES, _UNVOICED_GIVES)
+    weight = np.where(voiced, _VOICED_STRETCH, _UNVOICED_STRETCH)
     duration = np.exp(-settings.rate_log * weight)
     middle = np.arange(int(0.3 * frames), max(int(0.75 * frames), int(0.3 * frames) + 1))
     duration[middle[np.argmin(speech.energy_db[middle])]] += 1000 * settings.pause_s / HOP_MS
