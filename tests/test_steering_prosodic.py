@@ -119,7 +119,7 @@ def test_what_is_no_speech_is_refused(steerer, wave, reason):
 class Gain:
     """A steerer that halves or doubles the samples: simple enough to see whether it was asked, and how."""
 
-    def __init__(self, source: str = "clip", target: str = "reference") -> None:
+    def __init__(self, source: str = "neutral", target: str = "angry") -> None:
         self.source, self.target = source, target
 
     def analyse(self, wave: audio.Wave, sample_rate: int) -> audio.Wave:
