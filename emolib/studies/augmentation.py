@@ -31,8 +31,8 @@ from tqdm.auto import tqdm
 
 from emolib import generate
 from emolib.atomic import write_file
+from emolib.generate import Settings as GeneratorSettings
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels
-from emolib.generate.settings import Settings as GeneratorSettings
 from emolib.metrics import Interval, draws, percentile_interval
 from emolib.ser import ResNetRecogniser, ResNetSettings
 from emolib.splits import Fold, check_disjoint
