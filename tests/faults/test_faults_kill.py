@@ -20,11 +20,6 @@ from emolib.store import FeatureStore
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
 def undisturbed(inputs, tmp_path_factory):
     """Return a function of a job that gives the folder of an undisturbed run, and its seconds."""
     done: dict[str, tuple[Path, float]] = {}

@@ -26,11 +26,6 @@ from emolib.training import CHECKPOINT
 EARLIER, LATER = 0, 4_102_444_800  # 1970 and 2100
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
 # ------------------------------------------------------------------------------------- two at once
 
 
