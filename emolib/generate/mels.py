@@ -14,7 +14,7 @@ N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,13 +35,6 @@ FLOOR = float(np.log(np.float32(EMOGEN_MEL.floor)))
 PEAK = 0.95
 #: Sampling rate, in Hz, and root-mean-square level, in dB relative to full scale, of waves that are made.
 SAMPLE_RATE, LEVEL_DBFS = EMOGEN_MEL.sample_rate, -26.0
-
-
-class Skipped(TypedDict):
-    """A clip that could not be used, and why."""
-
-    clip: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +103,7 @@ class Mels:
 
 
 @threadpool_limits.wrap(limits=1)  # last bits depend on the number of threads; studies identify clips by them
-def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[Skipped]]:
+def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[dict[str, str]]]:
     """Read the clips of some emotions as log-mel-spectrograms.
 
     Parameters
@@ -129,7 +122,7 @@ def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mel
     ValueError
         If no clip is usable.
     """
-    skipped: list[Skipped] = []
+    skipped: list[dict[str, str]] = []
     kept = []
     for row in manifest.to_dict("records"):
         clip, emotion = row["clip"], row["emotion"]
