@@ -31,7 +31,7 @@ N_FRAMES = EMOGEN_MEL.frames(_N_SAMPLES)
 N_MELS = EMOGEN_MEL.n_mels
 #: What padding holds: the logarithm of the least energy.
 FLOOR = float(np.log(np.float32(EMOGEN_MEL.floor)))
-#: Peak of a wave before its spectrogram is taken, so that the level says nothing.
+#: Peak of a wave before its spectrogram is taken, so that the level is no cue.
 PEAK = 0.95
 #: Sampling rate, in Hz, and root-mean-square level, in dB relative to full scale, of waves that are made.
 SAMPLE_RATE, LEVEL_DBFS = EMOGEN_MEL.sample_rate, -26.0
