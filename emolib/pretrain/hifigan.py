@@ -26,7 +26,7 @@ from emolib.audio import HIFIGAN_MEL as MEL
 from emolib.pretrain.batches import Pretraining, Speech, load_speech
 from emolib.training import Recipe, Training, identity, in_folder
 
-#: Settings that may change where a training is resumed: how long to go on, how fast, and how often to look.
+#: Settings that may change where a training is resumed: how long it is, how fast, and how often to look.
 FREE = ("steps", "decay_share", "learning_rate", "average", "refine", "validate_every", "checkpoint_every")
 CURVE, SAMPLES = "validation.csv", "samples"
 _N_SAMPLES = 2  # clips that are written at each validation
@@ -98,7 +98,7 @@ def train_vocoder(
         Each row's sound and, where it is there, `speaker` are read.
     out : str or Path
         Folder of the vocoder. A checkpoint in it is resumed, to weights bit-equal to an undisturbed
-        training's on the same processor and number of threads; more steps than before go on from its end.
+        training's on the same processor and number of threads; more steps than before continue from its end.
         ``samples/`` in it holds held-out clips as they sounded at each validation.
     settings : VocoderSettings, optional
     hold_out : collection of str
