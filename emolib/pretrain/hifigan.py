@@ -143,7 +143,7 @@ def train_vocoder(
         references = [_reference(speech, int(clip)) for clip in held_out]
         training.run(
             lambda step: [draw(speech, clips, settings, step).to(at)],
-            lambda waves: _loss(network, waves, settings),
+            lambda waves: _loss(training.whole, waves, settings),
             validate=lambda: _validate(network, references, settings, out / SAMPLES, training.step),
             validate_every=settings.validate_every, checkpoint_every=settings.checkpoint_every, folder=out,
             events=[(settings.checkpoint_every, lambda: export(training, out))],
@@ -213,7 +213,7 @@ def _statistics(speech: Speech, clips: NDArray[np.int64], settings: VocoderSetti
 # ------------------------------------------------------------------------------------- losses
 
 
-def _loss(network: SpeechT5HifiGan, waves: Tensor, settings: VocoderSettings) -> Tensor:
+def _loss(network: nn.Module, waves: Tensor, settings: VocoderSettings) -> Tensor:
     with torch.autocast(waves.device.type, torch.bfloat16):
         made = network(log_mel(waves))
     return loss_of(made.float(), waves[:, _MARGIN:-_MARGIN], settings)
