@@ -17,7 +17,7 @@ from emolib import generate
 from emolib.atomic import write_file
 from emolib.augment.cells import Cell
 from emolib.augment.grid import Grid
-from emolib.augment.protocol import BOTH, CLASSICAL
+from emolib.augment.protocol import BOTH, CLASSICAL, EQUAL, REAL
 from emolib.augment.settings import Profile, Settings
 from emolib.augment.statistics import SCORES, Counts, counts_of, intervals
 from emolib.metrics import Interval
@@ -113,6 +113,26 @@ class Study:
             raise ValueError(f"no cells of {BOTH.name!r} and {over!r} to compare yet; run the study further")
         row = gains.iloc[0]
         return Interval(float(row["ua"]), float(row["ua_low"]), float(row["ua_high"]))
+
+    def headline(self) -> dict[str, float]:
+        """Return the numbers of the smallest share of real clips with generated ones; NaN before any.
+
+        Returns
+        -------
+        numbers : dict
+            ua_real, ua_classical, ua_generated, ua_equal; gain and gain_equal (over `CLASSICAL`, `EQUAL`),
+            with _low and _high; n (test clips) and share.
+        """
+        scores = self.table()
+        scores = scores[scores["protocol"] == "disjoint"]
+        share = float(scores.loc[scores["condition"] == BOTH.name, "share"].min())
+        rows = scores[scores["share"] == share].set_index("condition")
+        ua = rows["ua"].reindex([REAL.name, CLASSICAL.name, BOTH.name, EQUAL.name]).tolist()
+        found = dict(zip(("ua_real", "ua_classical", "ua_generated", "ua_equal"), ua, strict=True))
+        for name, over in (("gain", CLASSICAL.name), ("gain_equal", EQUAL.name)):
+            gain = self.gain(over=over) if over in rows.index else Interval(*[float("nan")] * 3)
+            found |= {name: gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
+        return found | {"n": int(rows["n"].max()) if len(rows) else 0, "share": share}
 
     def _parts(self) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
         """Return the predictions of each condition, in the order of the study, whole seeds only."""

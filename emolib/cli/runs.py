@@ -1,140 +1,132 @@
 """Commands that run others: run, sweep, bench."""
 
+import contextlib
 import runpy
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from emolib.cli.app import AsJson, Device, EncoderName, Profile, Root, Scheduler, Table, app, finish
+from emolib.cli.app import Profile, command
 from emolib.paths import DEFAULT_ENCODER
 
 
-@app.command()
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("emolib: broken off; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@command()
 def run(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NOTEBOOK...", help="Beginnings of names, such as 01; all by default."),
-    ] = None,
-    corpus: Annotated[str, typer.Option("--corpus", help="A name that `emolib corpora` lists.")] = "demo",
-    root: Root = None,
-    table: Table = None,
-    encoder: EncoderName = DEFAULT_ENCODER,
-    profile: Annotated[
-        Profile, typer.Option("--profile", help="quick is for two cores, full for an accelerator.")
-    ] = Profile.quick,
-    device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="The notebooks' SEED.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE: another parameter of a notebook; may be repeated."),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Execute also what an earlier run did and nothing has changed of.")
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, help="Notebooks at a time; one per core by default, at most 4."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+    names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None,
+    corpus: str = "demo",
+    root: Path | None = None,
+    table: Annotated[str | None, Option("--manifest")] = None,
+    encoder: str = DEFAULT_ENCODER,
+    profile: Profile = "quick",
+    device: str = "auto",
+    seed: int = 0,
+    settings: Annotated[list[str] | None, Option("--set")] = None,
+    fresh: bool = False,
+    jobs: Annotated[int | None, Option(min=1)] = None,
+) -> dict[str, Any]:
     """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
 
     What is done and unchanged is copied from the run that did it; broken off, the same command goes on in the
     same folder.
 
     JSON: notebooks, failed, seconds, summary.
+
+    Parameters
+    ----------
+    names
+        Beginnings of names, such as 01; all by default.
+    corpus
+        A name that `emolib corpora` lists.
+    profile
+        quick is for two cores, full for an accelerator.
+    seed
+        The notebooks' SEED.
+    settings
+        NAME=VALUE: another parameter of a notebook; may be repeated.
+    fresh
+        Execute also what an earlier run did and nothing has changed of.
+    jobs
+        Notebooks at a time; one per core by default, at most 4.
     """
     from emolib import corpora, paths, sweep
 
     corpora.info(corpus)
     parameters: dict[str, Any] = {
-        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile.value, "DEVICE": device, "SEED": seed,
+        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile, "DEVICE": device, "SEED": seed,
     }  # fmt: skip
     parameters |= {"ROOT": str(root.absolute())} if root else {}
     parameters |= {"TABLE": table if "://" in table else str(Path(table).absolute())} if table else {}
     known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
     parameters |= sweep.from_text(settings or [], known)
     started = time.perf_counter()
-    try:
+    with _interruptible():
         folder, ended = sweep.run(parameters, names, fresh=fresh, jobs=jobs)
-    except KeyboardInterrupt:
-        raise _interrupted() from None
-    failed = [entry for entry in ended if entry.error]
     print((folder / "summary.md").read_text())
     for entry in ended:
         state = entry.error or ("done before" if entry.skipped else "ok")
         print(f"{entry.notebook:24} {entry.seconds:6.0f} s  {state}")
     print(f"notebooks {folder}\nfigures   {paths.gallery(corpus, encoder)}")
-    seconds = time.perf_counter() - started
-    finish(
-        {
-            "notebooks": len(ended),
-            "failed": len(failed),
-            "seconds": round(seconds, 1),
-            "summary": str(folder / "summary.json"),
-        },
-        as_json,
-    )
-    if failed:
-        raise typer.Exit(1)
+    seconds, summary = round(time.perf_counter() - started, 1), str(folder / "summary.json")
+    failed = sum(bool(entry.error) for entry in ended)
+    return {"notebooks": len(ended), "failed": failed, "seconds": seconds, "summary": summary}
 
 
-@app.command()
+@command()
 def sweep(
-    grid: Annotated[
-        Path,
-        typer.Argument(metavar="GRID.yaml", help="Notebooks, fixed parameters, and axes to multiply."),
-    ],
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time on this machine.")] = 1,
-    scheduler: Scheduler = None,
-    as_json: AsJson = False,
-) -> None:
+    grid: Annotated[Path, Argument(metavar="GRID.yaml")],
+    jobs: Annotated[int, Option(min=1)] = 1,
+    scheduler: str | None = None,
+) -> dict[str, Any]:
     """Execute notebooks over a grid, a folder of runs/sweep-NAME a cell; exit code 1 if one fails.
 
     What is done and unchanged is skipped; broken off, the same command goes on.
 
     JSON: cells, done, skipped, failed, seconds, summary.
+
+    Parameters
+    ----------
+    grid
+        Notebooks, fixed parameters, and axes to multiply.
+    jobs
+        Cells at a time on this machine.
     """
     from emolib import scheduling
     from emolib import sweep as sweeps
 
     plan = sweeps.read_grid(grid)
-    try:
-        with scheduling.connect(scheduler) as client:
-            ended = sweeps.run_grid(plan, jobs=jobs, client=client)
-    except KeyboardInterrupt:
-        raise _interrupted() from None
+    with _interruptible(), scheduling.connect(scheduler) as client:
+        ended = sweeps.run_grid(plan, jobs=jobs, client=client)
     count = ended.count()
     print((ended.folder / "summary.md").read_text(encoding="utf-8"))
-    print(
-        f"{count['cells']} cells: {count['done']} done, {count['skipped']} skipped, {count['failed']} failed"
-    )
+    print("{cells} cells: {done} done, {skipped} skipped, {failed} failed".format(**count))
     print(f"results {ended.folder}")
-    told = count | {"seconds": round(ended.seconds, 1), "summary": str(ended.folder / "summary.json")}
-    finish(told, as_json)
-    if count["failed"]:
-        raise typer.Exit(1)
+    return count | {"seconds": round(ended.seconds, 1), "summary": str(ended.folder / "summary.json")}
 
 
-def _interrupted() -> typer.Exit:
-    print("emolib: broken off; the same command goes on from here", file=sys.stderr)
-    return typer.Exit(130)
-
-
-@app.command()
-def bench(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Scripts of benchmarks/, such as extraction; all by default."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+@command()
+def bench(names: Annotated[list[str] | None, Argument(metavar="NAME...")] = None) -> dict[str, Any]:
     """Measure each part against what a user would pick instead, in one process; JSON: one ratio each.
 
     What is measured is written to benchmarks/RESULTS.md.
+
+    Parameters
+    ----------
+    names
+        Scripts of benchmarks/, such as extraction; all by default.
     """
     from emolib import paths, sidebyside
 
@@ -153,4 +145,4 @@ def bench(
         ratios |= found
     for name, value in ratios.items():
         print(f"{name:32} {value:.4g}")
-    finish(ratios, as_json)
+    return ratios
