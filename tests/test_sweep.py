@@ -15,10 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from emolib import paths, results, sweep, threads
+from emolib.atomic import locked
 from emolib.cli import app
-from emolib.sweep import batch, cells, child
-from emolib.sweep import keys as keys_module
-from emolib.sweep.cells import locked
+from emolib.sweep import batch, cells
 
 PARAMETERS = 'CORPUS = "demo"\nENCODER = "wav2vec2-nano"\nSEED = 0'
 #: One that works, one that raises, one whose kernel is killed, one with a parameter of its own.
@@ -337,7 +336,7 @@ def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
     assert again.count()["skipped"] == 1 and again.outdated == ["seed1"]
 
 
-@pytest.mark.parametrize("failures", [0, 1, child.STARTS - 1, child.STARTS])
+@pytest.mark.parametrize("failures", [0, 1, cells.STARTS - 1, cells.STARTS])
 def test_a_kernel_that_lost_its_ports_is_started_again(lab, monkeypatch, failures):
     import papermill
 
@@ -351,9 +350,9 @@ def test_a_kernel_that_lost_its_ports_is_started_again(lab, monkeypatch, failure
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
     copy = lab / "copy.ipynb"
-    error = child.execute(str(lab / "notebooks" / "00_one.ipynb"), str(copy), {"SEED": 1}, str(lab))
-    assert len(asked) == min(failures + 1, child.STARTS)
-    if failures == child.STARTS:
+    error = cells.execute(str(lab / "notebooks" / "00_one.ipynb"), str(copy), {"SEED": 1}, str(lab))
+    assert len(asked) == min(failures + 1, cells.STARTS)
+    if failures == cells.STARTS:
         assert error == "RuntimeError: Kernel died before replying to kernel_info"
     else:
         assert error == "" and copy.is_file() and (lab / "log").read_text() == "x"
@@ -386,21 +385,21 @@ def test_the_key_follows_code_parameters_and_inputs_alone(lab, monkeypatch):
     assert sweep.notebook_key(path, given) == first
     keys = {first, sweep.notebook_key(path, given | {"SEED": 2})}
     wave.write_bytes(b"longer sound")
-    keys_module.look_again()
+    cells.look_again()
     keys.add(sweep.notebook_key(path, given))
     table.write_text("path,speaker,emotion\na.wav,1,angry\n")
-    keys_module.look_again()
+    cells.look_again()
     keys.add(sweep.notebook_key(path, given))
     (lab / "models" / "mine").mkdir(parents=True)
     (lab / "models" / "mine" / "config.json").write_text("{}")
     keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
     (lab / "models" / "mine" / "config.json").write_text("[]")
-    keys_module.look_again()
+    cells.look_again()
     keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
     notebook.cells[1]["source"] += "\nprint(1)"
     nbformat.write(notebook, path)
     keys.add(sweep.notebook_key(path, given))
-    monkeypatch.setattr(keys_module, "__version__", "9.9")
+    monkeypatch.setattr(cells, "__version__", "9.9")
     keys.add(sweep.notebook_key(path, given))
     assert len(keys) == 8
 
@@ -412,12 +411,12 @@ def test_every_model_that_is_shipped_counts_and_its_card_does_not(tmp_path, monk
     if listed.returncode:
         pytest.skip("not a git checkout")
     weights = [Path(name) for name in listed.stdout.splitlines() if name.endswith(".safetensors")]
-    assert weights and {path.parts[1] for path in weights} <= set(keys_module._UNNAMED)
+    assert weights and {path.parts[1] for path in weights} <= set(cells.UNNAMED)
     (tmp_path / "config.json").write_text("{}")
-    before = keys_module._folder(tmp_path, content=True)
+    before = cells.folder_digest(tmp_path, content=True)
     (tmp_path / "README.md").write_text("a card")
-    keys_module.look_again()
-    assert keys_module._folder(tmp_path, content=True) == before != ""
+    cells.look_again()
+    assert cells.folder_digest(tmp_path, content=True) == before != ""
 
 
 def test_one_sweep_at_a_time(lab):
@@ -521,9 +520,9 @@ def test_notebooks_go_side_by_side_and_share_the_cores_and_a_report_comes_last(t
 
 
 def test_the_first_notebook_begins_first_and_then_those_that_take_long(tmp_path):
-    order = cells._long_ones_early([Path(f"{n:02d}_x.ipynb") for n in range(8)])
+    order = cells.long_ones_early([Path(f"{n:02d}_x.ipynb") for n in range(8)])
     assert [path.stem[:2] for path in order] == ["00", *cells.LONG, "02", "03", "05"]
-    assert cells._long_ones_early([]) == []
+    assert cells.long_ones_early([]) == []
 
 
 def test_so_many_go_at_once_as_there_are_cores_and_memory_for(home, monkeypatch):
