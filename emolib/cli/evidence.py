@@ -21,7 +21,7 @@ from emolib.paths import DEFAULT_ENCODER
 if TYPE_CHECKING:
     import pandas as pd
 
-    from emolib.codebook import ResidualQuantizer, coded
+    from emolib.codebook import ResidualQuantizer, compression
 
 
 @command()
@@ -228,7 +228,7 @@ def quantize(
     source
         A sound to encode, or an .emoq stream to decode; else a whole corpus.
     layer
-        The layer whose features are coded.
+        The layer whose features are compression.
     pooled
         Code one mean a clip in place of its frames.
     lam
@@ -245,7 +245,7 @@ def quantize(
         Stream of INPUT, .npy of a decoded stream, or folder of a corpus's streams.
     """
     from emolib import features, paths
-    from emolib.codebook import ResidualQuantizer, coded
+    from emolib.codebook import ResidualQuantizer, compression
 
     name = f"codebook-{corpus.name}-{encoder}-layer{layer}-{'pooled' if pooled else 'frames'}"
     folder = codebook or paths.trained(name, stages, codes, seed)
@@ -258,17 +258,17 @@ def quantize(
         print_skipped(done.skipped)
         store, clips = done.store, clips[~done.store.missing(clips)]
     if is_new:
-        book = coded.train(store, clips, layer, pooled, stages, codes, seed)
+        book = compression.train(store, clips, layer, pooled, stages, codes, seed)
         print(f"trained {book.n_stages} x {book.n_codes_} codes: {book.save(folder)}")
     else:
         book = ResidualQuantizer.load(folder)
     if source is None:
-        return _encode_corpus(book, clips, coded.rows_of(store, clips, layer, pooled), lam, out)
+        return _encode_corpus(book, clips, compression.rows_of(store, clips, layer, pooled), lam, out)
     if source.suffix == ".emoq":
         return _decode(book, source, out or source.with_suffix(".npy"))
-    rows, seconds = coded.rows_of_file(source, encoder, layer, pooled, device)
+    rows, seconds = compression.rows_of_file(source, encoder, layer, pooled, device)
     place = out or Path(source.name).with_suffix(".emoq")
-    result = _report(coded.code(book, [rows], lam, [place]), seconds, book.mean_)
+    result = _report(compression.code(book, [rows], lam, [place]), seconds, book.mean_)
     print(f"stream    {place}")
     return result | {"file": str(place)}
 
@@ -285,10 +285,10 @@ def _decode(book: "ResidualQuantizer", source: Path, place: Path) -> dict[str, A
 def _encode_corpus(
     book: "ResidualQuantizer", clips: "pd.DataFrame", rows: Any, lam: float, out: Path | None
 ) -> dict[str, Any]:
-    from emolib.codebook import coded
+    from emolib.codebook import compression
 
-    streams = [coded.stream_of(out, clip) for clip in clips["clip"]] if out else None
-    done = coded.code(book, rows, lam, streams)
+    streams = [compression.stream_of(out, clip) for clip in clips["clip"]] if out else None
+    done = compression.code(book, rows, lam, streams)
     is_judged = ~clips["speaker"].isin(book.provenance_.get("speakers", ())).to_numpy()
     judged, held_out = clips[is_judged], done.part(is_judged.nonzero()[0])
     n_clips, n_speakers = len(judged), judged["speaker"].nunique()
@@ -304,7 +304,7 @@ def _encode_corpus(
     return result | {"rows": done.n_rows, "clips": len(clips), "held_out": n_clips}
 
 
-def _report(done: "coded.Coded", seconds: float, origin: Any) -> dict[str, Any]:
+def _report(done: "compression.Coded", seconds: float, origin: Any) -> dict[str, Any]:
     """Print and return what the coding cost, and what it did to the rows."""
     found, rate = done.change(origin), done.bits / max(seconds, 1e-9)
     print(f"bits      {done.bits} for {seconds:.2f} s of speech: {rate:.0f} per second")
@@ -352,17 +352,17 @@ def augment(
     seed
         Seed of the halves and of all networks.
     """
-    from emolib import augment as study
     from emolib import paths
+    from emolib.studies import augmentation
 
-    cells = study.Settings.of(profile, seed=seed).part(
+    cells = augmentation.Settings.of(profile, seed=seed).part(
         None if conditions is None else [name.strip() for name in conditions.split(",")],
         None if shares is None else _numbers(shares),
         seeds,
     )
     clips = corpus.load()
     folder = out or paths.models() / paths.folder_name(f"augment-{clips['corpus'].iloc[0]}-{profile}")
-    done = study.study(
+    done = augmentation.study(
         clips, folder, device=device, seed=seed, settings=cells, limit_s=limit, progress=sys.stderr.isatty()
     )
     others = [entry for entry in done.skipped if "none of the classes" in entry["reason"]]
@@ -371,8 +371,8 @@ def augment(
     print("\nScores, intervals over speakers")
     _print_scores(done.table(), ".3f")
     for over, meaning in (
-        (study.CLASSICAL, "the same steps"),
-        (study.EQUAL, "each real clip drawn as often"),
+        (augmentation.CLASSICAL, "the same steps"),
+        (augmentation.EQUAL, "each real clip drawn as often"),
     ):
         print(f"\nGains over {over.name} ({meaning}), paired")
         _print_scores(done.differences(over.name), "+.3f")
