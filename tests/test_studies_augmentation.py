@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from emolib import generate, metrics
+from emolib import corpora, generate, metrics
 from emolib.cli import app
-from emolib.cli import augment as app_module
 from emolib.generate.mels import Mels
 from emolib.ser import ResNetRecogniser, ResNetSettings
 from emolib.studies import augmentation as study
@@ -341,7 +340,7 @@ def test_the_command_prints_both_tables_and_the_gain(tmp_path: Path, manifest, t
     chosen = settings(**few)
     chosen = replace(chosen, conditions=study.DECIDING)
     monkeypatch.setattr(Settings, "of", lambda profile, seed=0: chosen)
-    monkeypatch.setattr(app_module, "load_clips", lambda *words: manifest)
+    monkeypatch.setattr(corpora, "load", lambda *words: manifest)
     words = ["augment", "--out", str(tmp_path), "--device", "cpu", "--json"]
     cut = CliRunner().invoke(app, [*words, "--limit", "0"])
     assert cut.exit_code == 2 and "no time to run any" in cut.stderr
@@ -358,7 +357,7 @@ def test_the_command_prints_both_tables_and_the_gain(tmp_path: Path, manifest, t
 
 def test_the_command_runs_a_part(tmp_path: Path, manifest, trained, monkeypatch):
     monkeypatch.setattr(Settings, "of", lambda profile, seed=0: settings())
-    monkeypatch.setattr(app_module, "load_clips", lambda *words: manifest)
+    monkeypatch.setattr(corpora, "load", lambda *words: manifest)
     words = ["augment", "--out", str(tmp_path), "--device", "cpu", "--seeds", "1", "--shares", "0.5"]
     result = CliRunner().invoke(app, [*words, "--conditions", "real, classical"])
     assert result.exit_code == 0, (result.stdout, result.stderr, result.exception)
