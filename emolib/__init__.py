@@ -8,7 +8,7 @@ The modules follow the signal path, and each imports only from those before it:
 ``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
 ``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
 ``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``axis`` ``mapper``
-``steering`` ``tts`` ``studies`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
+``steering`` ``tts`` ``studies`` ``plots`` ``widgets`` ``sweep`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

@@ -67,29 +67,21 @@ def manifest(corpus: Corpus, out: Path | None = None) -> dict[str, Any]:
         corpora.save(clips, out)
         print(f"wrote {out}")
     return {
-        "clips": len(clips),
-        "speakers": clips["speaker"].nunique(),
-        "emotions": clips["emotion"].nunique(),
+        "clips": len(clips), "speakers": clips["speaker"].nunique(), "emotions": clips["emotion"].nunique(),
         "duplicates": len(duplicates),
         "under_two_speakers": sum("speaker" in entry["differs"] for entry in duplicates),
-        "skipped": len(skipped),
-        "by_emotion": {str(name): int(n) for name, n in counts.items()},
+        "skipped": len(skipped), "by_emotion": {str(name): int(n) for name, n in counts.items()},
         "hours": round(float(clips["duration_s"].sum()) / 3600, 4),
-    }
+    }  # fmt: skip
 
 
 @command()
 def extract(
-    corpus: Corpus,
-    encoder: str = DEFAULT_ENCODER,
-    layer: str = "all",
-    frames: bool = True,
-    device: str = "auto",
-    precision: Literal["float32", "bfloat16"] = "float32",
-    store: Annotated[str | None, Option("--out", "--store")] = None,
-    replace: bool = False,
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "all", frames: bool = True,
+    device: str = "auto", precision: Literal["float32", "bfloat16"] = "float32",
+    store: Annotated[str | None, Option("--out", "--store")] = None, replace: bool = False,
     scheduler: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Encode a corpus into its feature store; what is there already is kept.
 
     Parameters
@@ -117,26 +109,17 @@ def extract(
     print_skipped(done.skipped)
     print(f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: {done.store.url}")
     return {
-        "clips": len(done.store),
-        "new": done.n_new,
-        "cached": done.n_cached,
-        "skipped": len(done.skipped),
-        "layers": list(done.store.config.layers),
-        "seconds": round(done.seconds, 3),
-        "speech_s": round(done.speech_s, 3),
-        "store": done.store.url,
-    }
+        "clips": len(done.store), "new": done.n_new, "cached": done.n_cached, "skipped": len(done.skipped),
+        "layers": list(done.store.config.layers), "seconds": round(done.seconds, 3),
+        "speech_s": round(done.speech_s, 3), "store": done.store.url,
+    }  # fmt: skip
 
 
 @command("export-npy")
 def export_npy(
-    corpus: Corpus,
-    encoder: str = DEFAULT_ENCODER,
-    layer: int = 0,
-    device: str = "auto",
-    out: Path = Path("features_npy"),
-    store: str | None = None,
-) -> dict[str, Any]:
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: int = 0, device: str = "auto",
+    out: Path = Path("features_npy"), store: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Write one layer as the classic tree Actor_01/<clip>.npy of (time, features) arrays.
 
     Parameters

@@ -26,17 +26,10 @@ if TYPE_CHECKING:
 
 @command()
 def probe(
-    corpus: Corpus,
-    encoder: str = DEFAULT_ENCODER,
-    layer: str = "best",
-    pooling: Pooling = "mean+std",
-    folds: Folds = "speaker",
-    device: str = "auto",
-    seed: int = 0,
-    store: str | None = None,
-    out: Path | None = None,
-    scheduler: str | None = None,
-) -> dict[str, Any]:
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "best", pooling: Pooling = "mean+std",
+    folds: Folds = "speaker", device: str = "auto", seed: int = 0, store: str | None = None,
+    out: Path | None = None, scheduler: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n.
 
     Parameters
@@ -66,20 +59,11 @@ def probe(
 
 @command()
 def axis(
-    corpus: Corpus,
-    source: str = "calm",
-    target: str = "angry",
-    method: str = "logistic",
-    encoder: str = DEFAULT_ENCODER,
-    layer: str = "best",
-    pooling: Pooling = "mean",
-    folds: Folds = "loso",
-    centre: bool = True,
-    device: str = "auto",
-    seed: int = 0,
-    store: str | None = None,
+    corpus: Corpus, source: str = "calm", target: str = "angry", method: str = "logistic",
+    encoder: str = DEFAULT_ENCODER, layer: str = "best", pooling: Pooling = "mean", folds: Folds = "loso",
+    centre: bool = True, device: str = "auto", seed: int = 0, store: str | None = None,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Fit a direction between two emotions and try it on unseen speakers.
 
     JSON: auc, auc_low, auc_high, method, n_speakers, layer, n, auc_random.
@@ -129,20 +113,11 @@ def axis(
 
 @command()
 def av(
-    corpus: Corpus,
-    trained_on: list[str] | None = None,
-    encoder: str = DEFAULT_ENCODER,
-    layer: str = "best",
-    pooling: Pooling = "mean+std",
-    method: Literal["anchored", "umap"] = "anchored",
-    anchors: str = "joined",
-    normalise: bool = True,
-    folds: Folds = "loso",
-    device: str = "auto",
-    seed: int = 0,
-    store: str | None = None,
-    out: Path | None = None,
-) -> dict[str, Any]:
+    corpus: Corpus, trained_on: list[str] | None = None, encoder: str = DEFAULT_ENCODER, layer: str = "best",
+    pooling: Pooling = "mean+std", method: Literal["anchored", "umap"] = "anchored", anchors: str = "joined",
+    normalise: bool = True, folds: Folds = "loso", device: str = "auto", seed: int = 0,
+    store: str | None = None, out: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Place clips by valence and arousal from categories alone, and judge that by ratings where there are.
 
     JSON: ccc_arousal, ccc_valence, n (clips with ratings), their intervals, layer and clips.
@@ -201,20 +176,12 @@ def _interval(name: str, interval: Any) -> dict[str, float]:
 
 @command()
 def quantize(
-    source: Annotated[Path | None, Argument(metavar="INPUT")] = None,
-    *,
-    corpus: CorpusByOption,
-    encoder: str = DEFAULT_ENCODER,
-    layer: int = 4,
-    pooled: Annotated[bool, Option("--pooled/--no-pooled")] = False,
-    lam: float = 0.01,
-    stages: int = 8,
-    codes: int = 256,
-    codebook: Path | None = None,
-    device: str = "auto",
-    seed: int = 0,
+    source: Annotated[Path | None, Argument(metavar="INPUT")] = None, *, corpus: CorpusByOption,
+    encoder: str = DEFAULT_ENCODER, layer: int = 4,
+    pooled: Annotated[bool, Option("--pooled/--no-pooled")] = False, lam: float = 0.01, stages: int = 8,
+    codes: int = 256, codebook: Path | None = None, device: str = "auto", seed: int = 0,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Encode features into .emoq streams, decode them again, and print bits and drift.
 
     A new codebook is trained on half of the speakers. Of a corpus, drift is measured on clips of speakers
@@ -318,16 +285,10 @@ def _report(done: "compression.Coded", seconds: float, origin: Any) -> dict[str,
 
 @command()
 def augment(
-    corpus: Corpus,
-    out: Path | None = None,
-    profile: Profile = "quick",
-    limit: float | None = None,
-    conditions: str | None = None,
-    shares: str | None = None,
-    seeds: int | None = None,
-    device: str = "auto",
+    corpus: Corpus, out: Path | None = None, profile: Profile = "quick", limit: float | None = None,
+    conditions: str | None = None, shares: str | None = None, seeds: int | None = None, device: str = "auto",
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Ask whether generated speech makes a recogniser better on speakers that it was not trained on.
 
     JSON: ua_real, ua_classical, ua_generated, ua_equal and n, of the smallest share of real clips with

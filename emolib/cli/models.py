@@ -50,14 +50,9 @@ def _changed(settings: Any, **changes: Any) -> Any:
 
 @command()
 def pretrain(
-    corpora_names: Names = None,
-    table: Table = None,
-    out: Path | None = None,
-    steps: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    resume: bool = True,
-) -> dict[str, Any]:
+    corpora_names: Names = None, table: Table = None, out: Path | None = None, steps: int | None = None,
+    device: str = "auto", seed: int = 0, resume: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """Train a small wav2vec 2.0 network on speech, without its labels; resumes after a kill.
 
     JSON: folder, steps, loss, clips, skipped, speech_s, seconds.
@@ -87,27 +82,17 @@ def pretrain(
 def _trained(done: Any, **scores: float) -> dict[str, Any]:
     """Return what the JSON of a training on speech alone tells."""
     return {
-        "folder": str(done.folder),
-        "steps": done.steps,
-        **scores,
-        "clips": done.n_clips,
-        "skipped": len(done.skipped),
-        "speech_s": round(done.speech_s, 1),
-        "seconds": round(done.seconds, 1),
-    }
+        "folder": str(done.folder), "steps": done.steps, **scores, "clips": done.n_clips,
+        "skipped": len(done.skipped), "speech_s": round(done.speech_s, 1), "seconds": round(done.seconds, 1),
+    }  # fmt: skip
 
 
 @command("train-vocoder")
 def train_vocoder(
-    corpora_names: Names = None,
-    table: Table = None,
-    out: Path | None = None,
-    hold_out: list[str] | None = None,
-    steps: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
+    corpora_names: Names = None, table: Table = None, out: Path | None = None,
+    hold_out: list[str] | None = None, steps: int | None = None, device: str = "auto", seed: int = 0,
     resume: bool = True,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Train a small HiFi-GAN vocoder on speech; resumes after a kill.
 
     JSON: folder, steps, loss, log_mel_l1, pesq, pesq_refined, clips, skipped, speech_s, seconds.
@@ -143,18 +128,10 @@ def train_vocoder(
 
 @command("train-mapper")
 def train_mapper(
-    corpus: Corpus,
-    encoder: str = DEFAULT_ENCODER,
-    layer: int = 0,
-    without: str = "",
-    out: Path | None = None,
-    steps: int | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    resume: bool = True,
-    replace: bool = False,
-    store: str | None = None,
-) -> dict[str, Any]:
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: int = 0, without: str = "",
+    out: Path | None = None, steps: int | None = None, device: str = "auto", seed: int = 0,
+    resume: bool = True, replace: bool = False, store: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train the map from a layer's embeddings to mel-spectrograms; resumes after a kill.
 
     JSON: folder, layer, steps, mel_l1, linear_l1, clips, speakers, held_out, skipped.
@@ -201,21 +178,11 @@ def train_mapper(
 
 @command("train", _finetune)
 def finetune_train(
-    corpus: Corpus,
-    out: Path | None = None,
-    encoder: str = DEFAULT_ENCODER,
-    target: Literal["emotion", "ratings"] = "emotion",
-    free: str = "0",
-    epochs: int | None = None,
-    encoder_rate: float = 5e-5,
-    head_rate: float | None = None,
-    batch_size: int = 32,
-    accumulation: int = 1,
-    precision: Precision | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    resume: bool = True,
-) -> dict[str, Any]:
+    corpus: Corpus, out: Path | None = None, encoder: str = DEFAULT_ENCODER,
+    target: Literal["emotion", "ratings"] = "emotion", free: str = "0", epochs: int | None = None,
+    encoder_rate: float = 5e-5, head_rate: float | None = None, batch_size: int = 32, accumulation: int = 1,
+    precision: Precision | None = None, device: str = "auto", seed: int = 0, resume: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """Fine-tune an encoder on a corpus's emotions, or its ratings; resumes after a kill.
 
     Where blocks learn, they begin with the head of a frozen encoder; --free 2 takes minutes on two cores.
@@ -267,14 +234,10 @@ def finetune_train(
         f"{', '.join(done.tested)}, who chose nothing, {done.score:.3f}: {done.folder}"
     )
     return {
-        "folder": str(done.folder),
-        "score": done.score,
-        "epochs": len(done.curve),
-        "best_epoch": done.best_epoch,
-        "clips": done.n_clips,
-        "skipped": len(done.skipped),
+        "folder": str(done.folder), "score": done.score, "epochs": len(done.curve),
+        "best_epoch": done.best_epoch, "clips": done.n_clips, "skipped": len(done.skipped),
         "seconds": round(done.seconds, 1),
-    }
+    }  # fmt: skip
 
 
 @command("infer", _finetune)
@@ -311,18 +274,11 @@ def finetune_infer(
 
 @command("train", _generate)
 def generate_train(
-    corpus: Corpus,
-    out: Path | None = None,
-    emotions: Annotated[list[str] | None, Option("--emotion")] = None,
-    leave_out: list[str] | None = None,
-    space: Literal["latent", "mel"] = "latent",
-    profile: Profile = "quick",
-    steps: int | None = None,
-    precision: Precision = "no",
-    device: str = "auto",
-    seed: int = 0,
-    resume: bool = True,
-) -> dict[str, Any]:
+    corpus: Corpus, out: Path | None = None,
+    emotions: Annotated[list[str] | None, Option("--emotion")] = None, leave_out: list[str] | None = None,
+    space: Literal["latent", "mel"] = "latent", profile: Profile = "quick", steps: int | None = None,
+    precision: Precision = "no", device: str = "auto", seed: int = 0, resume: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """Train a generator of mel-spectrograms on a corpus's emotions; resumes after a kill.
 
     JSON: folder, classes, clips, speakers, skipped, loss, reconstruction, seconds.
@@ -369,29 +325,18 @@ def generate_train(
         f"loss {record['loss']:.3f}: {folder}"
     )
     return {
-        "folder": str(folder),
-        "classes": list(made.classes),
-        "clips": record["n_clips"],
-        "speakers": record["n_speakers"],
-        "skipped": len(skipped),
-        "loss": record["loss"],
-        "reconstruction": record.get("autoencoder", {}).get("reconstruction"),
-        "seconds": record["seconds"],
-    }
+        "folder": str(folder), "classes": list(made.classes), "clips": record["n_clips"],
+        "speakers": record["n_speakers"], "skipped": len(skipped), "loss": record["loss"],
+        "reconstruction": record.get("autoencoder", {}).get("reconstruction"), "seconds": record["seconds"],
+    }  # fmt: skip
 
 
 @command("sample", _generate)
 def generate_sample(
-    model: Annotated[Path, Argument()],
-    emotions: Annotated[list[str] | None, Option("--emotion")] = None,
-    count: int = 4,
-    out: Path = Path("generated"),
-    sampler: Literal["dpm++", "ddim", "ddpm"] = "dpm++",
-    steps: int | None = None,
-    guidance: float = 2.0,
-    device: str = "auto",
-    seed: int = 0,
-) -> dict[str, Any]:
+    model: Annotated[Path, Argument()], emotions: Annotated[list[str] | None, Option("--emotion")] = None,
+    count: int = 4, out: Path = Path("generated"), sampler: Literal["dpm++", "ddim", "ddpm"] = "dpm++",
+    steps: int | None = None, guidance: float = 2.0, device: str = "auto", seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Write generated clips as WAV, and a manifest.csv that `--manifest` of other commands reads.
 
     JSON: folder, manifest, clips, classes, speech_s, seconds.
@@ -434,30 +379,18 @@ def generate_sample(
     seconds, speech_s = time.perf_counter() - started, float(mels.durations_s.sum())
     print(f"{len(mels)} clips, {speech_s:.1f} s of speech in {seconds:.1f} s: {out}")
     return {
-        "folder": str(out),
-        "manifest": str(out / "manifest.csv"),
-        "clips": len(mels),
-        "classes": sorted(set(labels)),
-        "speech_s": round(speech_s, 2),
-        "seconds": round(seconds, 1),
-    }
+        "folder": str(out), "manifest": str(out / "manifest.csv"), "clips": len(mels),
+        "classes": sorted(set(labels)), "speech_s": round(speech_s, 2), "seconds": round(seconds, 1),
+    }  # fmt: skip
 
 
 @command()
 def steer(
-    recording: Annotated[Path, Argument(metavar="INPUT")],
-    corpus: CorpusByOption,
-    *,
-    delta: float,
+    recording: Annotated[Path, Argument(metavar="INPUT")], corpus: CorpusByOption, *, delta: float,
     out: Annotated[Path, Option("--output", "--out")],
-    method: Literal["latent", "prosody", "hybrid"] = "prosody",
-    source: str = "calm",
-    target: str = "angry",
-    encoder: str = DEFAULT_ENCODER,
-    layer: int = 3,
-    allow_extrapolation: bool = False,
-    device: str = "auto",
-) -> dict[str, Any]:
+    method: Literal["latent", "prosody", "hybrid"] = "prosody", source: str = "calm", target: str = "angry",
+    encoder: str = DEFAULT_ENCODER, layer: int = 3, allow_extrapolation: bool = False, device: str = "auto",
+) -> dict[str, Any]:  # fmt: skip
     """Move a recording from one emotion towards another.
 
     Prosody is steered by what was learned from actors (RAVDESS) and is shipped, from neutral or calm to an
@@ -515,16 +448,10 @@ def steer(
     note = _note(speaker, speaker not in judge.speakers_)
     print(f"{judge}\n{note}\nlearned from {corpus_name}, wrote {out}")
     return {
-        "target_probability": after[target],
-        "source_probability": after[source],
-        "duration_s": len(steered) / sample_rate,
-        "method": method,
-        "delta": delta,
-        "learned_from": corpus_name,
-        "judge": note,
-        "natural_ua": judge.natural_ua_.value,
-        "output": str(out),
-    }
+        "target_probability": after[target], "source_probability": after[source],
+        "duration_s": len(steered) / sample_rate, "method": method, "delta": delta,
+        "learned_from": corpus_name, "judge": note, "natural_ua": judge.natural_ua_.value, "output": str(out),
+    }  # fmt: skip
 
 
 def _speaker(recording: Path, clips: pd.DataFrame) -> str | None:
@@ -554,20 +481,11 @@ def _note(speaker: str | None, fit_to_judge: bool) -> str:
 
 @command()
 def tts(
-    *,
-    text: str,
-    out: Path,
-    ref_calm: Path | None = None,
-    ref_angry: Path | None = None,
-    target: str | None = None,
-    alpha: float = 1.0,
-    allow_extrapolation: bool = False,
-    voice: str = "en-us",
-    vocoder: str | None = None,
-    speaker: str | None = None,
-    axis: Path | None = None,
+    *, text: str, out: Path, ref_calm: Path | None = None, ref_angry: Path | None = None,
+    target: str | None = None, alpha: float = 1.0, allow_extrapolation: bool = False, voice: str = "en-us",
+    vocoder: str | None = None, speaker: str | None = None, axis: Path | None = None,
     encoder: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Speak a text with emotion; JSON: axis_score, axis_score_plain, axis, duration_s, alpha, voice, out.
 
     Parameters
@@ -620,14 +538,9 @@ def tts(
     if score:
         print(f"axis score {scores[0]:.2f} from {ends}; the plain voice {scores[1]:.2f}")
     return {
-        "axis_score": scores[0],
-        "axis_score_plain": scores[1],
-        "axis": ends,
-        "duration_s": round(len(wave) / sample_rate, 3),
-        "alpha": alpha,
-        "voice": voice,
-        "out": str(out),
-    }
+        "axis_score": scores[0], "axis_score_plain": scores[1], "axis": ends,
+        "duration_s": round(len(wave) / sample_rate, 3), "alpha": alpha, "voice": voice, "out": str(out),
+    }  # fmt: skip
 
 
 def _score(folder: Path | None, encoder: str | None, target: str | None) -> "AxisScore | None":

@@ -1,18 +1,29 @@
 """Commands that run others: run, sweep, bench."""
 
 import contextlib
+import os
+import platform
+import re
 import runpy
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
 
+from emolib.atomic import write_file
 from emolib.cli.app import Profile, command
 from emolib.paths import DEFAULT_ENCODER
+
+_TITLE = """# Side by side
+
+What each part is worth beside what a user would pick instead, measured in one process; `emolib bench` writes
+this page. Ratios are above 1 in our favour; names in `_s` are seconds, in `_ms` milliseconds. Each script's
+docstring says what is compared.
+"""
 
 
 @contextlib.contextmanager
@@ -26,18 +37,12 @@ def _interruptible() -> Iterator[None]:
 
 @command()
 def run(
-    names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None,
-    corpus: str = "demo",
-    root: Path | None = None,
-    table: Annotated[str | None, Option("--manifest")] = None,
-    encoder: str = DEFAULT_ENCODER,
-    profile: Profile = "quick",
-    device: str = "auto",
-    seed: int = 0,
-    settings: Annotated[list[str] | None, Option("--set")] = None,
-    fresh: bool = False,
+    names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None, corpus: str = "demo",
+    root: Path | None = None, table: Annotated[str | None, Option("--manifest")] = None,
+    encoder: str = DEFAULT_ENCODER, profile: Profile = "quick", device: str = "auto", seed: int = 0,
+    settings: Annotated[list[str] | None, Option("--set")] = None, fresh: bool = False,
     jobs: Annotated[int | None, Option(min=1)] = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
 
     What is done and unchanged is copied from the run that did it; broken off, the same command goes on in the
@@ -128,7 +133,7 @@ def bench(names: Annotated[list[str] | None, Argument(metavar="NAME...")] = None
     names
         Scripts of benchmarks/, such as extraction; all by default.
     """
-    from emolib import paths, sidebyside
+    from emolib import paths
 
     folder = paths.benchmarks()
     scripts = {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
@@ -141,8 +146,45 @@ def bench(names: Annotated[list[str] | None, Argument(metavar="NAME...")] = None
         script = runpy.run_path(str(scripts[name]))
         found = script["measure"]()
         question = (script["__doc__"] or name).strip().split("\n\n")[0].replace("\n", " ")
-        sidebyside.write_section(folder, name, question, found)
+        _write_section(folder, name, question, found)
         ratios |= found
     for name, value in ratios.items():
         print(f"{name:32} {value:.4g}")
     return ratios
+
+
+def _machine() -> str:
+    """Return the processor, its cores at hand, and the versions that a time depends on, in one line."""
+    import numpy
+    import torch
+
+    model = ""
+    if Path("/proc/cpuinfo").is_file():
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), flags=re.M)
+        model = found[1] if found else ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{model or platform.processor() or platform.machine()}, {cores} cores{device}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
+    )
+
+
+def _write_section(folder: Path, name: str, question: str, ratios: Mapping[str, float]) -> Path:
+    """Write or replace the section of one comparison, and keep the sections in order.
+
+    Parameters
+    ----------
+    folder : Path, of the comparisons
+    name, question : str; the script's name without ending, the first line of its docstring
+    ratios : mapping of a name to a number, as its `measure` returns them
+    """
+    path = folder / "RESULTS.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else _TITLE
+    title, *sections = re.split(r"^## ", text, flags=re.M)
+    kept = {section.split("\n", 1)[0].strip(): section.split("\n", 1)[1].strip() for section in sections}
+    rows = "\n".join(f"| {key} | {value:.4g} |" for key, value in ratios.items())
+    kept[name] = f"{question}\n\n{_machine()}\n\n| measure | value |\n|---|---|\n{rows}"
+    body = "\n\n".join(f"## {key}\n\n{kept[key]}" for key in sorted(kept))
+    write_file(path, f"{title.rstrip()}\n\n{body}\n".encode())
+    return path
