@@ -195,7 +195,7 @@ def quantize(
     source
         A sound to encode, or an .emoq stream to decode; else a whole corpus.
     layer
-        The layer whose features are compression.
+        The layer whose features are coded.
     pooled
         Code one mean a clip in place of its frames.
     lam
