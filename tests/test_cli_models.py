@@ -25,11 +25,11 @@ from emolib import (
     generate,
     mapper,
     paths,
+    pretrain,
     speakers,
     steering,
     tts,
     vocoder,
-    vocoding,
 )
 from emolib.axis import EmotionAxis
 from emolib.steering import shipped
@@ -86,10 +86,10 @@ def test_what_can_not_be_mapped(spoken, model_folder):
 
 def test_a_vocoder_is_trained_and_taken_up(spoken, tmp_path, monkeypatch):
     tiny = dataclasses.replace(
-        vocoding.Settings(), channels=32, rates=(16, 16), kernels=(32, 32), block_kernels=(3,),
+        pretrain.VocoderSettings(), channels=32, rates=(16, 16), block_kernels=(3,),
         dilations=(1,), batch_size=2, segment_frames=16, stft_sizes=(512,), validation_clips=1, refine=1,
     )  # fmt: skip
-    monkeypatch.setattr(vocoding, "Settings", lambda: tiny)
+    monkeypatch.setattr(pretrain, "VocoderSettings", lambda: tiny)
     words = ["train-vocoder", "--manifest", spoken, "--out", tmp_path / "own", "--device", "cpu", "--steps"]
     found = answer(*words, 2, "--hold-out", "folder-02")
     assert set(found) == {
@@ -148,7 +148,7 @@ def test_a_generator_is_trained_resumed_and_sampled_into_a_corpus(table, tmp_pat
     assert answer(*words, "--no-resume", "--steps", 3)["loss"] != done["loss"]
     assert "no such speaker" in complaint(*asked, "--leave-out", "nobody")
     assert "no clip of class bored" in complaint(*asked, "--emotion", "bored", "--emotion", "sad")
-    assert "holds no generator" in complaint("generate", "sample", tmp_path / "nowhere")
+    assert "no Generator in" in complaint("generate", "sample", tmp_path / "nowhere")
     assert "--count 0" in complaint(*sample, 0)
     assert "guidance" in complaint(*sample, 1, "--guidance", 99)
 

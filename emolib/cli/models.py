@@ -66,10 +66,10 @@ def pretrain(
     seed
         Seed of weights, crops and masks.
     """
-    from emolib import pretrain as pretraining
+    from emolib import pretrain as recipes
 
-    clips, settings = _joined(corpora_names, table), _changed(pretraining.Settings(), seed=seed, steps=steps)
-    done = pretraining.pretrain(
+    clips, settings = _joined(corpora_names, table), _changed(recipes.Settings(), seed=seed, steps=steps)
+    done = recipes.pretrain(
         clips, out or default_folder("pretrained", clips, settings), settings, device=device, resume=resume,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
@@ -108,11 +108,14 @@ def train_vocoder(
     seed
         Seed of weights and segments.
     """
-    from emolib import vocoding
+    from emolib import pretrain as recipes
 
-    clips, settings = _joined(corpora_names, table), _changed(vocoding.Settings(), seed=seed, steps=steps)
+    clips, settings = (
+        _joined(corpora_names, table),
+        _changed(recipes.VocoderSettings(), seed=seed, steps=steps),
+    )
     folder = out or default_folder("vocoder", clips, sorted(hold_out or []), settings)
-    done = vocoding.train(
+    done = recipes.train_vocoder(
         clips, folder, settings, hold_out=hold_out or [], device=device, resume=resume,
         progress=sys.stderr.isatty(),
     )  # fmt: skip
