@@ -17,23 +17,10 @@ from samples import write_corpus as write_speech
 from test_cli import answer, call, complaint, home, write_corpus
 from test_generate import TINY
 
-from emolib import (
-    audio,
-    corpora,
-    demo,
-    espeak,
-    generate,
-    mapper,
-    paths,
-    pretrain,
-    speakers,
-    steering,
-    tts,
-    vocoder,
-)
+from emolib import audio, corpora, demo, generate, mapper, paths, pretrain, steering, tts, vocoder
 from emolib.axis import EmotionAxis
+from emolib.demo import espeak
 from emolib.steering import shipped
-from emolib.tts import dial
 
 __all__ = ["home"]  # a fixture: every command here has a home of its own
 
@@ -247,7 +234,7 @@ def references(tmp_path_factory) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("references")
     words: tuple[str, ...] = ()
     for word in ("calm", "angry"):
-        rendition = speakers.render(speakers.VOICES[5], demo.SENTENCES["s4"], word, *dial.ANCHORS[word])
+        rendition = demo.render(demo.VOICES[5], demo.SENTENCES["s4"], word, *demo.ANCHORS[word])
         words += (f"--ref-{word}", str(audio.write(folder / f"{word}.wav", *rendition)))
     return words
 
