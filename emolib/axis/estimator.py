@@ -278,7 +278,7 @@ class EmotionAxis(TransformerMixin, BaseEstimator):
         config, arrays = folders.read(Path(folder), cls.__name__)
         try:
             axis = cls(**config["parameters"])
-            vars(axis).update(config["fitted"] | arrays)
+            axis.__dict__.update(config["fitted"] | arrays)
         except (KeyError, TypeError) as error:
             path = Path(folder) / folders.CONFIG
             raise ValueError(f"{path} can't be read ({error}); save it again") from None
