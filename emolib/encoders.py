@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emolib import audio, paths
 from emolib.baselines import LogMel, Prosody
 from emolib.pretrained import load_model
+from emolib.training import torch_device
 from emolib.transformer import TransformerEncoder
 from emolib.whisper import WhisperEncoder
 
@@ -89,18 +90,3 @@ def load(
     if model.config.model_type == "whisper":
         return WhisperEncoder(name, model, **settings)
     return TransformerEncoder(name, model, sample_rate, normalise, **settings)
-
-
-def torch_device(name: str = "auto") -> torch.device:
-    """Return a torch device; ``auto`` takes CUDA where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:<n>") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {name!r} was asked for, but torch sees no CUDA here; use device='cpu' or 'auto'"
-        )
-    return device
