@@ -11,7 +11,6 @@ P. E. Jupp (2000), "Directional Statistics".
 import json
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -34,7 +33,7 @@ Floats = NDArray[np.float64]
 _IDENTITY = ("encoder", "fingerprint", "layer", "pooling")
 
 
-class EmotionAxis(TransformerMixin, BaseEstimator):
+class EmotionAxis(folders.Saved, TransformerMixin, BaseEstimator):
     """One direction from a source emotion to a target emotion.
 
     Parameters
@@ -78,6 +77,7 @@ class EmotionAxis(TransformerMixin, BaseEstimator):
     np.float64(1.0)
     """
 
+    KIND, ALONE = "EmotionAxis", True
     direction_: Floats
     scale_: float
     origin_: Floats
@@ -242,46 +242,21 @@ class EmotionAxis(TransformerMixin, BaseEstimator):
                 f"{theirs}: fit one on features like these, or take features like its own"
             )
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the axis as ``config.json`` and ``model.safetensors``; an axis that is there is replaced.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds anything else, or a label is neither a word nor a number.
-        """
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         check_is_fitted(self)
-        folder, kind = Path(folder), type(self).__name__
-        if (folder / folders.CONFIG).exists():
-            folders.read_config(folder, kind)  # an encoder, say, is not to be replaced
         # the columns' names come from the table that was fitted on, and are no part of the model
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "feature_names_in_"}
         arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
         plain = {name: value for name, value in fitted.items() if name not in arrays}
         try:
-            config = json.loads(json.dumps({"parameters": self.get_params(), "fitted": plain}))
+            return json.loads(json.dumps({"parameters": self.get_params(), "fitted": plain})), arrays
         except TypeError as error:
             raise ValueError(f"{error}; what is saved needs words or plain numbers as labels") from None
-        return folders.replace(folder, kind, config, arrays)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read an axis that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none.
-        ValueError
-            If the folder holds something else, or its files do not belong together.
-        """
-        config, arrays = folders.read(Path(folder), cls.__name__)
-        try:
-            axis = cls(**config["parameters"])
-            axis.__dict__.update(config["fitted"] | arrays)
-        except (KeyError, TypeError) as error:
-            path = Path(folder) / folders.CONFIG
-            raise ValueError(f"{path} can't be read ({error}); save it again") from None
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> Self:
+        axis = cls(**config["parameters"])
+        axis.__dict__.update(config["fitted"] | arrays)
         return axis
 
     def __sklearn_tags__(self) -> Any:
