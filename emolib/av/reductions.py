@@ -102,7 +102,7 @@ def fit_barycentre(
     mean, scale = _moments(X)
     X = (X - mean) / scale
     parts = {f: _Sums.of(X[folds == f], codes[folds == f], len(anchors)) for f in np.unique(folds)}
-    whole = _Sums(*map(sum, zip(*parts.values(), strict=True)))
+    whole = _Sums(*(np.sum(terms, axis=0) for terms in zip(*parts.values(), strict=True)))
     settings = _choose(X, codes, anchors, folds, parts, whole, fixed)
     centroids, weight, bias, linear = _discriminant(whole, settings.shrinkage, anchors)
     residual = settings.within * linear
@@ -175,8 +175,8 @@ def _choose(
     shrinkages, temperatures, withins = (
         choices if value is None else (value,) for value, choices in zip(fixed, GRIDS, strict=True)
     )
-    untuned = (start if value is None else value for value, start in zip(fixed, UNTUNED, strict=True))
-    best = Settings(*untuned, score=np.nan)
+    untuned = [start if value is None else value for value, start in zip(fixed, UNTUNED, strict=True)]
+    best = Settings(untuned[0], untuned[1], untuned[2], np.nan)
     counts = {f: whole.counts - part.counts for f, part in parts.items()}  # of the clips that are left
     held = {f: np.flatnonzero((folds == f) & (left[codes] > 0)) for f, left in counts.items()}
     held = {f: rows for f, rows in held.items() if len(rows) and (counts[f] > 0).sum() > 1}
