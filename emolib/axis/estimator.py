@@ -289,12 +289,9 @@ def fit_axis(
     ValueError
         If a clip or the layer is not in the store, or as `EmotionAxis.fit` does.
     """
-    X = store.pooled(layer, pooling, manifest["clip"].tolist())
-    provenance = {
-        "encoder": store.config.encoder,
-        "fingerprint": store.config.fingerprint,
-        "layer": layer,
-        "pooling": pooling,
+    X, config = store.pooled(layer, pooling, manifest["clip"].tolist()), store.config
+    identity = (config.encoder, config.fingerprint, layer, pooling)
+    provenance = dict(zip(_IDENTITY, identity, strict=True)) | {
         "corpus": " + ".join(sorted(set(manifest["corpus"]))),
         "commit": results.environment("cpu")["commit"],
     }
