@@ -6,7 +6,7 @@ The modules follow the signal path, and each imports only from those before it:
 ``world`` ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines``
 ``whisper_wheel`` ``pretrained`` ``transformer`` ``whisper`` ``encoders`` ``shards`` ``store``
 ``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
-``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
+``phase`` ``vocoder`` ``attention`` ``pretrain`` ``finetune`` ``av``
 ``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``axis`` ``mapper``
 ``steering`` ``tts`` ``studies`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
 

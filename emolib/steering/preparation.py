@@ -30,7 +30,7 @@ from emolib import (
     vocoder,
 )
 from emolib.audio import Wave
-from emolib.ser.training import RECIPE
+from emolib.ser.judge import RECIPE
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
 from emolib.steering.prosodic import HybridSteerer, ProsodySteerer

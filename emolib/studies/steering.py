@@ -34,7 +34,7 @@ from emolib import audio, prosody, quality, ser, threads, voices
 from emolib.audio import Wave
 from emolib.metrics import mean_interval, speaker_bootstrap
 from emolib.prosody import Distance, Renditions, Track
-from emolib.prosody.alignment import path
+from emolib.prosody.pairs import path
 from emolib.ser import Judge
 from emolib.steering import ProsodySteerer, Roles, Steerer
 from emolib.steering.preparation import at_full_strength
