@@ -17,11 +17,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import pyworld
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
+from emolib import world
 from emolib.audio import MelSpec, Wave, mel_filters
 
 Array = NDArray[np.float32]
@@ -108,8 +108,7 @@ def _f0(wave: Wave) -> Array:
     """Return F0 in Hz at the centre of each frame, (T,), 0 where unvoiced."""
     samples = wave[WINDOW // 2 :].astype(np.float64)  # the track then starts at the first frame's centre
     low, high = _F0_RANGE_HZ
-    f0_hz, times = pyworld.dio(samples, SAMPLE_RATE, f0_floor=low, f0_ceil=high, frame_period=5.0)
-    every_20_ms = pyworld.stonemask(samples, f0_hz, times, SAMPLE_RATE)[::4]
+    every_20_ms = world.pitch(samples, SAMPLE_RATE, low_hz=low, high_hz=high)[::4]
     track = np.zeros(n_frames(len(wave)), np.float32)
     n = min(len(track), len(every_20_ms))
     track[:n] = every_20_ms[:n]
