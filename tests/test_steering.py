@@ -308,7 +308,7 @@ def test_preparing_learns_once_from_the_makers_and_refuses_what_they_lack(
         steering.prepare("magic", manifest=clips)
     judge = steering.judge(clips)
     assert set(judge.speakers_) == set(roles.judges)
-    judge.check_unheard(roles.heard)
+    judge.check_unseen(roles.heard)
     studio = steering.Studio(clips, encoder=str(model_folder()), layer=LAYER)
     first = studio.steerer("latent", "calm", "angry")
     assert studio.steerer("latent", "calm", "angry") is first

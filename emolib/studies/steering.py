@@ -280,7 +280,7 @@ class _Round:
         judged_by = clips["speaker"].isin(roles.judges).to_numpy()
         labels = clips[judged_by]
         self.judge = Judge().fit_measures(material.acoustics[judged_by], labels["emotion"], labels["speaker"])
-        self.judge.check_unheard([*roles.makers, *roles.heard])
+        self.judge.check_unseen([*roles.makers, *roles.heard])
         others = ~clips["speaker"].isin(roles.heard).to_numpy()
         self.embed = voices.Voices().fit(material.voices[others], clips.loc[others, "speaker"]).embed
         self.plain = self.acted[self.acted["emotion"] == source]
