@@ -118,7 +118,10 @@ def test_scaling_is_linear_and_every_emotion_is_a_target():
 
 def test_a_steerer_may_be_the_target(voice):
     class Louder:
-        source, target, analyse = "calm", "angry", None
+        source, target = "calm", "angry"
+
+        def analyse(self, wave, sample_rate):
+            return wave
 
         def render(self, analysis, delta):
             return analysis * (1 + delta)
