@@ -2,8 +2,8 @@
 
 The modules follow the signal path, and each imports only from those before it:
 
-``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``training`` ``audio`` ``espeak``
-``world`` ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines``
+``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``training`` ``audio``
+``world`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines``
 ``whisper_wheel`` ``pretrained`` ``transformer`` ``whisper`` ``encoders`` ``shards`` ``store``
 ``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
 ``phase`` ``vocoder`` ``attention`` ``pretrain`` ``finetune`` ``av``
