@@ -43,6 +43,10 @@ docs: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+# Files and lines of code by part, without blank lines, comments and docstrings; fails above a budget.
+size:
+	@$(PYTHON) tests/size.py
+
 # The last step compiles what numba caches, which would otherwise cost the first notebook half a minute.
 $(READY): requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

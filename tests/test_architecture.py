@@ -18,7 +18,7 @@ FLOORS = {
     "evidence": "splits metrics probing attention quality voices instruments ser results",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",
-    "pages": "plots widgets gallery report studies sweep sidebyside cli",
+    "pages": "plots widgets gallery report studies sweep cli",
 }
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS.values()) for part in parts.split()}
 
