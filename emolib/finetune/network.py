@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emolib.audio import Wave
+from emolib.encoders import inputs_of
 from emolib.finetune.settings import Free
-from emolib.transformer import inputs_of
 
 
 class Head(nn.Module):

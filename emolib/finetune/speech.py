@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib import audio, encoders, features
+from emolib.encoders import load_model
 from emolib.finetune.network import Cut, can_resume
 from emolib.finetune.settings import Settings
-from emolib.pretrained import load_model
 
 AXES = ("valence", "arousal")
 

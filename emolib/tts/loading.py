@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from emolib import espeak
-from emolib.pretrained import locate, quiet_transformers
+from emolib.encoders import locate, quiet_transformers
 from emolib.tts import networks, phonemes
 from emolib.tts.voices import EspeakVoice, Voice
 
