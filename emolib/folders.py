@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,3 +126,53 @@ def _pack(
 ) -> tuple[bytes, dict[str, Any]]:
     weights = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     return weights, {"kind": kind, **config, "sha256": hashlib.sha256(weights).hexdigest()}
+
+
+class Saved:
+    """A class whose fitted objects are saved as a folder; a subclass says how it becomes config and arrays.
+
+    Attributes
+    ----------
+    KIND : str; what ``config.json`` calls it
+    ALONE : bool; the folder holds this model and nothing else, and is replaced as a whole
+    """
+
+    KIND: ClassVar[str]
+    ALONE: ClassVar[bool] = False
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return what json holds, and the arrays."""
+        raise NotImplementedError
+
+    @classmethod
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> Self:
+        """Return the object of a config and arrays that `_saved` returned."""
+        raise NotImplementedError
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``config.json`` and ``model.safetensors``, whole or not at all, and return the folder.
+
+        Raises
+        ------
+        ValueError
+            If it isn't fitted, or the folder holds something else, which isn't ours to replace.
+        """
+        config, arrays = self._saved()
+        return (replace if self.ALONE else write)(Path(folder), self.KIND, config, arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path, **given: Any) -> Self:
+        """Read what `save` wrote; `given` is what the class needs besides, such as a device.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file of it is missing.
+        ValueError
+            If the folder holds something else, or its files do not belong together.
+        """
+        config, arrays = read(Path(folder), cls.KIND)
+        try:
+            return cls._loaded(config, arrays, **given)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{Path(folder) / CONFIG} can't be read ({error!r}); save it again") from None

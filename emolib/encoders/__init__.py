@@ -17,7 +17,8 @@ from emolib.encoders.loading import (
     locate,
     quiet_transformers,
 )
-from emolib.encoders.transformer import TransformerEncoder, inputs_of, torch_device
+from emolib.encoders.transformer import TransformerEncoder, inputs_of
+from emolib.training import torch_device
 
 __all__ = [
     "BASELINES", "DEFAULT", "Encoder", "Precision", "TransformerEncoder", "inputs_of", "load",

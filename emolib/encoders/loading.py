@@ -23,9 +23,10 @@ from safetensors import SafetensorError
 from emolib import atomic, audio, paths
 from emolib.encoders import whisper_wheel
 from emolib.encoders.baselines import LogMel, Prosody
-from emolib.encoders.transformer import TransformerEncoder, check_layers, torch_device
+from emolib.encoders.transformer import TransformerEncoder, check_layers
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
+from emolib.training import torch_device
 
 DEFAULT = paths.DEFAULT_ENCODER
 BASELINES = ("logmel", "prosody")

@@ -146,7 +146,8 @@ class SteeringPanel(widgets.VBox):
             named("before", self.before),
             named("after", self.after),
             self.status,
-            widgets.HBox([self.picture, self.verdict, self.pad], layout=widgets.Layout(flex_flow="wrap")),
+            # the pad first: pictures change their size, and must not move it from under the pointer
+            widgets.HBox([self.pad, self.picture, self.verdict], layout=widgets.Layout(flex_flow="wrap")),
         ]  # fmt: skip
 
     def _listen(self) -> None:

@@ -174,6 +174,7 @@ def use(page, name: str):
     page.screenshot(path=PICTURES / f"{name}_slider.png")
 
     waits_ms = [page.evaluate(TIMED_PRESS, key) for key in ("End", "Home", "End", "Home", "End")]
+    wait_for(page, "delta +1.00")  # the pictures come after the sound, and the page may move as they do
 
     pad = page.locator(".emolib-pad").first
     pad.scroll_into_view_if_needed()

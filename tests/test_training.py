@@ -1,0 +1,162 @@
+"""The one training loop: what a kill, another training, a bad loss or patience do to it."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from emolib import training
+from emolib.training import Recipe, Training
+
+X = torch.linspace(-1, 1, 64)[:, None]
+
+
+def made(identity="a", network=None, **settings) -> Training:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = network or nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+    recipe = Recipe(**({"n_steps": 12, "learning_rate": 0.05, "warmup": 3} | settings))
+    return Training(network, recipe, identity, device="cpu")
+
+
+def run(fit: Training, folder=None, stop_at=None, **more) -> Training:
+    def loss(rows):
+        if fit.step == stop_at:
+            raise KeyboardInterrupt
+        return (fit.whole(X[rows]) - X[rows] ** 2).square().mean()
+
+    def batches(step):
+        rows = np.random.default_rng(step).permutation(64)
+        return [rows[:16], rows[16:32]]
+
+    def validate():
+        return {"loss": float((fit.network(X) - X**2).square().mean())}
+
+    fit.run(
+        batches,
+        loss,
+        folder=folder,
+        **({"validate": validate, "validate_every": 4, "checkpoint_every": 3} | more),
+    )
+    return fit
+
+
+def weights(fit: Training) -> dict[str, torch.Tensor]:
+    return fit.network.state_dict()
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_stopped_training_ends_as_an_undisturbed_one(tmp_path, average):
+    whole = run(made(average=average))
+    with pytest.raises(KeyboardInterrupt):
+        run(made(average=average), tmp_path, stop_at=8)
+    resumed = run(made(average=average), tmp_path)
+    assert resumed.losses == whole.losses and resumed.curve == whole.curve
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], value, rtol=0, atol=0)
+
+
+def test_sigterm_ends_it_after_the_step_with_nothing_lost(tmp_path):
+    fit = made()
+    with pytest.raises(SystemExit):
+        run(fit, tmp_path, events=[(5, lambda: os.kill(os.getpid(), signal.SIGTERM))])
+    assert fit.step == 6  # asked for after step 5, seen after the next
+    resumed = run(made(), tmp_path)
+    assert resumed.losses == run(made()).losses
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_checkpoint_of_another_training_is_refused_or_replaced_as_asked(tmp_path):
+    run(made("a"), tmp_path)
+    with pytest.raises(ValueError, match="other clips"):
+        run(made("b"), tmp_path)
+    with pytest.raises(ValueError, match="other clips"), training.in_folder(tmp_path, "b"):
+        pass
+    with training.in_folder(tmp_path, "a") as state:
+        assert state is not None and training.ended(state, made().recipe)
+    with training.in_folder(tmp_path, "b", replace=True) as state:
+        assert state is None
+    assert not (tmp_path / training.CHECKPOINT).exists()
+
+
+def test_a_loss_that_is_not_finite_stops_it_and_keeps_the_checkpoint(tmp_path):
+    fit = made()
+    with pytest.raises(ValueError, match=r"step 8.*nan.*is kept.*learning rate below"):
+        fit.run(
+            lambda step: [step], lambda step: weights_sum(fit) * (np.nan if step == 7 else 1.0),
+            folder=tmp_path, checkpoint_every=3,
+        )  # fmt: skip
+    resumed = made()
+    resumed.restore(tmp_path / training.CHECKPOINT)
+    assert resumed.step == 6 and all(torch.isfinite(v).all() for v in weights(resumed).values())
+
+
+def weights_sum(fit: Training) -> torch.Tensor:
+    return sum(p.square().sum() for p in fit.network.parameters())
+
+
+def test_it_ends_without_gain_and_keeps_the_best_weights():
+    fit, scores = made(n_steps=100, patience=3, highest=True, metric="score"), iter([0.1, 0.5, 0.3, 0.2, 0.4])
+    seen = []
+
+    def validate():
+        seen.append({name: value.clone() for name, value in weights(fit).items()})
+        return {"score": next(scores)}
+
+    run(fit, validate=validate, validate_every=2)
+    assert fit.step == 10 and training.best(fit.curve, fit.recipe) == 1
+    for name, value in seen[1].items():
+        torch.testing.assert_close(weights(fit)[name], value, rtol=0, atol=0)
+
+
+def test_the_average_is_the_running_mean_of_the_weights():
+    fit = made(average=0.5)
+    weight = fit.network[0].weight
+    mean = weight.detach().clone()
+    while fit.step < 12:
+        fit.advance([X], lambda x: (fit.whole(x) - 1).square().mean())
+        share = min(0.5, fit.step / (9 + fit.step))
+        mean = share * mean + (1 - share) * weight.detach()
+    now = weight.detach().clone()
+    with fit.with_kept() as network:
+        assert not network.training
+        torch.testing.assert_close(weight.detach(), mean)
+    assert fit.network.training and torch.equal(weight, now) and not torch.allclose(now, mean)
+
+
+def test_the_mean_gradient_of_several_batches_is_that_of_all_rows():
+    one, several = (made(network=nn.Linear(1, 1)) for _ in range(2))
+    several.network.load_state_dict(one.network.state_dict())
+    one.advance([X], lambda x: (one.whole(x) - 1).square().mean())
+    several.advance([X[:32], X[32:]], lambda x: (several.whole(x) - 1).square().mean())
+    torch.testing.assert_close(one.network.weight, several.network.weight)
+
+
+def test_the_rate_rises_stays_and_falls_to_zero():
+    rates = [Recipe(100, 1.0, warmup=10, decay_share=0.5).rate(step) for step in range(101)]
+    assert (
+        rates[0] == 0.1 and set(rates[10:50]) == {1.0} and rates[100] == 0 and rates[75] == pytest.approx(0.5)
+    )
+    assert Recipe(100, 1.0, warmup=1, decay_share=0).rate(99) == 1.0
+
+
+def test_identity_sees_every_part():
+    table, recipe = np.arange(6.0), Recipe(3, 0.1)
+    variants = [
+        ({"a": 1}, table, recipe),
+        ({"a": 2}, table, recipe),
+        ({"a": 1}, table + 1, recipe),
+        ({"a": 1}, table.reshape(2, 3), recipe),
+        ({"a": 1}, table, Recipe(4, 0.1)),
+    ]
+    assert len({training.identity(*parts) for parts in variants}) == len(variants)
+    assert training.identity({"a": 1}, table.copy(), Recipe(3, 0.1)) == training.identity(*variants[0])
+
+
+def test_an_unknown_device_is_refused():
+    for name in ("tpux", "cuda:0" if not torch.cuda.is_available() else "nope"):
+        with pytest.raises(ValueError, match=r"device.*(expected|use)"):
+            training.torch_device(name)
