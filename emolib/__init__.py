@@ -3,8 +3,8 @@
 The modules follow the signal path, and each imports only from those before it:
 
 ``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``training`` ``audio`` ``espeak``
-``world`` ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``encoders`` ``shards``
-``store`` ``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
+``world`` ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``encoders``
+``store`` ``scheduling`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
 ``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
 ``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``augment`` ``axis`` ``mapper``
 ``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
