@@ -344,16 +344,6 @@ def test_iemocap_tree(tmp_path):
     assert "iemocap: 1 ratings outside 1 to 5 were left empty" in manifest.attrs["notes"]
 
 
-def test_four_classes_merge_excited_into_happy():
-    before = pd.DataFrame(
-        {"emotion": ["neutral", "excited", "frustrated", "happy", "sad", "angry"], "label": list("abcdef")}
-    )
-    after = corpora.four_classes(before)
-    assert list(after["emotion"]) == ["neutral", "happy", "happy", "sad", "angry"]
-    assert list(after["label"]) == list("abdef") and isinstance(after.index, pd.RangeIndex)
-    assert before["emotion"][1] == "excited"
-
-
 @given(
     st.integers(1, 5), st.sampled_from("FM"), st.sampled_from(["impro01", "impro05b", "script02_2"]),
     st.sampled_from("FM"), st.integers(0, 999), st.sampled_from(sorted(iemocap.EMOTIONS)),
