@@ -6,8 +6,8 @@ The modules follow the signal path, and each imports only from those before it:
 ``world`` ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``encoders``
 ``store`` ``scheduling`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
 ``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
-``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``augment`` ``axis`` ``mapper``
-``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
+``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``axis`` ``mapper``
+``steering`` ``tts`` ``studies`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

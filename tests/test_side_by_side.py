@@ -26,7 +26,6 @@ from typer.testing import CliRunner
 
 from emolib import (
     atomic,
-    augment,
     features,
     finetune,
     generate,
@@ -39,10 +38,14 @@ from emolib import (
 )
 from emolib.cli import app
 from emolib.cli.app import default_folder
+from emolib.studies import augmentation
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    [f"emolib.{name}" for name in ("augment", "cli", "finetune", "pretrain", "steering", "vocoding")]
+    [
+        f"emolib.{name}"
+        for name in ("cli", "finetune", "pretrain", "steering", "studies.augmentation", "vocoding")
+    ]
 )
 #: Longer than a process needs from one file to the next; one that waits for a lock comes later or never.
 WAIT_S = 1.0
@@ -66,9 +69,9 @@ VOCODER = vocoding.Settings(
     validate_every=4, checkpoint_every=2, validation_clips=1,
 )  # fmt: skip
 TUNING = finetune.Settings(n_epochs=3, batch_size=4, crop_s=0.2, bottleneck=8, warm_start=False)
-STUDY = augment.Settings(
-    (augment.CLASSICAL, augment.BOTH), shares=(1.0,), generated_shares=(1.0,), seeds=(1,), flattering=(),
-    generator=GENERATOR, steps=2,
+STUDY = augmentation.Settings(
+    (augmentation.CLASSICAL, augmentation.BOTH), shares=(1.0,), generated_shares=(1.0,), seeds=(1,),
+    flattering=(), generator=GENERATOR, steps=2,
     recogniser=ser.ResNetSettings(widths=(4, 8), steps=2, batch_size=4, crop=16),
 )  # fmt: skip
 
@@ -141,7 +144,7 @@ def train_codebook(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndar
 def study(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     mels, _ = generate.load_mels(clips, ["angry", "calm"])
     genders = {name: "fm"[int(name) % 2] for name in clips["speaker"]}
-    grid = augment.Grid(mels, genders, paths.home() / "study", STUDY, device="cpu", seed=seed)
+    grid = augmentation.Grid(mels, genders, paths.home() / "study", STUDY, device="cpu", seed=seed)
     for cell in grid.cells:
         grid.run(cell)
     found = [grid.read(cell) for cell in grid.cells]

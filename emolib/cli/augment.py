@@ -23,7 +23,7 @@ from emolib.cli.app import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from emolib.augment import Study
+    from emolib.studies.augmentation import Study
 
 
 @app.command()
@@ -66,7 +66,7 @@ def augment(
     clip is drawn as often.
     """
     from emolib import paths
-    from emolib.augment import CLASSICAL, EQUAL, Settings, study
+    from emolib.studies.augmentation import CLASSICAL, EQUAL, Settings, study
 
     cells = Settings.of(profile.value, seed=seed).part(
         None if conditions is None else [name.strip() for name in conditions.split(",")],
@@ -119,8 +119,8 @@ def _numbers(text: str) -> list[float]:
 
 def _answer(done: "Study", scores: "pd.DataFrame") -> dict[str, float]:
     """Return the numbers of the smallest share of real clips with generated ones; NaN before any."""
-    from emolib.augment import BOTH, CLASSICAL, EQUAL, REAL
     from emolib.metrics import Interval
+    from emolib.studies.augmentation import BOTH, CLASSICAL, EQUAL, REAL
 
     scores = scores[scores["protocol"] == "disjoint"]
     share = scores.loc[scores["condition"] == BOTH.name, "share"].min()

@@ -139,10 +139,10 @@ def _codebook(
 
 def _first_half(speakers: "NDArray", seed: int) -> "NDArray[np.intp]":
     """Return the clips of half of the speakers; of a single speaker, all."""
-    from emolib.codebook import study
+    from emolib import splits
 
     rows = np.arange(len(speakers))
-    return study.halves(rows, speakers, seed)[0] if len(set(speakers)) > 1 else rows
+    return splits.halves(rows, speakers, seed)[0] if len(set(speakers)) > 1 else rows
 
 
 def _decode(source: Path, book: "ResidualQuantizer", out: Path | None, as_json: bool) -> None:

@@ -21,7 +21,7 @@ def plot_gains(table: pd.DataFrame, *, score: str = "ua", ax: Axes | None = None
     Parameters
     ----------
     table : DataFrame
-        Rows of one protocol and share, as `augment.Study.differences` gives them: condition, and a score with
+        Rows of one protocol and share, as `Study.differences` gives them: condition, and a score with
         its _low and _high.
     score : {"ua", "wa", "macro_f1"}
     """
@@ -47,7 +47,7 @@ def plot_by_amount(
     Parameters
     ----------
     table : DataFrame
-        As `augment.Study.table` gives it, with the columns series and `x`; a series with a single amount is
+        As `Study.table` gives it, with the columns series and `x`; a series with a single amount is
         drawn as a level across.
     x, label : str; the column of the amount, above 0, and the axis's name
     score : {"ua", "wa", "macro_f1"}
@@ -85,7 +85,7 @@ def plot_protocols(
 
     Parameters
     ----------
-    table : DataFrame; rows of one share, as `augment.Study.table` gives them
+    table : DataFrame; rows of one share, as `Study.table` gives them
     score : {"ua", "wa", "macro_f1"}
     chance : float, optional
     """
