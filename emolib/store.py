@@ -152,7 +152,12 @@ class FeatureStore:
             held = store._existing()
             if held is not None and held.identity() != config.identity():
                 if not replace:
-                    raise ValueError(_other_making(store.url, held, config))
+                    raise ValueError(
+                        f"{store.url} holds features of {held.encoder!r} ({held.fingerprint}), not of "
+                        f"{config.encoder!r} ({config.fingerprint}): other weights or another "
+                        f"precision; extract into another folder (`--store`), or delete what is there with "
+                        f"replace=True (`emolib extract --replace`)"
+                    )
                 # config.json last: a kill in between leaves what the same call clears again
                 for name in filter(_OWN.fullmatch, store._names()):
                     if name != "config.json":
@@ -671,17 +676,3 @@ def _shard_name(number: int) -> str:
 def _keys(table: pd.DataFrame) -> "pd.Series[str]":
     """Return what tells clips apart: the name and the content."""
     return table["clip"].astype(str) + "\0" + table["sha256"].astype(str)
-
-
-def _other_making(url: str, held: StoreConfig, config: StoreConfig) -> str:
-    if held.encoder != config.encoder:
-        difference = f"the encoder {held.encoder!r}, not of {config.encoder!r}"
-    else:
-        difference = (
-            f"{held.encoder!r} with other weights or another precision ({held.fingerprint}, not "
-            f"{config.fingerprint})"
-        )
-    return (
-        f"{url} holds features of {difference}; extract into another folder (`--store`), or delete what "
-        f"is there with replace=True (`emolib extract --replace`)"
-    )
