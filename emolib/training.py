@@ -109,6 +109,8 @@ class Training:
         )  # fmt: skip
         self._rates = [group["lr"] for group in optimiser.param_groups]
         self.whole, self.optimiser = self.accelerator.prepare(network, optimiser)
+        # accelerate leaves a network that computes in mixed precision for good; `advance` alone should
+        self.accelerator.unwrap_model(self.whole, keep_fp32_wrapper=False)
         self.step = 0
         self.losses: list[float] = []
         self.curve: list[dict[str, float]] = []

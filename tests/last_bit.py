@@ -59,7 +59,6 @@ def patch() -> None:
         encoders.TransformerEncoder: ("encode",),
         ser: ("acoustics",),
         ser.judge: ("acoustics",),
-        ser.training: ("acoustics",),
     }.items():
         for name in names:
             setattr(owner, name, nudged(getattr(owner, name)))

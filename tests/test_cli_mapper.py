@@ -60,7 +60,7 @@ def test_it_trains_and_is_done_at_once_the_second_time(table, model_folder, home
     other = json.loads(call(*words, "--seed", "1", "--json").stdout.splitlines()[-1])["folder"]
     assert Path(other) != folder, "another seed has a folder of its own"
     refused = call(*words, "--seed", "1", "--out", folder, code=2).stderr
-    assert len(refused.splitlines()) == 1 and "start again with replace=True (`--replace`)" in refused
+    assert len(refused.splitlines()) == 1 and "(`--replace`, or resume=False)" in refused
     call(*words, "--seed", "1", "--out", folder, "--replace")
 
 

@@ -9,8 +9,9 @@ import soundfile as sf
 from samples import speech, write_corpus
 from typer.testing import CliRunner
 
-from emolib import corpora, espeak, steering
+from emolib import corpora, steering
 from emolib.cli import app
+from emolib.demo import espeak
 from emolib.steering import shipped
 
 LAYER = 2

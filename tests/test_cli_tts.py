@@ -8,10 +8,9 @@ import pytest
 from samples import speech
 from typer.testing import CliRunner
 
-from emolib import audio, demo, paths, speakers, tts
+from emolib import audio, demo, paths, tts
 from emolib.axis import EmotionAxis
 from emolib.cli import app
-from emolib.tts import dial
 
 TEXT = "We will meet her at the river."
 KEYS = {"axis_score", "axis_score_plain", "axis", "duration_s", "alpha", "voice", "out"}
@@ -32,7 +31,7 @@ def references(tmp_path_factory) -> tuple[str, ...]:
     folder = tmp_path_factory.mktemp("references")
     words: tuple[str, ...] = ()
     for word in ("calm", "angry"):
-        spoken = speakers.render(speakers.VOICES[5], demo.SENTENCES["s4"], word, *dial.ANCHORS[word])
+        spoken = demo.render(demo.VOICES[5], demo.SENTENCES["s4"], word, *demo.ANCHORS[word])
         words += (f"--ref-{word}", str(audio.write(folder / f"{word}.wav", *spoken)))
     return words
 

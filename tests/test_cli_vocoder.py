@@ -8,7 +8,7 @@ import pytest
 from samples import speech
 from typer.testing import CliRunner
 
-from emolib import audio, vocoder, vocoding
+from emolib import audio, pretrain, vocoder
 from emolib.cli import app
 
 KEYS = {
@@ -21,10 +21,10 @@ KEYS = {
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four clips of two speakers, one broken file, and a recipe of a size for tests."""
     tiny = dataclasses.replace(
-        vocoding.Settings(), channels=32, rates=(16, 16), kernels=(32, 32), block_kernels=(3,),
+        pretrain.VocoderSettings(), channels=32, rates=(16, 16), block_kernels=(3,),
         dilations=(1,), batch_size=2, segment_frames=16, stft_sizes=(512,), validation_clips=1, refine=1,
     )  # fmt: skip
-    monkeypatch.setattr(vocoding, "Settings", lambda: tiny)
+    monkeypatch.setattr(pretrain, "VocoderSettings", lambda: tiny)
     rows = ["path,speaker,emotion"]
     for n in range(4):
         audio.write(tmp_path / f"{n}.wav", speech(0.9, seed=n), 16_000)

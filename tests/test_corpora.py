@@ -18,11 +18,11 @@ from emolib import (
     finetune,
     mapper,
     metrics,
+    pretrain,
     probing,
     prosody,
     splits,
     steering,
-    vocoding,
 )
 from emolib.axis import EmotionAxis
 from emolib.corpora.manifest import numbers
@@ -177,7 +177,7 @@ def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
     assert sorted(chain(*mapper.training.hold_out(manifest, mapper.Settings()))) == people
     done = finetune.finetune(manifest, tmp_path / "out", finetune.Settings(n_epochs=1))
     assert set(done.held_out) < set(people)
-    assert set(vocoding.batches.load_speech(manifest)[0].voices) == set(people)
+    assert set(pretrain.batches.load_speech(manifest).speakers) == set(people)
 
 
 # --------------------------------------------------------------------------------------- duplicates

@@ -71,7 +71,7 @@ def test_mistakes_are_one_sentence(table, tmp_path, tiny):
     asked = ["generate", "train", "--manifest", table, "--root", table.parent, "--out", tmp_path]
     assert "no such speaker" in complaint(*asked, "--leave-out", "nobody")
     assert "no clip of class bored" in complaint(*asked, "--emotion", "bored", "--emotion", "sad")
-    assert "holds no generator" in complaint("generate", "sample", tmp_path / "nowhere")
+    assert "no Generator in" in complaint("generate", "sample", tmp_path / "nowhere")
     assert "--count 0" in complaint("generate", "sample", tmp_path, "--count", 0)
     assert "guidance" in complaint("generate", "sample", trained_for(table, tmp_path), "--guidance", 99)
 

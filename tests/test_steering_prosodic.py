@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from samples import speech
 
-from emolib import audio, espeak, prosody, world
-from emolib.prosody import ProsodyTransform
+from emolib import audio, prosody, world
+from emolib.demo import espeak
+from emolib.prosody import ProsodyTransform, features
+from emolib.prosody.transform import NOISE, Linear
 from emolib.steering.base import Steerer
 from emolib.steering.hybrid import HybridSteerer
 from emolib.steering.prosodic import ProsodySteerer
@@ -27,7 +29,12 @@ def transform(voice) -> ProsodyTransform:
     plain = prosody.record(voice, RATE).speech
     moved = world.reshape(plain, Settings(pitch_st=4.0, rate_log=-0.1), np.random.default_rng(0))
     louder = moved._replace(log_envelope=moved.log_envelope + 0.6 * np.log(10))
-    return ProsodyTransform.from_references(plain, louder, same_words=True)
+    made = ProsodyTransform("neutral", "angry")
+    before, after = (prosody.contours(speech) for speech in (plain, louder))
+    shift = np.append(prosody.statistics(after) - prosody.statistics(before), np.zeros(features.N_BANDS))
+    made.utterance_ = Linear(np.zeros((features.N_VOICE, len(shift))), shift)
+    made.frame_ = Linear(np.zeros((features.frame_inputs(before).shape[1], NOISE.stop)), np.zeros(NOISE.stop))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +43,7 @@ def steerer(transform) -> ProsodySteerer:
 
 
 def pitch_hz(wave: audio.Wave, rate: int) -> float:
-    return prosody.summary(prosody.record(wave, rate).speech)["f0_hz"]
+    return float(np.exp(prosody.statistics(prosody.contours(prosody.record(wave, rate).speech))[0]))
 
 
 def test_it_is_a_steerer(steerer):
@@ -112,7 +119,7 @@ def test_what_is_no_speech_is_refused(steerer, wave, reason):
 class Gain:
     """A steerer that halves or doubles the samples: simple enough to see whether it was asked, and how."""
 
-    def __init__(self, source: str = "clip", target: str = "reference") -> None:
+    def __init__(self, source: str = "neutral", target: str = "angry") -> None:
         self.source, self.target = source, target
 
     def analyse(self, wave: audio.Wave, sample_rate: int) -> audio.Wave:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from samples import speech
 
-from emolib import corpora, demo, espeak
+from emolib import corpora, demo
+from emolib.demo import espeak
 from emolib.steering import evidence, rotations, shipped, trial
 from emolib.steering.speakers import at_full_strength
 

@@ -1,5 +1,7 @@
 """Notebook 06's experiments: nothing judged is seen, controls meet their targets, shares become prosody."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -205,15 +207,14 @@ def test_a_blend_moves_as_far_as_the_shares_say(audible):
 
 
 def test_text_to_speech_takes_shares_too(audible):
-    plain, sample_rate = tts.speak("The bus leaves at nine.", alpha=0)
-    neutral, angry = (
-        tts.speak(
-            "The bus leaves at nine.",
-            target=steering.ProsodySteerer(audible[0].voices.blend({name: 1.0})),
-        )[0]
-        for name in ("neutral", "angry")
-    )
-    pitch = [prosody.summary(prosody.record(wave, sample_rate).speech)["f0_hz"] for wave in (plain, angry)]
+    text = "The bus leaves at nine."
+    plain, sample_rate = tts.speak(text, alpha=0)
+    steerers = [
+        steering.ProsodySteerer(audible[0].voices.blend({name: 1.0})) for name in ("neutral", "angry")
+    ]
+    neutral, angry = (tts.speak(text, target=steerer)[0] for steerer in steerers)
+    spoken = (prosody.record(wave, sample_rate).speech for wave in (plain, angry))
+    pitch = [np.exp(prosody.statistics(prosody.contours(speech))[0]) for speech in spoken]
     assert abs(len(neutral) - len(plain)) < 0.02 * sample_rate and pitch[1] > 1.1 * pitch[0]
 
 
@@ -257,19 +258,12 @@ def test_shares_are_the_probes_and_those_of_other_emotions_are_divided(audible):
 
 def test_a_speaker_of_another_corpus_gets_a_voice_in_turn(audible):
     part, _ = audible
-    renamed = part.held.clips.assign(speaker=np.where(part.held.speakers == part.speakers[0], "p", "q"))
-    other = study.Audible(
-        study.HeldOut(**{**vars(part.held), "clips": renamed, "speakers": renamed["speaker"].to_numpy()}),
-        part.voices,
-    )
-    asked = other.ask(np.arange(len(renamed)), part.held.before, kept=7)
+    names = np.where(part.held.speakers == part.speakers[0], "p", "q")
+    held = replace(part.held, clips=part.held.clips.assign(speaker=names), speakers=names)
+    other = study.Audible(held, part.voices)
+    asked = other.ask(other.picks, held.before[other.picks], kept=7)
     turns = dict(zip(("p", "q"), part.voices.carriers, strict=True))
-    assert asked["voice"].tolist() == [turns[name] for name in renamed["speaker"]]
-    assert (
-        part.ask(part.picks, part.held.before[part.picks])["voice"].tolist()
-        == part.held.speakers[part.picks].tolist()
-    )
-    said = other.say([asked.head(2)])
-    assert {"wave", "heard", "chance"} <= set(said) and said["kept"].tolist() == [7, 7]
-    rows = other.draw(np.arange(len(renamed)), np.random.default_rng(0))
-    assert other.held.speakers[rows].tolist() == ["p", "q"]
+    assert asked["voice"].tolist() == [turns[name] for name in names[other.picks]]
+    assert other.say([asked.head(2)])["kept"].tolist() == [7, 7]
+    rows = other.draw(np.arange(len(names)), np.random.default_rng(0))
+    assert names[rows].tolist() == ["p", "q"]

@@ -39,14 +39,14 @@ def train_vocoder(
     """
     from dataclasses import replace
 
-    from emolib import vocoding
+    from emolib import pretrain
 
     names = corpora_names or (["folder"] if table else ["demo"])
     clips = pd.concat([load_clips(name, None, None, table if name == "folder" else None) for name in names])
-    settings = replace(vocoding.Settings(), seed=seed)
+    settings = replace(pretrain.VocoderSettings(), seed=seed)
     settings = replace(settings, steps=steps) if steps is not None else settings
     folder = out or default_folder("vocoder", clips, sorted(hold_out or []), settings)
-    done = vocoding.train(
+    done = pretrain.train_vocoder(
         clips, folder, settings, hold_out=hold_out or [], device=device, resume=resume,
         progress=sys.stderr.isatty(),
     )  # fmt: skip

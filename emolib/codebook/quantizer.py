@@ -213,8 +213,8 @@ class ResidualQuantizer(folders.Saved, TransformerMixin, BaseEstimator):
 
     def bits(self, codes: ArrayLike) -> NDArray[np.float64]:
         """Return the ideal length of each row's code in bits, (N,), under the rate that suits them best."""
-        table = self._checked(codes)
-        return coding.ideal_bits(self, table.reshape(len(table), -1).astype(np.int16))
+        table = self._checked(codes).reshape(-1, self.groups * self.n_stages)
+        return coding.ideal_bits(self, table.astype(np.int16))
 
     def compress(self, X: ArrayLike, lam: float = 0.0) -> bytes:
         """Encode into a stream, whose length in bytes is the rate."""

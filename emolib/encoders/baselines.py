@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import librosa
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 
-from emolib import audio
+from emolib import audio, world
 
 
 class LogMel:
@@ -53,9 +52,7 @@ class Prosody:
 
 
 def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArray[np.float32]:
-    samples = wave.astype(np.float64)
-    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=60, f0_ceil=700, frame_period=1000 * hop_s)
-    f0_hz = pyworld.stonemask(samples, f0_hz, times, sample_rate)
+    f0_hz = world.pitch(wave, sample_rate, high_hz=700, hop_ms=1000 * hop_s)
     padded = np.pad(wave, (0, max(0, 512 - len(wave))))  # one whole window at least
     spectrum = librosa.stft(padded, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
     n_frames = min(len(f0_hz), spectrum.shape[1])

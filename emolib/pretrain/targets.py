@@ -1,7 +1,6 @@
-"""What a network is asked to predict: sound units, acoustics and expression.
+"""What the encoder learns to predict: sound units, acoustics and expression.
 
-Second stage of `emolib.pretrain`. Who speaks is read from the manifest, as emotion is heard against the
-speaker's habit; what they feel never is.
+Targets are relative to the speaker, so `speaker` is read from the manifest; emotion labels never are.
 
 - units: k-means clusters of MFCCs and their deltas, without the speaker's mean, one a frame, as in HuBERT's
   first round; predicted where the frame is masked
@@ -29,7 +28,7 @@ from safetensors.numpy import save
 from sklearn.cluster import MiniBatchKMeans
 
 from emolib import atomic
-from emolib.pretrain.analysis import N_MFCC, VOICE, Array, Frames
+from emolib.pretrain.measures import N_MFCC, VOICE, Array, Frames
 
 N_ACOUSTICS = 9 + (N_MFCC - 1) + N_MFCC + len(VOICE)
 PITCH = 8  # the column of pitch itself, which a change of speed moves

@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from emolib import audio, prosody, quality, threads
 from emolib.audio import Wave
 from emolib.prosody import Distance
-from emolib.prosody.alignment import path
+from emolib.prosody.pairs import path
 from emolib.ser import Judge
 from emolib.steering.base import Steerer
 

@@ -22,7 +22,7 @@ from emolib import (
     ser,
     vocoder,
 )  # fmt: skip
-from emolib.ser.training import RECIPE
+from emolib.ser.judge import RECIPE
 from emolib.steering.base import Steerer
 from emolib.steering.hybrid import HybridSteerer
 from emolib.steering.latent import LatentSteerer

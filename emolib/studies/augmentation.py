@@ -31,8 +31,8 @@ from tqdm.auto import tqdm
 
 from emolib import generate
 from emolib.atomic import write_file
+from emolib.generate import Settings as GeneratorSettings
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels
-from emolib.generate.settings import Settings as GeneratorSettings
 from emolib.metrics import Interval, draws, percentile_interval
 from emolib.ser import ResNetRecogniser, ResNetSettings
 from emolib.splits import Fold, check_disjoint
@@ -797,10 +797,8 @@ def study(
     skipped = [*unused, *({"clip": name, "reason": reason} for name, reason in grid.left_out.items())]
     done, missing = [], []
     for cell in tqdm(grid.cells, desc="augment", disable=not progress):
-        found = grid.read(cell)
-        if found is None and (limit_s is None or time.perf_counter() - started < limit_s):
-            found = grid.run(cell)
-        if found is None:
+        in_time = limit_s is None or time.perf_counter() - started < limit_s
+        if (found := grid.run(cell) if in_time else grid.read(cell)) is None:
             missing.append(cell.name)
         else:
             done.append((cell, found))

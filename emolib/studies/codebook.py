@@ -15,7 +15,7 @@ arXiv:2603.21224.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from emolib.prosody import Contours, ProsodyTransform, Recording
 
 Rows = NDArray[np.intp]
 Vectors = NDArray[np.float64]
+Books = dict[str, ResidualQuantizer]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class HeldOut:
     speakers: NDArray
     judge: Pipeline
     centroids: pd.DataFrame
-    own: dict[str, Rows] = field(default_factory=dict)
+    own: dict[str, Rows]
 
 
 def hold_out(
@@ -100,10 +101,9 @@ def hold_out(
         with threadpool_limits(1):
             judge = make_probe().fit(rows[judges], y[judges])
         own = balanced_rows(y[books], speakers[books], seed=seed, least=least) if apart else {}
-        centroids = measures.class_centroids(rows[books], y[books])
         clips = pd.DataFrame({"clip": test, "emotion": y[test], "speaker": speakers[test]})
         fold = (rows[books], y[books], rows[test], clips, y[test], speakers[test])
-        prepared.append(HeldOut(*fold, judge, centroids, own))
+        prepared.append(HeldOut(*fold, judge, measures.class_centroids(rows[books], y[books]), own))
     return prepared
 
 
@@ -137,8 +137,8 @@ def balanced_rows(labels: ArrayLike, speakers: ArrayLike, seed: int = 0, least: 
     rng, rows = np.random.default_rng(seed), {}
     for emotion in emotions.ordered(table["emotion"].tolist()):
         has = [(table["emotion"] == emotion) & (table["speaker"] == speaker) for speaker in each.index]
-        parts = [rng.permutation(np.flatnonzero(a))[:n] for a, n in zip(has, each, strict=True)]
-        rows[emotion] = np.sort(np.concatenate(parts))
+        kept = [rng.permutation(np.flatnonzero(a))[:n] for a, n in zip(has, each, strict=True)]
+        rows[emotion] = np.sort(np.concatenate(kept))
     return rows
 
 
@@ -293,9 +293,7 @@ def operating_points(
 # ------------------------------------------------------------------------------------- one emotion each
 
 
-def train_books(
-    held: HeldOut, template: ResidualQuantizer, names: Collection[str] | None = None
-) -> dict[str, ResidualQuantizer]:
+def train_books(held: HeldOut, template: ResidualQuantizer, names: Collection[str] = ()) -> Books:
     """Train one codebook an emotion, each a clone of `template`, on its rows of what codebooks may see."""
     return {name: clone(template).fit(held.seen[held.own[name]]) for name in names or held.own}
 
@@ -324,9 +322,8 @@ def routes(held: HeldOut, template: ResidualQuantizer, rates: Sequence[float], s
     table : DataFrame; as `outcome`, with way, asked (bits a clip) and bits (what the stream took)
     """
     rows, X, books = np.concatenate(list(held.own.values())), held.before, train_books(held, template)
-    n_codes = sum(book.n_codes_ for book in books.values())
+    routed, n_codes = RoutedQuantizer(books), sum(book.n_codes_ for book in books.values())
     shared = clone(template).set_params(n_codes=n_codes).fit(held.seen[rows])
-    routed = RoutedQuantizer(books)
     guess = make_probe().fit(held.seen[rows], held.seen_labels[rows]).predict(X)
     ways: dict[str, tuple[Any, Callable[[float], Codes]]] = {
         "shared": (shared, lambda lam: shared.encode(X, lam)),
@@ -367,9 +364,8 @@ def _codes_in(book: ResidualQuantizer, base: ResidualQuantizer) -> NDArray[np.fl
 
 
 def barycentre(
-    quantizer: ResidualQuantizer, first: ArrayLike, second: ArrayLike, *, share: float = 0.5,
-    spread: float = 0.1,
-) -> NDArray[np.float32]:  # fmt: skip
+    quantizer: ResidualQuantizer, first: ArrayLike, second: ArrayLike, share: float = 0.5, spread: float = 0.1
+) -> NDArray[np.float32]:
     """Mix two references by the mean of their distributions over codes, stage by stage.
 
     Parameters
@@ -519,7 +515,7 @@ class Voices:
         if lacking := [name for name in given if given[name] > 0 and name not in self.names]:
             raise ValueError(f"shares of {', '.join(lacking)}; expected some of {', '.join(self.names)}")
         weights = [given.get(name, 0.0) for name in self.transforms]
-        return ProsodyTransform.blend(list(self.transforms.values()), weights)
+        return ProsodyTransform.blend([*self.transforms.values()], weights)
 
     def say(self, speaker: str, shares: Mapping[str, float]) -> tuple[Wave, dict[str, float]]:
         """Return a speaker's clip with shares of emotions, at its level, and the judge's probabilities."""
@@ -601,8 +597,8 @@ class Audible:
         known, names = list(self.probe.classes_.astype(str)), self.voices.names
         if not set(known) & set(names):
             raise ValueError(f"the probe knows {', '.join(known)}; expected one of {', '.join(names)}")
-        kept = pd.DataFrame(chances + 1e-12, columns=known)  # a row of no known emotion gets all alike
-        kept = kept.reindex(columns=names, fill_value=0.0)
+        chances = chances + 1e-12  # a row of no known emotion has the same share of each
+        kept = pd.DataFrame(chances, columns=known).reindex(columns=names, fill_value=0.0)
         return kept.div(kept.sum(axis=1), axis=0)
 
     def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
@@ -643,8 +639,7 @@ class Audible:
         """Return clips, `picks` by default, at each lambda, between the plain clip and whole embeddings."""
         picks, before, labels = self.picks if picks is None else picks, self.held.before, self.held.labels
         whole, names = self.ask(picks, before[picks], way="whole embedding"), np.array(self.voices.names)
-        home = np.full(len(picks), self.voices.home)
-        parts = []
+        home, parts = np.full(len(picks), self.voices.home), []
         for way, only in (("neutral clip as it is", home), ("its emotion alone", labels[picks])):
             shares = pd.DataFrame((only[:, None] == names).astype(float), columns=names)
             parts.append(whole.assign(way=way, similarity=np.nan, **shares))

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 from PIL import Image
 
-from emolib import audio, emotions
+from emolib import audio, emotions, world
 from emolib.audio import Wave
 
 _INK, _FAINT, _LINE = "#222222", "#666666", "#DDDDDD"
@@ -104,9 +103,7 @@ def plane(
 
 def f0_contour(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
     """Return the pitch of each 10 ms, (T,), Hz; 0 where unvoiced."""
-    samples = np.asarray(wave, np.float64)
-    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=60.0, f0_ceil=600.0, frame_period=_HOP_MS)
-    return pyworld.stonemask(samples, f0_hz, times, sample_rate)
+    return world.pitch(wave, sample_rate, high_hz=600.0, hop_ms=_HOP_MS)
 
 
 def _svg(kind: str, label: str, width: float, height: float, marks: list[str]) -> str:

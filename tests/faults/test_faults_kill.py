@@ -14,7 +14,7 @@ import pytest
 import soundfile as sf
 from fault_tally import moments, tried
 
-from emolib import mapper, pretrain, vocoding
+from emolib import mapper, pretrain
 from emolib.axis import EmotionAxis
 from emolib.store import FeatureStore
 
@@ -73,12 +73,12 @@ def test_training(inputs, undisturbed, tmp_path, kind):
             assert jobs.content(out) == jobs.content(whole)
 
 
-@pytest.mark.parametrize("kind, trainer", [
-    ("an encoder", pretrain.train.Trainer), ("a mapper", mapper.trainer.Trainer),
-    ("a vocoder", vocoding.trainer.Trainer),
+@pytest.mark.parametrize("kind, owner, name", [
+    ("an encoder", pretrain.encoder, "export"), ("a mapper", mapper.Mapper, "save"),
+    ("a vocoder", pretrain.hifigan, "export"),
 ])  # fmt: skip
 def test_training_stopped_between_its_last_checkpoint_and_its_model(
-    inputs, undisturbed, tmp_path, monkeypatch, kind, trainer
+    inputs, undisturbed, tmp_path, monkeypatch, kind, owner, name
 ):
     job = TRAININGS[kind]
     whole, _ = undisturbed(job)
@@ -88,7 +88,7 @@ def test_training_stopped_between_its_last_checkpoint_and_its_model(
 
     with tried(f"stop of the training of {kind} between its last checkpoint and its model"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(trainer, "export", stop)
+            patch.setattr(owner, name, stop)
             job(inputs, tmp_path)
         jobs.finish(job, inputs, tmp_path)
         assert jobs.content(tmp_path) == jobs.content(whole)

@@ -20,6 +20,7 @@ from emolib.codebook import ResidualQuantizer
 from emolib.features import extract
 from emolib.generate import Generator, Normaliser, Settings
 from emolib.store import DamagedShard, FeatureStore, Shard
+from emolib.training import CHECKPOINT
 
 EARLIER, LATER = 0, 4_102_444_800  # 1970 and 2100
 
@@ -292,9 +293,9 @@ def test_a_damaged_checkpoint_is_named(inputs, tmp_path, kind):
 def test_damaged_targets_are_made_again(inputs, tmp_path):
     jobs.train_encoder(inputs, tmp_path)
     expected = jobs.content(tmp_path)
-    for name in (pretrain.train.TARGETS, pretrain.train.CHECKPOINT):
-        (tmp_path / "encoder" / name).write_bytes(b"" if name == pretrain.train.TARGETS else b"x")
-    (tmp_path / "encoder" / pretrain.train.CHECKPOINT).unlink()
+    for name in (pretrain.encoder.TARGETS, CHECKPOINT):
+        (tmp_path / "encoder" / name).write_bytes(b"" if name == pretrain.encoder.TARGETS else b"x")
+    (tmp_path / "encoder" / CHECKPOINT).unlink()
     with tried("damaged targets of a training"):
         jobs.train_encoder(inputs, tmp_path)
         assert jobs.content(tmp_path) == expected

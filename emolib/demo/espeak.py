@@ -1,7 +1,7 @@
 """Text to speech by espeak-ng: small, offline, and the same samples every time.
 
-The voice under the embedded corpus (`demo`) and under text to speech. The library and its data come in the
-wheel of ``espeakng_loader`` (GPL-3.0-or-later, bound at run time); nothing is read from the system.
+The library and its data come in the wheel of ``espeakng_loader`` (GPL-3.0-or-later, bound at run time);
+nothing is read from the system.
 
 References
 ----------
@@ -27,10 +27,11 @@ from emolib.audio import Wave
 RATES = (80, 450)
 #: espeak-ng's scale of pitch and of pitch range.
 SCALE = (0, 99)
-_SYNCHRONOUS, _DONT_EXIT, _UTF8 = 2, 0x8000, 1
+_SYNCHRONOUS, _DONT_EXIT, _UTF8, _IPA = 2, 0x8000, 1, 0x02
 _RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
 _SEED = 1
 _ONE_AT_A_TIME = threading.Lock()
+_PUNCTUATION = re.compile(r"([.,;:!?]+)(?=\s|$)")
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -67,15 +68,40 @@ def speak(
     to the next. The library is therefore loaded, seeded and unloaded around each one, which costs about 5 ms.
     """
     _check(text, voice, rate, pitch, pitch_range)
-    with _ONE_AT_A_TIME, _library() as (library, sample_rate):
-        if status := library.espeak_SetVoiceByName(voice.encode()):
-            raise ValueError(f"voice {voice!r} is refused by espeak-ng (code {status}); see espeak.voices()")
+    with _library(voice) as (library, sample_rate):
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
             library.espeak_SetParameter(parameter, int(value), 0)
         samples = _synthesise(library, text)
     if not samples.any():
         raise ValueError(f"nothing to speak in {text!r}; expected at least one word of language {voice!r}")
     return (samples / np.float32(32768)).astype(np.float32), sample_rate
+
+
+def ipa(text: str, voice: str = "en-us") -> str:
+    """Return a text's pronunciation in the International Phonetic Alphabet.
+
+    Words are separated by spaces, stress is marked before its syllable, and punctuation is kept.
+
+    Raises
+    ------
+    ValueError
+        If espeak-ng refuses the voice.
+    """
+    parts = _PUNCTUATION.split(text)
+    clauses, marks = parts[::2], [*parts[1::2], ""]
+    with _library(voice) as (library, _):
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        spoken = [_pronounce(library, clause) + mark for clause, mark in zip(clauses, marks, strict=True)]
+    return " ".join(clause for clause in spoken if clause)
+
+
+def _pronounce(library: Any, clause: str) -> str:
+    """Return the IPA of some words, which the library takes in several steps."""
+    left = ctypes.c_char_p(clause.strip().encode())
+    spoken = []
+    while left.value:
+        spoken.append((library.espeak_TextToPhonemes(ctypes.byref(left), _UTF8, _IPA) or b"").decode())
+    return " ".join(spoken)
 
 
 @lru_cache(maxsize=1)
@@ -119,23 +145,26 @@ def _check(text: str, voice: str, rate: int, pitch: int, pitch_range: int) -> No
 
 
 @contextmanager
-def _library() -> Iterator[tuple[Any, int]]:
-    """Load espeak-ng with untouched state, and unload it so that the next load starts afresh too."""
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    library.espeak_Synth.argtypes = [
-        ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
-        ctypes.c_void_p, ctypes.c_void_p,
-    ]  # fmt: skip
-    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    try:
-        sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(_data()).encode(), _DONT_EXIT)
-        if sample_rate <= 0:
-            raise RuntimeError(f"espeak-ng can't start from {_data()}; reinstall espeakng-loader")
-        library.espeak_ng_SetRandSeed(_SEED)
-        yield library, sample_rate
-        library.espeak_Terminate()
-    finally:
-        _ctypes.dlclose(library._handle)
+def _library(voice: str) -> Iterator[tuple[Any, int]]:
+    """Load espeak-ng in a fresh state with a voice, for one thread at a time, and unload it afterwards."""
+    with _ONE_AT_A_TIME:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        library.espeak_Synth.argtypes = [
+            ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
+            ctypes.c_void_p, ctypes.c_void_p,
+        ]  # fmt: skip
+        library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+        try:
+            sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(_data()).encode(), _DONT_EXIT)
+            if sample_rate <= 0:
+                raise RuntimeError(f"espeak-ng can't start from {_data()}; reinstall espeakng-loader")
+            library.espeak_ng_SetRandSeed(_SEED)
+            if status := library.espeak_SetVoiceByName(voice.encode()):
+                raise ValueError(f"espeak-ng refuses voice {voice!r} (code {status}); see espeak.voices()")
+            yield library, sample_rate
+            library.espeak_Terminate()
+        finally:
+            _ctypes.dlclose(library._handle)
 
 
 def _synthesise(library: Any, text: str) -> np.ndarray:

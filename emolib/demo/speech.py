@@ -1,8 +1,8 @@
-"""How an emotion sounds: published rules from emotion, valence and arousal to acoustic settings.
+"""How a synthetic speaker expresses an emotion: published rules, and the voices that follow them.
 
-The stage between a plain spoken sentence (`espeak`, `world`) and the embedded corpus (`demo`). `RULES` is the
-whole theory: each row says what moves which acoustic parameter by how much, and who found that. The published
-findings are mostly directions ("much higher"); the amounts are this project's, below what actors reach.
+`RULES` is the whole theory: each row says what changes which acoustic parameter by how much, and who found
+that. The published findings are mostly directions ("much higher"); the amounts are this project's own and
+smaller than those of actors. `render` speaks by these rules: from `espeak` through `world` to a wave.
 
 References
 ----------
@@ -20,24 +20,30 @@ S01b: M. Schröder (2001), "Emotional speech synthesis: A review", Eurospeech,
     doi:10.21437/Eurospeech.2001-150. Table 1.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from emolib import emotions
+import numpy as np
+
+from emolib import audio, emotions, world
+from emolib.audio import Wave
+from emolib.demo import espeak
 from emolib.world import Settings
 
-#: Everything that an emotion can move.
+#: Everything that an emotion can change.
 PARAMETERS = tuple(field.name for field in fields(Settings))
 
 Source = Literal["MA93", "BS96", "BS00", "S01", "C90", "own"]
 
 
 class Rule(NamedTuple):
-    """One row of the theory: `amount` of `parameter` for each unit of `driver`.
+    """One published finding as a rule: `amount` of `parameter` for each unit of `driver`.
 
-    `driver` is ``"arousal"`` or ``"valence"``, in [-1, 1], or an emotion, 1 where it is expressed. What an
-    emotion does to a parameter is the sum over its drivers; `finding` is the published direction of that sum.
+    `driver` is ``"arousal"`` or ``"valence"``, in [-1, 1], or an emotion, 1 where it is expressed. The effect
+    of an emotion on a parameter is the sum over its drivers; `finding` is the published direction of it.
     """
 
     driver: str
@@ -108,7 +114,8 @@ TAKE_SD = Settings(
 )  # fmt: skip
 #: What even the neutral voice has of each.
 RESTING = Settings(jitter=0.4, shimmer_db=0.3)
-_NEVER_NEGATIVE = ("jitter", "shimmer_db", "pause_s")
+#: A plain voice has none of these to lose.
+NEVER_NEGATIVE = ("jitter", "shimmer_db", "pause_s")
 
 
 def express(
@@ -127,7 +134,7 @@ def express(
         A word of the vocabulary; one that no rule names is expressed by its valence and arousal alone.
     valence, arousal : float, in [-1, 1]
     strength : mapping from parameter to float, optional
-        A speaker's own way: the factor on each parameter, 1 by default.
+        The speaker's factor on each parameter, 1 by default.
     take : mapping from parameter to float, optional
         What this take adds, in standard deviations of `TAKE_SD`.
 
@@ -146,6 +153,119 @@ def express(
     for name in PARAMETERS:
         values[name] *= (strength or {}).get(name, 1.0)
         values[name] += getattr(RESTING, name) + getattr(TAKE_SD, name) * (take or {}).get(name, 0.0)
-        if name in _NEVER_NEGATIVE:
+        if name in NEVER_NEGATIVE:
             values[name] = max(values[name], 0.0)
     return Settings(**values)
+
+
+#: Spread, between speakers, of the logarithm of how strongly they use each acoustic parameter.
+STRENGTH_SD = 0.2
+#: Level of the neutral voice: the loudest anger still has headroom.
+LEVEL_DBFS = -30.0
+#: Level of the room's noise, the same in every clip.
+ROOM_DBFS = -72.0
+_EDGE_S = 0.04
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A synthetic speaker.
+
+    Attributes
+    ----------
+    speaker : str
+    gender : str, ``"female"`` or ``"male"``
+    variant : str; espeak-ng's voice
+    rate : int, words a minute
+    pitch_st : float, semitones above the variant's own pitch
+    formants : float, percent above the variant's own resonances: a shorter vocal tract
+    tilt_db : float, dB an octave
+    breath : float, share of harmonic energy turned to noise
+    gain_db : float, dB; nearness to the microphone
+    """
+
+    speaker: str
+    gender: str
+    variant: str
+    rate: int
+    pitch_st: float
+    formants: float
+    tilt_db: float
+    breath: float
+    gain_db: float
+
+
+VOICES = (
+    Voice("F1", "female", "en-us+f2", 172, 0.0, 0.0, 0.0, 0.04, 0.0),
+    Voice("F2", "female", "en-us+f5", 184, 1.0, 1.0, 0.3, 0.00, 1.0),
+    Voice("F3", "female", "en-us+f1", 162, -0.5, -1.5, -0.3, 0.10, -1.0),
+    Voice("F4", "female", "en-us+f2", 178, 2.5, 1.5, -0.1, 0.00, 0.5),
+    Voice("M1", "male", "en-us+m3", 170, 1.0, 0.0, 0.0, 0.02, -0.5),
+    Voice("M2", "male", "en-us+m6", 182, 3.0, 1.5, -0.3, 0.08, 1.0),
+    Voice("M3", "male", "en-us+m1", 160, 0.5, -1.0, 0.3, 0.04, -1.0),
+    Voice("M4", "male", "en-us+m4", 188, 4.5, -1.5, 0.2, 0.00, 0.0),
+)
+
+
+def render(
+    voice: Voice,
+    sentence: str,
+    emotion: str,
+    valence: float,
+    arousal: float,
+    *,
+    name: str = "",
+    seed: int = 0,
+) -> tuple[Wave, int]:
+    """Speak a sentence with emotion.
+
+    Parameters
+    ----------
+    voice : Voice
+    sentence : str
+        The text, in the language of the voice's variant.
+    emotion : str
+    valence, arousal : float, in [-1, 1]
+    name : str
+        Names the take: equal arguments give equal samples, another name gives another take.
+    seed : int
+
+    Returns
+    -------
+    wave : float32 array, (S,), in [-1, 1]
+    sample_rate : int, Hz; 22,050
+
+    Raises
+    ------
+    ValueError
+        As `express` and `espeak.speak` do.
+    """
+    rng = generator(seed, f"{name}|{sentence}")
+    take = dict(zip(PARAMETERS, rng.standard_normal(len(PARAMETERS)), strict=True))
+    settings = express(emotion, valence, arousal, strength=strength(voice, seed), take=take)
+    speech = world.reshape(_plain(voice, sentence), settings, rng)
+    wave = np.pad(world.synthesise(speech), int(_EDGE_S * speech.sample_rate))
+    wave = audio.level(wave, LEVEL_DBFS + voice.gain_db + settings.level_db)
+    room = 10 ** (ROOM_DBFS / 20) * rng.standard_normal(len(wave))
+    return np.clip(wave + room, -1, 1).astype(np.float32), speech.sample_rate
+
+
+def strength(voice: Voice, seed: int = 0) -> dict[str, float]:
+    """Draw how strongly a speaker uses each acoustic parameter: factors around 1."""
+    draws = generator(seed, f"strength of {voice.speaker}").standard_normal(len(PARAMETERS))
+    return dict(zip(PARAMETERS, np.exp(STRENGTH_SD * draws).tolist(), strict=True))
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Return the generator that belongs to a name, whatever was drawn before it and in whichever process."""
+    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
+
+
+@lru_cache(maxsize=4)
+def _plain(voice: Voice, sentence: str) -> world.Speech:
+    """Return a voice's unemotional rendition of a sentence, in WORLD's parameters."""
+    wave, sample_rate = espeak.speak(sentence, voice=voice.variant, rate=voice.rate)
+    body = world.Settings(
+        pitch_st=voice.pitch_st, formants=voice.formants, tilt_db=voice.tilt_db, breath=voice.breath
+    )
+    return world.reshape(world.analyse(wave, sample_rate), body, generator(0, voice.speaker))

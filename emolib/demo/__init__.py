@@ -1,8 +1,8 @@
-"""The embedded corpus: synthesised emotional speech whose arousal and valence are known.
+"""The demo corpus: synthesised emotional speech whose arousal and valence are known.
 
 Eight voices say six sentences in seven emotions, twice. Every clip's valence and arousal are drawn around its
-emotion's anchor; the rules of `expression` turn them into sound. It stands in for recorded speech where none
-is at hand, and is no evidence about people: a probe of it finds the rules that made it.
+emotion's anchor, and the rules of `speech` turn them into sound. It replaces recorded speech in tests and
+examples, and is no evidence about people: a probe of it finds the rules that made it.
 
 References
 ----------
@@ -25,10 +25,10 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from emolib import atomic, audio, emotions, espeak, expression, paths, source, speakers, threads, world
+from emolib import atomic, audio, emotions, paths, source, threads, world
 from emolib.audio import Wave
-from emolib.expression import RULES, Rule
-from emolib.speakers import VOICES, Voice, render
+from emolib.demo import espeak, speech
+from emolib.demo.speech import RULES, VOICES, Rule, Voice, render
 
 __all__ = ["ANCHORS", "RULES", "SENTENCES", "VOICES", "Clip", "Rule", "Voice", "build", "plan", "render"]
 
@@ -38,15 +38,10 @@ SEED = 0
 ANCHOR_SD = 0.14
 _STAMP = "demo.json"
 
+_WORDS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust")
+_CALM = {"calm": emotions.Anchor(valence=0.3, arousal=-0.5)}
 ANCHORS: Mapping[str, emotions.Anchor] = MappingProxyType(
-    {
-        "neutral": emotions.ANCHORS["iemocap"]["neutral"],
-        "calm": emotions.Anchor(valence=0.3, arousal=-0.5),
-        **{
-            word: emotions.ANCHORS["iemocap"][word]
-            for word in ("happy", "sad", "angry", "fearful", "disgust")
-        },
-    }
+    {word: (emotions.ANCHORS["iemocap"] | _CALM)[word] for word in _WORDS}
 )
 
 #: Neutral in content, so that only the voice tells the emotion.
@@ -119,7 +114,7 @@ def plan(
         if text_id not in SENTENCES:
             raise ValueError(f"unknown sentence {text_id!r}; expected one of: {', '.join(SENTENCES)}")
     clips = [
-        Clip(name, voice, text_id, word, *_draw_affect(word, speakers.generator(seed, name)))
+        Clip(name, voice, text_id, word, *_draw_affect(word, speech.generator(seed, name)))
         for voice in voices
         for text_id in sentences
         for word in emotion_words
@@ -213,7 +208,7 @@ def _draw_affect(emotion: str, rng: np.random.Generator) -> tuple[float, float]:
 
 def _recipe(clips: list[Clip], seed: int) -> dict[str, object]:
     """Return everything that decides what a corpus sounds like."""
-    modules = (Path(module.__file__ or "") for module in (audio, espeak, world, expression, speakers))
+    modules = (Path(module.__file__ or "") for module in (audio, espeak, world, speech))
     code = source.digest({path.name: path for path in [*modules, Path(__file__)]})
     libraries = {name: metadata.version(name) for name in ("espeakng-loader", "pyworld-prebuilt", "numpy")}
     return {
@@ -226,7 +221,7 @@ def _recipe(clips: list[Clip], seed: int) -> dict[str, object]:
 
 _README = """Synthesised speech: no person speaks here.
 
-{clips} clips made by emolib (emolib/demo.py) with espeak-ng and WORLD. Emotion, valence and arousal in
-demo.csv are the settings that each clip was made from by rule (emolib/expression.py), not the judgement of
+{clips} clips made by emolib (emolib/demo) with espeak-ng and WORLD. Emotion, valence and arousal in
+demo.csv are the settings that each clip was made from by rule (emolib/demo/speech.py), not the judgement of
 listeners. Use it to try the tools; draw no conclusion about people from it.
 """

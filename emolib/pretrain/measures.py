@@ -1,8 +1,7 @@
-"""What the targets of pretraining are made of: measures of timbre, pitch, loudness and voice quality.
+"""Measures of timbre, pitch, loudness and voice quality, from which the targets of pretraining are made.
 
-First stage of `emolib.pretrain`: a wave becomes `Frames`, one row for each frame of a wav2vec 2.0 front end
-(25 ms every 20 ms at 16 kHz), and frames become functionals, one vector a clip, much as in eGeMAPS. No label
-is read here or later.
+A wave becomes `Frames`, one row for each frame of a wav2vec 2.0 front end (25 ms every 20 ms at 16 kHz), and
+frames become functionals, one vector per clip, much as in eGeMAPS. No label is read here or later.
 
 References
 ----------
@@ -14,18 +13,16 @@ P. Boersma (1993), "Accurate short-term analysis of the fundamental frequency an
 of a sampled sound", Proceedings of the Institute of Phonetic Sciences 17, 97-110.
 """
 
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-import librosa
 import numpy as np
-import pyworld
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
-from emolib.audio import Wave
+from emolib import world
+from emolib.audio import MelSpec, Wave, mel_filters
 
 Array = NDArray[np.float32]
 
@@ -33,6 +30,7 @@ SAMPLE_RATE, WINDOW, HOP = 16_000, 400, 320  # Hz, samples, samples: wav2vec 2.0
 N_MFCC = 13
 #: The columns of `Frames.voice` after pitch and energy.
 VOICE = ("alpha_db", "hammarberg_db", "slope_db", "log_centroid", "hnr_db", "h1_h2_db", "h1_a3_db")
+_BANDS = MelSpec(SAMPLE_RATE, n_fft=512, hop_length=HOP, n_mels=40, fmin=50, fmax=7_600)
 _F0_RANGE_HZ = (60.0, 650.0)
 _LONG_WINDOW, _LONG_FFT = 640, 1024  # 40 ms hold two periods of the lowest voice
 _SPEECH_DB = 35.0  # frames this far below the loudest are pauses
@@ -90,18 +88,13 @@ def analyse(wave: Wave) -> Frames:
     f0_hz = _f0(wave)
     short = _frames(wave, WINDOW)
     power = np.abs(scipy.fft.rfft(short * np.hanning(WINDOW), 512)) ** 2
-    log_mel = np.log(np.maximum(power @ _mel_filters().T, 1e-8))
+    log_mel = np.log(np.maximum(power @ mel_filters(_BANDS).T, 1e-8))
     mfcc = scipy.fft.dct(log_mel, norm="ortho", axis=1)[:, :N_MFCC]
     energy_db = 10 * np.log10((short**2).mean(axis=1) + 1e-10)
     windowed = _frames(wave, _LONG_WINDOW) * np.hanning(_LONG_WINDOW)
     power = np.abs(scipy.fft.rfft(windowed, _LONG_FFT)) ** 2 + 1e-12
     voice = np.column_stack([*_balance(power), _harmonicity(windowed, f0_hz), *_harmonics(power, f0_hz)])
     return Frames(mfcc.astype(np.float32), f0_hz, energy_db.astype(np.float32), voice.astype(np.float32))
-
-
-@lru_cache(maxsize=1)
-def _mel_filters() -> Array:
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=512, n_mels=40, fmin=50, fmax=7600)
 
 
 def _frames(wave: Wave, window: int) -> Array:
@@ -115,8 +108,7 @@ def _f0(wave: Wave) -> Array:
     """Return F0 in Hz at the centre of each frame, (T,), 0 where unvoiced."""
     samples = wave[WINDOW // 2 :].astype(np.float64)  # the track then starts at the first frame's centre
     low, high = _F0_RANGE_HZ
-    f0_hz, times = pyworld.dio(samples, SAMPLE_RATE, f0_floor=low, f0_ceil=high, frame_period=5.0)
-    every_20_ms = pyworld.stonemask(samples, f0_hz, times, SAMPLE_RATE)[::4]
+    every_20_ms = world.pitch(samples, SAMPLE_RATE, low_hz=low, high_hz=high)[::4]
     track = np.zeros(n_frames(len(wave)), np.float32)
     n = min(len(track), len(every_20_ms))
     track[:n] = every_20_ms[:n]
