@@ -101,7 +101,10 @@ class Training:
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state()  # accelerate would keep the process's first precision for good
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=torch_device(device).type == "cpu")
+        chosen = torch_device(device)
+        if chosen.index:
+            torch.cuda.set_device(chosen)  # which accelerate takes
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=chosen.type == "cpu")
         self.network, self.recipe, self.identity = network, recipe, identity
         learning = [{"params": [p for p in network.parameters() if p.requires_grad]}]
         optimiser = torch.optim.AdamW(

@@ -253,12 +253,12 @@ def test_training_starts_at_the_linear_map_and_beats_it_on_an_unseen_speaker(tmp
     store, mels = made_store(tmp_path / "store", found), dict(zip(found.clips, found.mels, strict=True))
     settings = dataclasses.replace(TINY, steps=120, validate_every=60, width=48, batch_size=12)
     trained = run((made_manifest(found), store, mels), tmp_path / "out", settings)
-    told = trained.provenance
-    assert told["mel_l1"] < 0.8 * told["linear_l1"]
-    assert not set(told["speakers"]) & set(told["validation_speakers"])
-    seen, unseen = (found.of(set(told[name])) for name in ("speakers", "validation_speakers"))
+    claimed = trained.provenance
+    assert claimed["mel_l1"] < 0.8 * claimed["linear_l1"]
+    assert not set(claimed["speakers"]) & set(claimed["validation_speakers"])
+    seen, unseen = (found.of(set(claimed[name])) for name in ("speakers", "validation_speakers"))
     straight = mapper.fit_linear(seen, CONFIG, 1, context=settings.context)
-    for fitted, error in ((straight, told["linear_l1"]), (trained, told["mel_l1"])):
+    for fitted, error in ((straight, claimed["linear_l1"]), (trained, claimed["mel_l1"])):
         both = zip(unseen.frames, unseen.mels, strict=True)
         own = [mapper.mel_l1(fitted.map(f, n_frames=len(m)), m) for f, m in both]
         assert np.mean(own) == pytest.approx(error, abs=1e-3)

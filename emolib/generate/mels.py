@@ -14,7 +14,7 @@ N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,17 +31,10 @@ N_FRAMES = EMOGEN_MEL.frames(_N_SAMPLES)
 N_MELS = EMOGEN_MEL.n_mels
 #: What padding holds: the logarithm of the least energy.
 FLOOR = float(np.log(np.float32(EMOGEN_MEL.floor)))
-#: Peak of a wave before its spectrogram is taken, so that the level says nothing.
+#: Peak of a wave before its spectrogram is taken, so that the level is no cue.
 PEAK = 0.95
 #: Sampling rate, in Hz, and root-mean-square level, in dB relative to full scale, of waves that are made.
 SAMPLE_RATE, LEVEL_DBFS = EMOGEN_MEL.sample_rate, -26.0
-
-
-class Skipped(TypedDict):
-    """A clip that could not be used, and why."""
-
-    clip: str
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +103,7 @@ class Mels:
 
 
 @threadpool_limits.wrap(limits=1)  # last bits depend on the number of threads; studies identify clips by them
-def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[Skipped]]:
+def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[dict[str, str]]]:
     """Read the clips of some emotions as log-mel-spectrograms.
 
     Parameters
@@ -129,7 +122,7 @@ def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mel
     ValueError
         If no clip is usable.
     """
-    skipped: list[Skipped] = []
+    skipped: list[dict[str, str]] = []
     kept = []
     for row in manifest.to_dict("records"):
         clip, emotion = row["clip"], row["emotion"]

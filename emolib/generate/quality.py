@@ -179,7 +179,7 @@ def copy_audit(
 
 
 def mel_features(mels: Mels, normaliser: Normaliser) -> NDArray[np.float32]:
-    """Return clips as vectors for `copy_audit`, (N, 128 * 172): no network stands between clip and copy.
+    """Return clips as vectors for `copy_audit`, (N, 128 * 172): no network between clip and copy.
 
     Normalised log-mels, 0 in padding, divided by sqrt(128 * 172): the Euclidean distance between two is their
     root-mean-square difference over the whole 4 s, in standard deviations of the bands.

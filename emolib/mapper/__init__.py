@@ -19,7 +19,6 @@ from emolib.mapper.pairs import (
     mel_frames,
     mel_l1,
     positions,
-    target_mel,
     target_mels,
 )
 from emolib.mapper.training import default_folder, leave_out, train
@@ -36,7 +35,6 @@ __all__ = [
     "mel_frames",
     "mel_l1",
     "positions",
-    "target_mel",
     "target_mels",
     "train",
 ]

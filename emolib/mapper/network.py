@@ -239,7 +239,14 @@ class Mapper(folders.Saved):
         ValueError
             If the frames are none, of another width or not finite, or `n_frames` is more than they reach.
         """
-        frames = self._checked(frames)
+        frames = np.ascontiguousarray(frames, dtype=np.float32)
+        if frames.ndim != 2 or len(frames) == 0 or frames.shape[1] != self.width:
+            raise ValueError(
+                f"frames of shape {frames.shape}; expected (T, {self.width}) with at least one frame, which "
+                f"takes one receptive field of {self.encoder} (25 ms)"
+            )
+        if not np.isfinite(frames).all():
+            raise ValueError("the frames hold NaN or infinity; encode a finite wave")
         most = pairs.mel_frames(len(frames))
         n_frames = most if n_frames is None else n_frames
         if not 0 < n_frames <= most + 3:
@@ -265,14 +272,3 @@ class Mapper(folders.Saved):
         network = Network(config["width"], settings)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network.to(device), settings, config["provenance"])
-
-    def _checked(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
-        frames = np.ascontiguousarray(frames, dtype=np.float32)
-        if frames.ndim != 2 or len(frames) == 0 or frames.shape[1] != self.width:
-            raise ValueError(
-                f"frames of shape {frames.shape}; expected (T, {self.width}) with at least one frame, which "
-                f"takes one receptive field of {self.encoder} (25 ms)"
-            )
-        if not np.isfinite(frames).all():
-            raise ValueError("the frames hold NaN or infinity; encode a finite wave")
-        return frames
