@@ -223,7 +223,7 @@ def _receive(url: str, part: Path, progress: bool, *, resume: bool) -> None:
             tqdm(desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, disable=hidden) as bar,
         ):
             try:
-                for chunk in answer.iter_content(1 << 18):
+                for chunk in answer.iter_content(1 << 14):
                     bar.update(file.write(chunk))
             except requests.RequestException:
                 raise ConnectionError(f"broke off after {file.tell()} of {total or '?'} bytes") from None
