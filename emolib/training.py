@@ -109,6 +109,7 @@ class Training:
         learning = [{"params": [p for p in network.parameters() if p.requires_grad]}]
         optimiser = torch.optim.AdamW(
             groups or learning, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay,
+            fused=precision != "fp16",
         )  # fmt: skip
         self._rates = [group["lr"] for group in optimiser.param_groups]
         self.whole, self.optimiser = self.accelerator.prepare(network, optimiser)
@@ -190,7 +191,9 @@ class Training:
         self.network.train()
         values = []
         with torch.random.fork_rng(devices=[own.device] if own.device.type == "cuda" else []):
-            torch.manual_seed(self._number())  # dropout is a function of the step
+            torch.default_generator.manual_seed(self._number())  # dropout is a function of the step
+            if own.device.type == "cuda":  # else torch.manual_seed would note each call for later
+                torch.cuda.manual_seed(self._number())
             for i, batch in enumerate(batches):
                 last = i + 1 == len(batches)
                 with contextlib.nullcontext() if last else own.no_sync(self.whole):

@@ -103,9 +103,9 @@ def test_it_classifies_unseen_speakers_whatever_the_level(judge):
 def test_it_states_its_accuracy_its_speakers_and_its_emotions(judge):
     assert judge.natural_ua_.value > 0.9 and set(judge.natural_recall_) == {"angry", "sad"}
     assert re.search(r"2 emotions, 32 clips of 4 speakers; natural speech .* chance 0\.500", repr(judge))
-    judge.check_unheard(["s9", "x"])
+    judge.check_unseen(["s9", "x"])
     with pytest.raises(ValueError, match="s2"):
-        judge.check_unheard(["s2", "s9"])
+        judge.check_unseen(["s2", "s9"])
     with pytest.raises(ValueError, match=r"'happy'.*angry, sad"):
         judge.column("happy")
 

@@ -256,7 +256,7 @@ def test_the_judge_is_of_other_speakers(home, tmp_path):
     clips = corpus(tmp_path)
     judge = steering.judge(clips)
     assert set(judge.speakers_) == set(steering.roles(clips).judges)
-    judge.check_unheard(steering.roles(clips).heard)
+    judge.check_unseen(steering.roles(clips).heard)
 
 
 # ------------------------------------------------------------------------------------- evidence

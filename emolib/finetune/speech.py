@@ -90,7 +90,7 @@ TOP_BLOCKS = Settings(
 
 
 class Cut(NamedTuple):
-    """What the frozen part of an encoder made of some clips: where its free blocks go on.
+    """The output of an encoder's frozen part for some clips, from which its free blocks continue.
 
     Attributes
     ----------

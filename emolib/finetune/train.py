@@ -31,7 +31,7 @@ from emolib.store import FeatureStore
 from emolib.training import Recipe, Training, best, identity, in_folder
 
 CURVE, ANSWERS = "validation.csv", "answers.csv"
-#: Settings that may change where a training is resumed: how long to go on.
+#: Settings that may change where a training is resumed: how long it is.
 FREE = ("n_epochs", "patience")
 
 

@@ -158,7 +158,7 @@ class LatentSpace(nn.Module):
 class MelSpace(nn.Module):
     """Normalised spectrograms, and a second plane that is 1 where a frame is speech and -1 where it isn't.
 
-    Its methods are those of `LatentSpace`.
+    Its methods take and return what those of `LatentSpace` do.
     """
 
     def __init__(self, normaliser: Normaliser) -> None:
@@ -166,6 +166,7 @@ class MelSpace(nn.Module):
         self.normaliser, self.shape = normaliser, (2, N_MELS, _SPECTROGRAM_FRAMES)
 
     def encode(self, mels: Mels) -> tuple[Tensor, Tensor]:
+        """Return planes and the weight of each place in the loss."""
         values, mask = (F.pad(x, (0, _SPECTROGRAM_FRAMES - N_FRAMES)) for x in tensors(mels, self.normaliser))
         mask = mask.float()[:, None].expand(-1, N_MELS, -1)
         weight = PADDING_WEIGHT + (1 - PADDING_WEIGHT) * mask
@@ -174,6 +175,7 @@ class MelSpace(nn.Module):
     def decode(
         self, planes: Tensor, mask: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return log-mel-spectrograms and masks."""
         planes = planes[..., :N_FRAMES]
         mask = _masks((planes[:, 1].mean(1) > 0).sum(1)) if mask is None else mask
         return self.normaliser.invert(planes[:, 0].cpu().numpy(), mask), mask

@@ -296,12 +296,12 @@ def perturb(waves: Tensor, strength: float, generator: torch.Generator) -> Tenso
     draws = _Draws(len(waves), strength, generator, waves.device)
     length = _fast_length(waves.shape[1] + _REVERB_SAMPLES)
     transfer = _equaliser(draws, length) * torch.fft.rfft(_impulse_response(draws), length)
-    heard = torch.fft.irfft(torch.fft.rfft(waves, length) * transfer, length)[:, : waves.shape[1]]
-    heard = heard / (heard.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
-    heard = heard + draws.switch(0.6) * draws.decibels(-40, -5) * _noise(draws, waves.shape[1])
-    heard = heard + draws.switch(0.15) * draws.decibels(-20, -5) * _other_voices(waves, generator)
+    changed = torch.fft.irfft(torch.fft.rfft(waves, length) * transfer, length)[:, : waves.shape[1]]
+    changed = changed / (changed.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    changed = changed + draws.switch(0.6) * draws.decibels(-40, -5) * _noise(draws, waves.shape[1])
+    changed = changed + draws.switch(0.15) * draws.decibels(-20, -5) * _other_voices(waves, generator)
     overloaded = draws.switch(0.15)
-    return (1 - overloaded) * heard + overloaded * torch.tanh(heard * draws.uniform(0.3, 1.5))
+    return (1 - overloaded) * changed + overloaded * torch.tanh(changed * draws.uniform(0.3, 1.5))
 
 
 class _Draws:

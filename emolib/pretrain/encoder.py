@@ -34,7 +34,7 @@ from emolib.pretrain.measures import HOP, Array, Frames, analyse, functionals
 from emolib.pretrain.targets import N_ACOUSTICS, Targets, make_targets
 from emolib.training import Recipe, Training, identity, in_folder
 
-#: Settings that may change where a training is resumed: how long to go on, and how often to look.
+#: Settings that may change where a training is resumed: how long it is, and how often to look.
 FREE = ("steps", "decay_share", "validate_every", "checkpoint_every")
 TARGETS, CURVE = "targets.safetensors", "validation.csv"
 LOSSES = ("unit", "acoustic", "expression", "expression_unit")
@@ -59,8 +59,7 @@ class Settings:
         Clusters of frames and of clips.
     unit_layer, acoustic_layer, expression_layer : int
         The hidden state that predicts each; the slower, the higher.
-    unit_weight, acoustic_weight, expression_weight, expression_unit_weight : float
-        Factors on the losses.
+    weights : tuple of float; factors on the losses of units, acoustics, expression and expression units
     batch_size : int; crop_s : float, s
     speed : float; speeds are drawn from exp(-speed) to exp(speed)
     perturbation : float, in [0, 1]; strength of `perturb`
@@ -71,7 +70,6 @@ class Settings:
     filter_rate : float; factor on the learning rate of the first layer
     average : float; decay of the running mean of the weights, which is what is shipped
     seed : int
-    autocast : bool; bfloat16 products
     validate_every, checkpoint_every : int, steps
     validation_share : float; share of the clips that are held out
     """
@@ -88,10 +86,7 @@ class Settings:
     unit_layer: int = 3
     acoustic_layer: int = 3
     expression_layer: int = 5
-    unit_weight: float = 0.5
-    acoustic_weight: float = 5.0
-    expression_weight: float = 4.0
-    expression_unit_weight: float = 0.3
+    weights: tuple[float, ...] = (0.5, 5.0, 4.0, 0.3)
     batch_size: int = 24
     crop_s: float = 2.2
     speed: float = 0.05
@@ -109,7 +104,6 @@ class Settings:
     max_norm: float = 5.0
     average: float = 0.995
     seed: int = 0
-    autocast: bool = True
     validate_every: int = 100
     checkpoint_every: int = 100
     validation_share: float = 0.02
@@ -132,7 +126,7 @@ def pretrain(
         `path` is read, and `corpus` and `speaker` where they are there: targets are relative to the speaker.
     out : str or Path
         Folder of the network. A checkpoint in it is resumed, to weights bit-equal to an undisturbed
-        training's on the same processor and number of threads; more steps than before go on from its end.
+        training's on the same processor and number of threads; more steps than before continue from its end.
     settings : Settings, optional
         The recipe of ``wav2vec2-nano`` by default.
     device : str
@@ -265,7 +259,7 @@ class Network(nn.Module):
         smooth L1 and cross-entropy of the clip, from mean and standard deviation of a hidden state.
         """
         settings = self.settings
-        with torch.autocast(batch.waves.device.type, torch.bfloat16, enabled=settings.autocast):
+        with torch.autocast(batch.waves.device.type, torch.bfloat16):
             states = self.encoder(
                 batch.waves, attention_mask=batch.inside, mask_time_indices=batch.masked,
                 output_hidden_states=True,
@@ -283,7 +277,7 @@ class Network(nn.Module):
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the losses."""
-        return torch.stack([getattr(self.settings, f"{name}_weight") * losses[name] for name in LOSSES]).sum()
+        return torch.stack([w * losses[k] for w, k in zip(self.settings.weights, LOSSES, strict=True)]).sum()
 
 
 def pool(frames: Tensor, valid: Tensor) -> Tensor:

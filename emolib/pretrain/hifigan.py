@@ -26,7 +26,7 @@ from emolib.audio import HIFIGAN_MEL as MEL
 from emolib.pretrain.batches import Pretraining, Speech, load_speech
 from emolib.training import Recipe, Training, identity, in_folder
 
-#: Settings that may change where a training is resumed: how long to go on, how fast, and how often to look.
+#: Settings that may change where a training is resumed: how long it is, how fast, and how often to look.
 FREE = ("steps", "decay_share", "learning_rate", "average", "refine", "validate_every", "checkpoint_every")
 CURVE, SAMPLES = "validation.csv", "samples"
 _N_SAMPLES = 2  # clips that are written at each validation
@@ -98,7 +98,7 @@ def train_vocoder(
         Each row's sound and, where it is there, `speaker` are read.
     out : str or Path
         Folder of the vocoder. A checkpoint in it is resumed, to weights bit-equal to an undisturbed
-        training's on the same processor and number of threads; more steps than before go on from its end.
+        training's on the same processor and number of threads; more steps than before continue from its end.
         ``samples/`` in it holds held-out clips as they sounded at each validation.
     settings : VocoderSettings, optional
     hold_out : collection of str
@@ -143,7 +143,7 @@ def train_vocoder(
         references = [_reference(speech, int(clip)) for clip in held_out]
         training.run(
             lambda step: [draw(speech, clips, settings, step).to(at)],
-            lambda waves: _loss(network, waves, settings),
+            lambda waves: _loss(training.whole, waves, settings),
             validate=lambda: _validate(network, references, settings, out / SAMPLES, training.step),
             validate_every=settings.validate_every, checkpoint_every=settings.checkpoint_every, folder=out,
             events=[(settings.checkpoint_every, lambda: export(training, out))],
@@ -213,7 +213,7 @@ def _statistics(speech: Speech, clips: NDArray[np.int64], settings: VocoderSetti
 # ------------------------------------------------------------------------------------- losses
 
 
-def _loss(network: SpeechT5HifiGan, waves: Tensor, settings: VocoderSettings) -> Tensor:
+def _loss(network: nn.Module, waves: Tensor, settings: VocoderSettings) -> Tensor:
     with torch.autocast(waves.device.type, torch.bfloat16):
         made = network(log_mel(waves))
     return loss_of(made.float(), waves[:, _MARGIN:-_MARGIN], settings)

@@ -21,8 +21,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
-from emolib import world
 from emolib.audio import MelSpec, Wave, mel_filters
+from emolib.world import pitch
 
 Array = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ N_MFCC = 13
 #: The columns of `Frames.voice` after pitch and energy.
 VOICE = ("alpha_db", "hammarberg_db", "slope_db", "log_centroid", "hnr_db", "h1_h2_db", "h1_a3_db")
 _BANDS = MelSpec(SAMPLE_RATE, n_fft=512, hop_length=HOP, n_mels=40, fmin=50, fmax=7_600)
-_F0_RANGE_HZ = (60.0, 650.0)
+_LOWEST_HZ = 60.0  # of pitch
 _LONG_WINDOW, _LONG_FFT = 640, 1024  # 40 ms hold two periods of the lowest voice
 _SPEECH_DB = 35.0  # frames this far below the loudest are pauses
 _HZ = np.fft.rfftfreq(_LONG_FFT, 1 / SAMPLE_RATE)
@@ -106,9 +106,8 @@ def _frames(wave: Wave, window: int) -> Array:
 
 def _f0(wave: Wave) -> Array:
     """Return F0 in Hz at the centre of each frame, (T,), 0 where unvoiced."""
-    samples = wave[WINDOW // 2 :].astype(np.float64)  # the track then starts at the first frame's centre
-    low, high = _F0_RANGE_HZ
-    every_20_ms = world.pitch(samples, SAMPLE_RATE, low_hz=low, high_hz=high)[::4]
+    later = wave[WINDOW // 2 :]  # the track then starts at the first frame's centre
+    every_20_ms = pitch(later, SAMPLE_RATE, low_hz=_LOWEST_HZ, high_hz=650.0)[::4]
     track = np.zeros(n_frames(len(wave)), np.float32)
     n = min(len(track), len(every_20_ms))
     track[:n] = every_20_ms[:n]
@@ -141,7 +140,7 @@ def _harmonicity(windowed: NDArray, f0_hz: Array) -> NDArray:
     of_window = autocorrelate(np.hanning(_LONG_WINDOW))
     lags = autocorrelate(windowed)
     lags = lags / np.maximum(lags[:, :1], 1e-9) / np.maximum(of_window / of_window[0], 0.05)
-    period = (SAMPLE_RATE / np.maximum(f0_hz, _F0_RANGE_HZ[0])).astype(int)
+    period = (SAMPLE_RATE / np.maximum(f0_hz, _LOWEST_HZ)).astype(int)
     around = np.clip(period[:, None] + np.arange(-2, 3), 0, 399)
     at_period = np.take_along_axis(lags, around, axis=1).max(axis=1)
     r = np.clip(np.where(f0_hz > 0, at_period, lags[:, 25:267].max(axis=1)), 0.01, 0.995)

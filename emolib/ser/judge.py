@@ -199,7 +199,7 @@ class Judge(folders.Saved):
         answers = self.predict_proba(waves, sample_rate).argmax(axis=1)
         return self.classes_[answers]
 
-    def check_unheard(self, speakers: ArrayLike) -> None:
+    def check_unseen(self, speakers: ArrayLike) -> None:
         """Raise ValueError if the judge was trained on one of these speakers, whom it then must not judge."""
         splits.check_disjoint(np.array(self.speakers_), np.asarray(speakers).astype(str))
 

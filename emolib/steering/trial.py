@@ -222,7 +222,7 @@ class _Round:
         judged_by = clips["speaker"].isin(roles.judges).to_numpy()
         labels = clips[judged_by]
         self.judge = ser.Judge().fit_measures(material.heard[judged_by], labels["emotion"], labels["speaker"])
-        self.judge.check_unheard([*roles.makers, *roles.heard])
+        self.judge.check_unseen([*roles.makers, *roles.heard])
         strangers = ~clips["speaker"].isin(roles.heard).to_numpy()
         known = voices.Voices().fit(material.voices[strangers], clips.loc[strangers, "speaker"])
         self.embed = known.embed
