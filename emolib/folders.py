@@ -158,6 +158,8 @@ class Saved:
             If it isn't fitted, or the folder holds something else, which isn't ours to replace.
         """
         config, arrays = self._saved()
+        if self.ALONE and (Path(folder) / CONFIG).exists():
+            read_config(Path(folder), self.KIND)  # an encoder, say, is not to be replaced
         return (replace if self.ALONE else write)(Path(folder), self.KIND, config, arrays)
 
     @classmethod

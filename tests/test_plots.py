@@ -201,21 +201,12 @@ def test_curves_levels_and_bars_are_where_the_numbers_are(axes):
     assert words(ax.get_xticklabels()) == ["a", "b"]
 
 
-def test_series_have_looks_of_their_own_and_spreads_their_seeds(axes):
-    many = pd.concat([CURVE.assign(who=f"encoder {i}") for i in range(6)])
-    ax = plots.plot_series(many, "layer", "value", "who", ax=axes[0])
-    assert len({(line.get_color(), line.get_linestyle()) for line in ax.lines}) == 6
-    assert words(ax.get_legend().get_texts()) == [f"encoder {i}" for i in range(6)]
-    assert words(DRAWN["spread"](axes[1]).get_yticklabels()) == ["ua (3 seeds)", "auc (2 seeds)"]
-
-
 def test_gains_show_their_sign_and_protocols_have_two_colours(axes):
     ax = DRAWN["gains"](axes[0])
     dots = ax.collections[1]
     assert np.allclose(dots.get_offsets()[:, 0], 100 * GAINS["ua"])
     shades = [to_hex(shade) for shade in dots.get_facecolor()]
     assert shades[0] == shades[1] == shades[3] != shades[2], "above zero, or below"
-    assert words(ax.get_yticklabels()) == GAINS["condition"].tolist()
     bars = {bar.get_width(): to_hex(bar.get_facecolor()) for bar in DRAWN["protocols"](axes[1]).patches}
     assert sorted(bars) == pytest.approx(sorted(100 * GAINS["ua"]))
     assert len(set(bars.values())) == 2 and list(bars.values()).count(bars[max(bars)]) == 1
@@ -262,10 +253,3 @@ def test_a_saved_figure_is_three_files_equal_to_the_byte_without_date_or_place(t
     plots.save_figure(figure, "y", tmp_path)
     assert not (tmp_path / "y.csv").exists() and (tmp_path / "y.svg").exists()
     assert dict(mpl.rcParams) == settings
-
-
-def test_style_is_applied_only_when_asked_for():
-    with mpl.rc_context():
-        before = mpl.rcParams["axes.spines.top"]
-        plots.use_style()
-        assert before is True and mpl.rcParams["axes.spines.top"] is False

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from emolib import mapper, paths, pretrain, prosody, results, ser, vocoder
 from emolib.av import AVLearner
-from emolib.axis import EmotionAxis, EmotionSubspace
+from emolib.axis import EmotionAxis
 from emolib.codebook import ResidualQuantizer
 from emolib.features import extract
 from emolib.generate import Generator, Normaliser, Settings
@@ -219,7 +219,6 @@ def saved(folder: Path, inputs: Path) -> dict[str, tuple]:
     jobs.train_vocoder(inputs, folder)
     return {
         "axis": (jobs.made_axis(0).save(folder / "axis"), EmotionAxis.load),
-        "subspace": (EmotionSubspace().fit(X, y).save(folder / "subspace"), EmotionSubspace.load),
         "codebook": (
             ResidualQuantizer(n_stages=2, n_codes=4).fit(X).save(folder / "codebook"),
             ResidualQuantizer.load,
@@ -238,7 +237,7 @@ def models(inputs, tmp_path_factory):
     return saved(tmp_path_factory.mktemp("models"), inputs)
 
 
-KINDS = ["axis", "subspace", "codebook", "generator", "judge", "learner", "transform", "mapper"]
+KINDS = ["axis", "codebook", "generator", "judge", "learner", "transform", "mapper"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "vocoder"])
