@@ -12,7 +12,7 @@ READY := .venv/ready
 lab app: export OMP_NUM_THREADS ?= 1
 lab app: export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test lab app bench docs lint
+.PHONY: run test lab app bench docs lint size
 
 run: $(READY)
 	$(BIN)/emolib run --corpus $(CORPUS) --encoder $(ENCODER) --profile $(PROFILE) --device $(DEVICE)
@@ -34,6 +34,10 @@ docs: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Files and lines of code by part, without blank lines, comments and docstrings; fails above a budget.
+size:
+	@$(PYTHON) tests/size.py
 
 # The last step compiles what numba caches, which would otherwise cost the first notebook half a minute.
 $(READY): requirements.txt constraints.txt pyproject.toml

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from samples import sha256, speech, write_corpus
 from typer.testing import CliRunner
 
@@ -35,6 +36,7 @@ def test_workers_keep_freed_memory_and_the_environment_is_given_back(monkeypatch
     before = os.environ | {"__DASK_PARENT_PID": str(os.getpid())}  # a note of Dask's to itself
     with scheduling.connect("local", n_workers=1) as one:
         [theirs] = one.run(lambda: dict(os.environ)).values()
+        assert set(one.run(torch.get_num_threads).values()) == {1}
     assert "MALLOC_TRIM_THRESHOLD_" not in theirs and theirs["OMP_NUM_THREADS"] == "1"
     assert os.environ | {"__DASK_PARENT_PID": str(os.getpid())} == before
 
@@ -50,16 +52,6 @@ def blocks_of_two(monkeypatch):
 
 def workers(client) -> dict[str, int]:
     return client.run(os.getpid)
-
-
-def torch_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
-def test_a_worker_here_has_one_thread_whatever_the_shell_says(client):
-    assert set(client.run(torch_threads).values()) == {1}
 
 
 # ------------------------------------------------------------------------------------- extraction
@@ -184,9 +176,6 @@ def test_outcomes_come_as_they_end_with_their_errors(client):
     with pytest.raises(ValueError, match="this one can't be done"):
         ended["worse"]()
     assert list(scheduling.outcomes(client, _answer, [])) == []
-
-
-def test_a_worker_with_another_package_is_told(client):
     future = client.submit(scheduling._call, _answer, "a", "another", pure=False)
     with pytest.raises(ValueError, match="has another emolib"):
         future.result()
@@ -267,16 +256,15 @@ def test_each_worker_has_a_gpu_of_its_own_and_a_new_one_that_of_the_dead(tmp_pat
         process.stdout.close()
 
 
-@pytest.mark.parametrize(
-    "allowed, expected",
-    [("", []), ("-1", []), ("2", ["2"]), ("2, 3", ["2", "3"]), ("0,-1,1", ["0"]), ("MIG-a", ["MIG-a"])],
-)
-def test_what_is_allowed_is_visible(monkeypatch, tmp_path, allowed, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    assert scheduling.visible_gpus() == expected
-    if len(expected) < 2:  # whoever started the process has chosen
-        assert scheduling.claim_gpu(tmp_path) == (expected or [None])[0]
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == allowed and not list(tmp_path.iterdir())
+def test_what_is_allowed_is_visible(monkeypatch, tmp_path):
+    for allowed, expected in {
+        "": [], "-1": [], "2": ["2"], "2, 3": ["2", "3"], "0,-1,1": ["0"], "MIG-a": ["MIG-a"],
+    }.items():  # fmt: skip
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+        assert scheduling.visible_gpus() == expected
+        if len(expected) < 2:  # whoever started the process has chosen
+            assert scheduling.claim_gpu(tmp_path) == (expected or [None])[0]
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == allowed and not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------- sweeps

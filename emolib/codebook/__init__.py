@@ -2,7 +2,7 @@
 
 `quantizer` turns vectors to codes and back, `training` finds the codebooks and searches for codes, `coding`
 knows how long codes are and writes them as streams, `routing` chooses among several codebooks, `measures`
-says what became of each emotion.
+says what became of each emotion, `compression` codes a whole corpus or a file.
 """
 
 from emolib.codebook.coding import pack, unpack

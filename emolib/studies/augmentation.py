@@ -754,6 +754,26 @@ class Study:
             raise ValueError(f"no cells of {BOTH.name!r} and {over!r} to compare yet; run the study further")
         return Interval(*gains.iloc[0][["ua", "ua_low", "ua_high"]].astype(float))
 
+    def headline(self) -> dict[str, float]:
+        """Return the numbers of the smallest share of real clips with generated ones; NaN before any.
+
+        Returns
+        -------
+        numbers : dict
+            ua_real, ua_classical, ua_generated, ua_equal; gain and gain_equal (over `CLASSICAL`, `EQUAL`),
+            with _low and _high; n (test clips) and share.
+        """
+        scores = self.table()
+        scores = scores[scores["protocol"] == "disjoint"]
+        share = float(scores.loc[scores["condition"] == BOTH.name, "share"].min())
+        rows = scores[scores["share"] == share].set_index("condition")
+        ua = rows["ua"].reindex([REAL.name, CLASSICAL.name, BOTH.name, EQUAL.name]).tolist()
+        found = dict(zip(("ua_real", "ua_classical", "ua_generated", "ua_equal"), ua, strict=True))
+        for name, over in (("gain", CLASSICAL.name), ("gain_equal", EQUAL.name)):
+            gain = self.gain(over=over) if over in rows.index else Interval(*[float("nan")] * 3)
+            found |= {name: gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
+        return found | {"n": int(rows["n"].max()) if len(rows) else 0, "share": share}
+
     def _parts(self) -> list[tuple[dict[str, Any], pd.DataFrame]]:
         """Return the predictions of each condition, in the order of the study, whole seeds only."""
         found: list[tuple[dict[str, Any], pd.DataFrame]] = []

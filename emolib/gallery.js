@@ -13,7 +13,7 @@ function play(button) {
   const again = now === button;
   stop();
   if (again) return;
-  player.src = "data:audio/ogg;base64," + clips[button.dataset.clip];
+  player.src = "data:audio/mpeg;base64," + clips[button.dataset.clip];
   now = button;
   now.classList.add("on");
   player.play().catch(stop);

@@ -1,11 +1,7 @@
 """A page of clips that can be heard beside each other: one HTML file, with its sounds inside it.
 
-Sounds are Ogg Opus; nothing else is loaded, from this machine or from the network. Every clip is a button
-that the keyboard reaches as well, with what a judge heard in it below.
-
-References
-----------
-Pages and checksums of Ogg: S. Pfeiffer (2003), RFC 3533. Opus: RFC 6716.
+Sounds are MP3; nothing else is loaded, from this machine or from the network. Every clip is a button that the
+keyboard reaches as well, with the emotions below that a judge gave it.
 """
 
 import base64
@@ -16,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile as sf
 
 from emolib import audio, emotions
@@ -25,9 +20,8 @@ from emolib.audio import Wave
 
 #: Of the sounds in a page.
 SAMPLE_RATE = 16_000
-#: Of libsndfile's 0 to 1; 0.96 is some 20 kbit/s.
+#: Of libsndfile's 0 to 1; 0.96 is some 24 kbit/s.
 COMPRESSION = 0.96
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -89,17 +83,17 @@ def write_page(
     """
     clips = [clip for table in tables for row in table.rows.values() for clip in row if clip]
     with ThreadPoolExecutor() as pool:
-        coded = list(pool.map(lambda clip: opus(clip.wave, sample_rate), clips))
-    sounds: dict[bytes, int] = {}
-    numbers = [sounds.setdefault(sound, len(sounds)) for sound in coded]
-    number_of = {id(clip): number for clip, number in zip(clips, numbers, strict=True)}
+        coded = list(pool.map(lambda clip: mp3(clip.wave, sample_rate), clips))
+    sounds = list(dict.fromkeys(coded))
+    number_of = {id(clip): sounds.index(sound) for clip, sound in zip(clips, coded, strict=True)}
     body = "\n".join(_table(table, sample_rate, number_of) for table in tables)
     texts = [f'"{base64.b64encode(sound).decode()}"' for sound in sounds]
     present = emotions.ordered({word for clip in clips for word in _top(clip.heard)})
     legend = "".join(f'<li style="--c:{emotions.COLOURS[word]}">{word}</li>' for word in present)
+    style, script = (Path(__file__).with_suffix(ending).read_text("utf-8") for ending in (".css", ".js"))
     page = _PAGE.format(
         title=html.escape(title), text=html.escape(text), legend=legend, body=body, clips=",\n".join(texts),
-        style=(_HERE / "page.css").read_text("utf-8"), script=(_HERE / "page.js").read_text("utf-8"),
+        style=style, script=script,
     ).encode()  # fmt: skip
     if len(page) > most_mb * 1e6:
         raise ValueError(
@@ -110,43 +104,14 @@ def write_page(
     return Path(path)
 
 
-def opus(wave: Wave, sample_rate: int) -> bytes:
-    """Encode a wave as Ogg Opus at 16 kHz, mono; equal waves give equal bytes."""
+def mp3(wave: Wave, sample_rate: int) -> bytes:
+    """Encode a wave as MP3 at 16 kHz, mono; equal waves give equal bytes."""
     file = io.BytesIO()
     samples = audio.resample(wave, sample_rate, SAMPLE_RATE)
-    sf.write(file, samples, SAMPLE_RATE, format="OGG", subtype="OPUS", compression_level=COMPRESSION)
-    return _numbered(file.getvalue())
-
-
-def _numbered(stream: bytes) -> bytes:
-    """Give every page of an Ogg stream the serial number 1 in place of a random one, and a new checksum."""
-    pages, start = bytearray(stream), 0
-    while start < len(pages):
-        n_segments = pages[start + 26]
-        end = start + 27 + n_segments + sum(pages[start + 27 : start + 27 + n_segments])
-        pages[start + 14 : start + 18] = (1).to_bytes(4, "little")
-        pages[start + 22 : start + 26] = bytes(4)
-        pages[start + 22 : start + 26] = _checksum(bytes(pages[start:end])).to_bytes(4, "little")
-        start = end
-    return bytes(pages)
-
-
-def _checksum(page: bytes) -> int:
-    """Return Ogg's CRC-32 of a page: most significant bit first, starting at 0."""
-    register = 0
-    for byte in page:
-        register = (register << 8 & 0xFFFFFFFF) ^ _CRC[register >> 24 ^ byte]
-    return register
-
-
-def _crc_of(byte: int) -> int:
-    register = byte << 24
-    for _ in range(8):
-        register = register << 1 ^ (0x104C11DB7 if register >> 31 else 0)
-    return register
-
-
-_CRC = tuple(_crc_of(byte) for byte in range(256))
+    sf.write(
+        file, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III", compression_level=COMPRESSION
+    )
+    return file.getvalue()
 
 
 def _table(table: Table, sample_rate: int, number_of: Mapping[int, int]) -> str:
@@ -191,9 +156,7 @@ def _cell(clip: Clip | None, name: str, sample_rate: int, number_of: Mapping[int
 
 def _top(heard: Mapping[str, float]) -> dict[str, float]:
     """Return the two most probable emotions."""
-    order = np.argsort([-share for share in heard.values()], kind="stable")[:2]
-    names = list(heard)
-    return {names[i]: float(heard[names[i]]) for i in order}
+    return dict(sorted(heard.items(), key=lambda entry: -entry[1])[:2])
 
 
 _PAGE = """<!doctype html>
