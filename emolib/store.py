@@ -465,7 +465,7 @@ class FeatureStore:
                 f"{self._path('config.json')} is not a feature store's; name another folder, or delete it"
             ) from None
 
-    def _locked(self) -> contextlib.AbstractContextManager[None]:
+    def _locked(self) -> contextlib.AbstractContextManager[Any]:
         return atomic.locked(Path(self._root), shared=False) if self._local else contextlib.nullcontext()
 
     def _shard(self, number: int) -> "Shard":
