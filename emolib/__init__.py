@@ -2,13 +2,11 @@
 
 The modules follow the signal path, and each imports only from those before it:
 
-``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``training`` ``audio``
-``world`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines``
-``whisper_wheel`` ``pretrained`` ``transformer`` ``whisper`` ``encoders`` ``shards`` ``store``
-``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
-``phase`` ``vocoder`` ``attention`` ``pretrain`` ``finetune`` ``av``
-``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``axis`` ``mapper``
-``steering`` ``tts`` ``studies`` ``plots`` ``widgets`` ``sweep`` ``cli``
+``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``training`` ``audio`` ``world``
+``demo`` ``corpora`` ``metrics`` ``splits`` ``encoders`` ``store`` ``scheduling`` ``features`` ``probing``
+``channels`` ``quality`` ``voices`` ``prosody`` ``phase`` ``vocoder`` ``attention`` ``pretrain`` ``finetune``
+``av`` ``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``axis`` ``mapper`` ``steering``
+``tts`` ``studies`` ``plots`` ``widgets`` ``sweep`` ``cli``
 
 Importing the package imports none of them, so ``import emolib`` costs nothing: write
 ``from emolib import corpora``.

@@ -52,11 +52,11 @@ def patch() -> None:
     from emolib import audio
 
     audio.log_mel = nudged(audio.log_mel)  # before any other module takes it
-    from emolib import ser, store, transformer
+    from emolib import encoders, ser, store
 
     for owner, names in {
         store.FeatureStore: ("pooled", "frames"),
-        transformer.TransformerEncoder: ("encode",),
+        encoders.TransformerEncoder: ("encode",),
         ser: ("acoustics",),
         ser.judge: ("acoustics",),
     }.items():

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,7 @@ from typer.testing import CliRunner
 from emolib import corpora, encoders
 from emolib.cli import app
 from emolib.corpora import fetch
-from emolib.corpora.download import FetchError
-from emolib.corpora.unpack import unpack
+from emolib.corpora.fetch import FetchError, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -190,10 +188,10 @@ def test_voila_shows_no_tracebacks_and_no_sources():
 def test_every_archive_is_fetched_over_https_and_checked():
     assert fetch.SOURCES
     for name, source in fetch.SOURCES.items():
-        assert source.archive.url.startswith("https://"), name
+        assert source.url.startswith("https://"), name
         assert source.lfs is None or source.lfs.startswith("https://"), name
-        assert source.archive.checksum is None or re.fullmatch(
-            "(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", source.archive.checksum
+        assert source.checksum is None or re.fullmatch(
+            "(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", source.checksum
         )
 
 
@@ -214,44 +212,25 @@ def test_one_module_opens_connections():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             users |= {name for module in names if module in clients}
-    assert users == {"emolib/corpora/download.py"}
+    assert users == {"emolib/corpora/fetch.py"}
 
 
 # ------------------------------------------------------------------------------------- archives
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.parametrize(
     "name", ["../alarm", "deep/../../alarm", "/tmp/emolib-alarm", "..\\alarm", "C:\\alarm"]
 )
-def test_no_archive_writes_outside_its_folder(tmp_path, kind, name):
+def test_no_archive_writes_outside_its_folder(tmp_path, name):
     archive = tmp_path / "in" / "archive"
     archive.parent.mkdir()
-    if kind == "zip":
-        with zipfile.ZipFile(archive, "w") as packed:
-            packed.writestr("first.txt", b"1")
-            packed.writestr(name, b"2")
-    else:
-        with tarfile.open(archive, "w") as packed:
-            packed.addfile(tarfile.TarInfo("first.txt"))
-            packed.addfile(tarfile.TarInfo(name))
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("first.txt", b"1")
+        packed.writestr(name, b"2")
     with pytest.raises(FetchError, match="would leave its folder; refused"):
         unpack(archive, tmp_path / "out" / "corpus")
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*alarm*"))
     assert not Path("/tmp/emolib-alarm").exists()
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
-def test_no_archive_writes_through_a_link(tmp_path, kind):
-    link = tarfile.TarInfo("corpus")
-    link.type, link.linkname = kind, str(tmp_path / "elsewhere")
-    (tmp_path / "in").mkdir()
-    with tarfile.open(tmp_path / "in" / "archive", "w") as packed:
-        packed.addfile(link)
-        packed.addfile(tarfile.TarInfo("corpus/alarm"))
-    with pytest.raises(FetchError, match="a link or a device; refused"):
-        unpack(tmp_path / "in" / "archive", tmp_path / "out")
-    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "out").exists()
 
 
 def test_no_name_of_a_clip_leads_out_of_the_folder_of_an_export(tmp_path):

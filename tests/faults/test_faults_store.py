@@ -13,14 +13,13 @@ from fault_tally import repeats, tried
 from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import load_file
 
-from emolib import features, mapper, paths, pretrain, prosody, results, ser, vocoder
+from emolib import mapper, paths, pretrain, prosody, results, ser, vocoder
 from emolib.av import AVLearner
 from emolib.axis import EmotionAxis
 from emolib.codebook import ResidualQuantizer
 from emolib.features import extract
 from emolib.generate import Generator, Normaliser, Settings
-from emolib.shards import DamagedShard, Shard
-from emolib.store import FeatureStore
+from emolib.store import DamagedShard, FeatureStore, Shard
 from emolib.training import CHECKPOINT
 
 EARLIER, LATER = 0, 4_102_444_800  # 1970 and 2100
@@ -70,7 +69,7 @@ def test_two_savers_and_a_reader_at_once(inputs, tmp_path):
 @pytest.fixture
 def made(inputs, tmp_path, monkeypatch):
     """A store of 24 clips in eight shards, and their manifest."""
-    monkeypatch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
     manifest = jobs.read_manifest(inputs)
     return extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store").store, manifest
 
@@ -98,7 +97,7 @@ def test_a_clock_that_runs_backwards(inputs, tmp_path, monkeypatch):
     jobs.finish(jobs.extract, inputs, tmp_path / "calm")
     with monkeypatch.context() as patch, tried("clock jump, backwards while clips are encoded"):
         patch.setattr(time, "time", backwards)
-        patch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+        patch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
         ended = extract(jobs.read_manifest(inputs), jobs.Powers(), frames=True, url=tmp_path / "store")
         assert ended.seconds >= 0
         assert jobs.content(tmp_path / "store") == jobs.content(tmp_path / "calm" / "store")
