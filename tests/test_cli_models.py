@@ -91,7 +91,7 @@ def test_a_vocoder_is_trained_and_taken_up(tmp_path, monkeypatch):
     assert vocoder.load(found["folder"]).sample_rate == 22_050
     assert answer(*words, 3, "--hold-out", "folder-s1")["steps"] == 3
     assert "'s1' is not in the manifest" in complaint(*words, 1, "--hold-out", "s1")
-    assert "unknown device" in complaint(*words, 1, "--device", "abacus")
+    assert "unknown device" in complaint(*words, 1, "--device", "abacus", "--out", "new")
 
 
 # ------------------------------------------------------------------------------------- finetune, generate

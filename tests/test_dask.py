@@ -47,7 +47,7 @@ def files(store: Path) -> dict[str, str]:
 
 @pytest.fixture
 def blocks_of_two(monkeypatch):
-    monkeypatch.setattr(features, "BLOCK_CLIPS", 2)
+    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 2)
 
 
 def workers(client) -> dict[str, int]:
@@ -74,21 +74,16 @@ def test_a_killed_worker_costs_its_task_and_nothing_else(client, model_folder, t
     extract(manifest, name, frames=True, url=tmp_path / "serial", device="cpu")
     before, killed = workers(client), []
 
-    class Bar:
-        """Kill a worker once two blocks are done."""
-
-        def update(self, n: int) -> None:
-            if not killed and len(list((tmp_path / "shared").glob("shard-*"))) >= 2:
-                killed.append(next(iter(before.values())))
-                os.kill(killed[0], 9)
-
     extract(manifest.iloc[:2], name, frames=True, url=tmp_path / "shared", device="cpu")
     store = features.FeatureStore.open(tmp_path / "shared", features.FeatureStore(tmp_path / "shared").config)
-    todo = store.plan(manifest, [slice(i, i + 2) for i in range(0, 40, 2)])
-    settings = {"device": "cpu", "precision": "float32"}
-    skipped = features._fill_by_workers(store, todo, settings, client, Bar())
+    todo, settings = store.plan(manifest), {"device": "cpu", "precision": "float32"}
+    for _block, skipped in features._by_workers(store, todo, settings, client):
+        assert not skipped
+        if not killed and len(list((tmp_path / "shared").glob("shard-*"))) >= 2:
+            killed.append(next(iter(before.values())))
+            os.kill(killed[0], 9)
     store.tidy()
-    assert killed and not skipped
+    assert killed
     assert files(tmp_path / "shared") == files(tmp_path / "serial")
     client.wait_for_workers(2, timeout=60)
     assert killed[0] not in workers(client).values(), "another has taken its place"
@@ -124,9 +119,9 @@ def test_blocks_fill_gaps_and_pass_by_what_is_older(tmp_path, manifest, model_fo
         (tmp_path / "store" / f"shard-{number:06d}.safetensors").unlink()
     store = features.FeatureStore.open(tmp_path / "store", store.config)
     wanted = pd.DataFrame({"clip": ["x", "clip-000", "y", "z", "w"], "sha256": "new"})
-    plan = store.plan(wanted, [slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 5)])
-    assert [block.number for block in plan] == [1, 5, 2, 6]
-    assert store.plan(wanted, []) == []
+    wanted["duration_s"] = [600.0, 1, 1, 600, 600]
+    assert [block.number for block in store.plan(wanted)] == [1, 5, 2, 6]
+    assert store.plan(wanted[:0]) == []
 
 
 def test_unfit_work_for_workers_is_refused(client, manifest, tmp_path, model_folder):

@@ -9,9 +9,9 @@ import torch
 from samples import save_model, speech, write_corpus
 
 from emolib import encoders, features, finetune, metrics
+from emolib.encoders import load_model
 from emolib.finetune import FineTuned, Settings, network, train
 from emolib.finetune.speech import Cut, Speech, can_resume
-from emolib.pretrained import load_model
 from emolib.training import CHECKPOINT
 
 QUICK = Settings(n_epochs=4, batch_size=4, crop_s=0.4, bottleneck=8, seed=1)

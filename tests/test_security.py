@@ -5,7 +5,6 @@ import pickle
 import re
 import shutil
 import subprocess
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,7 @@ from typer.testing import CliRunner
 from emolib import corpora, encoders, paths
 from emolib.cli import app
 from emolib.corpora import fetch
-from emolib.corpora.download import FetchError
-from emolib.corpora.unpack import unpack
+from emolib.corpora.fetch import FetchError, unpack
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -186,9 +184,9 @@ def test_voila_shows_no_tracebacks_and_no_sources():
 def test_every_archive_is_fetched_over_https_and_checked():
     assert fetch.SOURCES
     for name, source in fetch.SOURCES.items():
-        assert source.archive.url.startswith("https://"), name
+        assert source.url.startswith("https://"), name
         assert source.lfs is None or source.lfs.startswith("https://"), name
-        checksum = source.archive.checksum
+        checksum = source.checksum
         assert checksum is None or re.fullmatch("(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", checksum), name
 
 
@@ -209,39 +207,17 @@ def test_addresses_are_encrypted_and_one_module_opens_connections():
 # ------------------------------------------------------------------------------------- archives
 
 
-def packed(archive: Path, names: list[tarfile.TarInfo], kind: str = "tar") -> Path:
-    """Write an archive of empty files."""
-    if kind == "zip":
-        with zipfile.ZipFile(archive, "w") as files:
-            for one in names:
-                files.writestr(one.name, b"2")
-    else:
-        with tarfile.open(archive, "w") as files:
-            for one in names:
-                files.addfile(one)
-    return archive
-
-
 def test_no_archive_writes_outside_its_folder(tmp_path):
     (tmp_path / "in").mkdir()
-    for kind in ("zip", "tar"):
-        for name in ("../alarm", "deep/../../alarm", "/tmp/emolib-alarm", "..\\alarm", "C:\\alarm"):
-            files = [tarfile.TarInfo("first.txt"), tarfile.TarInfo(name)]
-            with pytest.raises(FetchError, match="would leave its folder; refused"):
-                unpack(packed(tmp_path / "in" / "archive", files, kind), tmp_path / "out" / "corpus")
-            assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*alarm*")), (kind, name)
-            assert not Path("/tmp/emolib-alarm").exists()
-
-
-def test_no_archive_writes_through_a_link(tmp_path):
-    (tmp_path / "in").mkdir()
-    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
-        link = tarfile.TarInfo("corpus")
-        link.type, link.linkname = kind, str(tmp_path / "elsewhere")
-        archive = packed(tmp_path / "in" / "archive", [link, tarfile.TarInfo("corpus/alarm")])
-        with pytest.raises(FetchError, match="a link or a device; refused"):
-            unpack(archive, tmp_path / "out")
-        assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "out").exists()
+    archive = tmp_path / "in" / "archive"
+    for name in ("../alarm", "deep/../../alarm", "/tmp/emolib-alarm", "..\\alarm", "C:\\alarm"):
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr("first.txt", b"1")
+            packed.writestr(name, b"2")
+        with pytest.raises(FetchError, match="would leave its folder; refused"):
+            unpack(archive, tmp_path / "out" / "corpus")
+        assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("*alarm*")), name
+        assert not Path("/tmp/emolib-alarm").exists()
 
 
 def test_no_name_of_a_clip_leads_out_of_the_folder_of_an_export(tmp_path):

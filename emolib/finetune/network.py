@@ -26,8 +26,8 @@ from transformers import Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
 from emolib import audio, encoders, folders
+from emolib.encoders import inputs_of
 from emolib.finetune.speech import Cut, Free, Settings
-from emolib.transformer import inputs_of
 
 _KIND, ENCODER = "fine-tuned encoder", "encoder"
 

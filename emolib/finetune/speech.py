@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib import audio, encoders, features
-from emolib.pretrained import load_model
+from emolib.encoders import load_model
 
 AXES = ("valence", "arousal")
 Free = int | Literal["all"]

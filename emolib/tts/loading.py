@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError
 
 from emolib.demo import espeak
-from emolib.pretrained import locate, quiet_transformers
+from emolib.encoders import locate, quiet_transformers
 from emolib.tts.voices import EspeakVoice, FastSpeech2Voice, NetworkVoice, Voice
 
 DEFAULT_VOICE = "en-us"

@@ -18,10 +18,9 @@ import pandas as pd
 import pytest
 from samples import speech, write_corpus
 
-from emolib import atomic, audio, corpora, features, mapper, pretrain, sweep
+from emolib import atomic, audio, corpora, features, mapper, pretrain, store, sweep
 from emolib.axis import EmotionAxis
 from emolib.corpora import fetch as fetching
-from emolib.corpora.download import Remote
 from emolib.store import FeatureStore, StoreConfig
 
 HERE = Path(__file__).resolve().parent
@@ -87,7 +86,7 @@ def read_manifest(inputs: Path) -> pd.DataFrame:
 
 def extract(inputs: Path, out: Path) -> None:
     """Encode 24 clips into a store of eight shards."""
-    features.BLOCK_CLIPS = BLOCK
+    store.BLOCK_CLIPS = BLOCK
     features.extract(read_manifest(inputs), Powers(pause_s=0.03), frames=True, url=out / "store")
 
 
@@ -140,7 +139,7 @@ def write_results(inputs: Path, out: Path) -> None:
 def fetch_archive(inputs: Path, out: Path) -> None:
     """Fetch a corpus from the server that inputs/source.json names."""
     source = json.loads((inputs / "source.json").read_text())
-    fetching.SOURCES["ravdess"] = fetching.Source(Remote(**source))
+    fetching.SOURCES["ravdess"] = fetching.Source(**source)
     fetching.fetch("ravdess", out / "ravdess", progress=False)
 
 

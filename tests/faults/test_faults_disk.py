@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from fault_tally import tried
 
-from emolib import features
 from emolib.axis import EmotionAxis
 from emolib.features import extract
 from emolib.store import FeatureStore
@@ -130,7 +129,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def store(inputs, tmp_path, monkeypatch) -> FeatureStore:
-    monkeypatch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
     return extract(jobs.read_manifest(inputs).iloc[:12], jobs.Powers(), url=tmp_path / "store").store
 
 

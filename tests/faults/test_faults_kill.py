@@ -157,7 +157,7 @@ def test_fetching(tmp_path, undisturbed, inputs):
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     checksum = "md5:" + hashlib.md5(Slow.body, usedforsecurity=False).hexdigest()
     url = f"http://127.0.0.1:{server.server_port}/speech.zip"
-    source = {"url": url, "name": "speech.zip", "size": len(Slow.body), "checksum": checksum}
+    source = {"url": url, "checksum": checksum}
     (inputs / "source.json").write_text(json.dumps(source))
     whole, seconds = undisturbed(jobs.fetch_archive)
     for number, moment in enumerate(moments(5)):

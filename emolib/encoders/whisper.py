@@ -10,7 +10,6 @@ References
 A. Radford et al. (2022), "Robust Speech Recognition via Large-Scale Weak Supervision", arXiv:2212.04356.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emolib.transformer import TransformerEncoder, check_layers, hash_weights, inputs_of
+from emolib.encoders.transformer import TransformerEncoder, inputs_of
 
 #: Silence behind a clip, in s, that the network sees and whose frames are thrown away.
 MARGIN_S = 0.5
@@ -43,10 +42,6 @@ class WhisperFrontEnd:
         self._filters = torch.from_numpy(filters.T.astype(np.float32)).to(device)
         self._window = torch.hann_window(400, device=device)
 
-    def frames(self, n_samples: int) -> int:
-        """Return the number of frames of a wave of `n_samples` samples."""
-        return max(0, (n_samples - self.receptive_field) // self.hop + 1)
-
     @torch.no_grad()
     def __call__(self, wave: Tensor) -> Tensor:
         """Turn a wave, float32 (S,), into frames, (T + margin, D)."""
@@ -69,33 +64,22 @@ class WhisperEncoder(TransformerEncoder):
     Layer 0 is the input of the first block, k the output of block k, before the norm that follows the last.
     """
 
+    MODEL_TYPES = ("whisper",)
     window_s = 25.0  # with its margins a window stays within the 30 s that Whisper has positions for
 
-    def __init__(
-        self,
-        name: str,
-        model: Any,
-        *,
-        layers: Sequence[int] | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        encoder = model.encoder
-        self.name, self.dtype, self.device = name, dtype, torch.device(device)
+    def _network(self, model: Any) -> Any:
         self.sample_rate, self._normalise = 16_000, False
-        self.layers = check_layers(layers, model.config.encoder_layers, name)
-        self.width = model.config.d_model
-        precision = str(dtype).removeprefix("torch.")
-        self.fingerprint = f"{hash_weights(encoder, f'whisper {MARGIN_S}')}-{precision}"
-        encoder.layers = encoder.layers[: max(self.layers)]
-        self._model = encoder.requires_grad_(False).eval().to(self.device, dtype)
-        self._front_end: Any = WhisperFrontEnd(self._model)
-        self.hop_s = self._front_end.hop / self.sample_rate
-        self._may_pad = True
-        self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000
+        return model.encoder
+
+    def _preprocessing(self) -> str:
+        return f"whisper {MARGIN_S}"
+
+    def _prepare(self, top: int) -> None:
+        self._model.layers = self._model.layers[:top]
+        self._model.to(self.device, self.dtype)
+        self._front_end = WhisperFrontEnd(self._model)
 
     def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Turn padded frames, (B, T, D), into the states of `layers`, each (B, T, D)."""
         mask = None
         if int(lengths.min()) < frames.shape[1]:
             absent = torch.arange(frames.shape[1])[None] >= lengths[:, None]

@@ -1,4 +1,4 @@
-"""Saved models: weights and config in one step, for readers and after a kill."""
+"""Files, folders and saved models: written whole or not at all, for readers and after a kill."""
 
 import json
 import threading
@@ -8,8 +8,53 @@ import numpy as np
 import pytest
 
 from emolib import atomic, folders
+from emolib.atomic import build_folder
 
 KIND = "thing"
+
+
+def fill(folder):
+    (folder / "content.txt").write_text("whole")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_finished_folder_is_reused_and_another_recipe_replaces_it(tmp_path):
+    folder, calls = tmp_path / "corpus", []
+    leftover, other = tmp_path / ".corpus.99999.tmp", tmp_path / ".corpus-of-another.1.tmp"
+    for place in (leftover, other):
+        place.mkdir()
+    for _ in range(2):
+        build_folder(folder, "stamp.json", {"a": 1}, lambda path: (calls.append(path), fill(path)))
+    assert len(calls) == 1 and (folder / "content.txt").read_text() == "whole"
+    build_folder(folder, "stamp.json", {"a": 2}, lambda path: (path / "new.txt").touch())
+    assert names(folder) == {"new.txt", "stamp.json"}
+    assert names(tmp_path) == {"corpus", other.name}, "what a killed build left is cleared"
+
+
+def test_a_failed_build_leaves_what_was_there(tmp_path):
+    folder = tmp_path / "corpus"
+
+    def fail(path):
+        fill(path)
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        build_folder(folder, "stamp.json", {}, fail)
+    assert names(tmp_path) == set()
+    build_folder(folder, "stamp.json", {"a": 1}, fill)
+    with pytest.raises(RuntimeError, match="power cut"):
+        build_folder(folder, "stamp.json", {"a": 2}, fail)
+    assert (folder / "content.txt").read_text() == "whole" and names(tmp_path) == {"corpus"}
+
+
+def test_someone_elses_files_are_safe(tmp_path):
+    (tmp_path / "chapter.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not made here"):
+        build_folder(tmp_path, "stamp.json", {}, fill)
+    assert names(tmp_path) == {"chapter.txt"}
 
 
 def save(folder: Path, number: int) -> Path:
@@ -39,8 +84,7 @@ def killed_at(monkeypatch, name: str, *, after: bool) -> None:
 
 
 @pytest.mark.parametrize("name, after, found", [
-    (folders.WEIGHTS, False, 1), (folders.WEIGHTS, True, 2),
-    (folders.CONFIG, False, 2), (folders.CONFIG, True, 2),
+    (folders.WEIGHTS, False, 1), (folders.WEIGHTS, True, 2), (folders.CONFIG, False, 2),
 ])  # fmt: skip
 def test_a_kill_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, name, after, found):
     save(tmp_path, 1)

@@ -1,4 +1,4 @@
-"""Hand-made features behind the interface of an encoder: what every claim about a network is held against.
+"""Hand-made features behind the interface of an encoder: the baselines that every network is compared with.
 
 References
 ----------
@@ -16,7 +16,7 @@ from emolib import audio, world
 
 
 class LogMel:
-    """Log-mel-spectrogram frames behind the interface of an encoder, as its only layer."""
+    """Log-mel-spectrogram frames as an encoder's only layer."""
 
     name = "logmel"
     fingerprint = "hifigan-mel-1"
@@ -31,7 +31,7 @@ class LogMel:
 
 
 class Prosody:
-    """Eight prosodic measures a frame behind the interface of an encoder, as its only layer.
+    """Eight prosodic measures a frame as an encoder's only layer.
 
     The columns: log F0 (Hz, interpolated over unvoiced frames), its slope per second, voicing (0 or 1), level
     (dB), its slope per second, spectral tilt (dB per octave), spectral centroid (log Hz) and spectral
@@ -47,26 +47,18 @@ class Prosody:
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Encode mono waves to prosodic frames, each float32 (1, T, 8)."""
-        return [
-            _prosodic_frames(
-                audio.resample(wave, sample_rate, self.sample_rate), self.sample_rate, self.hop_s
-            )[None]
-            for wave in waves
-        ]
+        resampled = (audio.resample(wave, sample_rate, self.sample_rate) for wave in waves)
+        return [_prosodic_frames(wave, self.sample_rate, self.hop_s)[None] for wave in resampled]
 
 
 def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArray[np.float32]:
     f0_hz = world.pitch(wave, sample_rate, high_hz=700, hop_ms=1000 * hop_s)
-    window = np.pad(wave, (0, max(0, 512 - len(wave))))  # one whole window at least
-    spectrum = np.abs(
-        librosa.stft(window, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
-    )
+    padded = np.pad(wave, (0, max(0, 512 - len(wave))))  # one whole window at least
+    spectrum = librosa.stft(padded, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")
     n_frames = min(len(f0_hz), spectrum.shape[1])
-    f0_hz, power = f0_hz[:n_frames], spectrum.T[:n_frames].astype(np.float64) ** 2 + 1e-10
+    f0_hz, power = f0_hz[:n_frames], np.abs(spectrum).T[:n_frames].astype(np.float64) ** 2 + 1e-10
     voiced = f0_hz > 0
-    log_f0 = np.full(
-        n_frames, np.log(120.0)
-    )  # a clip without any voicing has no pitch; the constant carries nothing
+    log_f0 = np.full(n_frames, np.log(120.0))  # a constant where nothing is voiced
     if voiced.any():
         log_f0 = np.interp(np.arange(n_frames), np.flatnonzero(voiced), np.log(f0_hz[voiced]))
     level_db = 10 * np.log10(power.sum(1))
@@ -76,19 +68,6 @@ def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArra
     tilt = 10 * np.log10(power[:, 2:]) @ octaves / (octaves @ octaves)
     centroid = np.log((power @ frequencies) / power.sum(1))
     flatness = np.log(power).mean(1) - np.log(power.mean(1))
-    columns = [
-        log_f0,
-        _slope(log_f0, hop_s),
-        voiced,
-        level_db,
-        _slope(level_db, hop_s),
-        tilt,
-        centroid,
-        flatness,
-    ]
+    slopes = [np.gradient(curve, hop_s) if n_frames > 1 else np.zeros(1) for curve in (log_f0, level_db)]
+    columns = [log_f0, slopes[0], voiced, level_db, slopes[1], tilt, centroid, flatness]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _slope(curve: NDArray[np.float64], hop_s: float) -> NDArray[np.float64]:
-    """Return the slope of a curve per second; a single frame has none."""
-    return np.gradient(curve, hop_s) if len(curve) > 1 else np.zeros(len(curve))

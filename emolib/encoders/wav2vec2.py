@@ -1,7 +1,7 @@
-"""The convolutional front end of wav2vec 2.0-like networks, computed as matrix products.
+"""Networks of the wav2vec 2.0 family, their convolutional front end computed as matrix products.
 
-Half the arithmetic of a truncated encoder sits here. transformers runs it channels first, where the first
-layer and its group norm are bound by memory; this module runs the same weights frames first:
+Half the arithmetic of a truncated encoder is in the front end. transformers runs it channels first, where the
+first layer and its group norm are bound by memory; this module runs the same weights frames first:
 
 - A convolution of kernel k and stride s is a sum of ceil(k / s) matrix products over views of the input: taps
   j ... j + s of every window are rows of a strided view, so nothing is copied.
@@ -13,13 +13,52 @@ One clip at a time, never padded: the group norm's statistics run over time, and
 References
 ----------
 A. Baevski et al. (2020), "wav2vec 2.0", arXiv:2006.11477; W.-N. Hsu et al. (2021), "HuBERT",
-arXiv:2106.07447.
+arXiv:2106.07447; WavLM arXiv:2110.13900; data2vec arXiv:2202.03555.
 """
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from emolib.encoders.transformer import TransformerEncoder, inputs_of
+
+
+class Wav2Vec2Encoder(TransformerEncoder):
+    """A wav2vec2, HuBERT, WavLM or data2vec-audio network as a frozen encoder."""
+
+    MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+
+    def _prepare(self, top: int) -> None:
+        encoder, config = self._model.encoder, self._model.config
+        encoder.layers = encoder.layers[:top]
+        if "StableLayerNorm" in type(encoder).__name__:  # elsewhere `layer_norm` comes before the blocks
+            encoder.layer_norm = nn.Identity()  # a hidden state is a block's own output
+        self._model.to(self.device)
+        # it rounds its weights itself, once
+        self._front_end = FrontEnd(self._model.feature_extractor, self.dtype)
+        position = encoder.pos_conv_embed
+        quick = FourierConv(position.conv) if hasattr(position, "conv") else None  # data2vec's are short
+        self._model.to(self.dtype)
+        if quick is not None:
+            position.conv = quick
+        # data2vec's five positional convolutions, or a norm before HuBERT's one, carry what is in the padding
+        # back into the clip
+        norm_before = getattr(config, "conv_pos_batch_norm", False)
+        self._may_pad = config.model_type != "data2vec-audio" and not norm_before
+
+    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
+        mask = None
+        if int(lengths.min()) < frames.shape[1]:
+            mask = (torch.arange(frames.shape[1])[None] < lengths[:, None]).to(self.device)
+        projected = self._model.feature_projection(frames)
+        hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns it bare
+        encoder = self._model.encoder
+        with inputs_of(encoder.layers) as states, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own masks
+            states.append(encoder(hidden, attention_mask=mask).last_hidden_state)
+        return [states[layer] for layer in self.layers]
 
 
 class FrontEnd:
@@ -41,10 +80,6 @@ class FrontEnd:
             self.receptive_field += (layer.kernel - 1) * self.hop
             self.hop *= layer.stride
 
-    def frames(self, n_samples: int) -> int:
-        """Return the number of frames of a wave of `n_samples` samples."""
-        return max(0, (n_samples - self.receptive_field) // self.hop + 1)
-
     @torch.no_grad()
     def __call__(self, wave: Tensor) -> Tensor:
         """Turn a wave, float32 (S,), into frames, (T, D); its weights are frozen."""
@@ -61,8 +96,7 @@ class _ConvLayer:
         conv: nn.Conv1d = layer.conv
         self.kernel, self.stride, self.dtype = conv.kernel_size[0], conv.stride[0], dtype
         self.norm: nn.Module | None = getattr(layer, "layer_norm", None)
-        # folding the norm of each wave into the weights wants them exact; elsewhere they are rounded once,
-        # here
+        # folding a wave's norm into the weights wants them exact; elsewhere they are rounded here, once
         folds = isinstance(self.norm, nn.GroupNorm)
         # (C_out, C_in, k) to (k * C_in, C_out): tap by tap, as a window of frames lies in memory
         weight = conv.weight.detach().float().permute(2, 1, 0).reshape(-1, conv.out_channels)
