@@ -43,7 +43,7 @@ docs: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-# Files and lines of code by part, without blank lines, comments and docstrings; fails above a budget.
+# Files and lines of code by part, without blank lines, comments and docstrings, beside the goal.
 size:
 	@$(PYTHON) tests/size.py
 

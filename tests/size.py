@@ -1,17 +1,16 @@
-"""How thick the code is: `make size` prints files and lines of code by part, and fails above a budget.
+"""How thick the code is: `make size` prints files and lines of code by part, beside the goal.
 
 Lines of code are those that are neither blank nor comments nor docstrings.
 """
 
 import ast
 import io
-import sys
 import tokenize
 from collections import Counter
 from pathlib import Path
 
-#: Most files and most lines of code.
-BUDGET = {"emolib": (110, 13_500), "tests": (60, 9_000)}
+#: The goal: most files and most lines of code.
+GOAL = {"emolib": (95, 11_000), "tests": (60, 8_000)}
 _LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -43,19 +42,16 @@ def parts(folder: Path) -> Counter[str]:
     return lines
 
 
-def main() -> int:
-    """Print the table; return how many budgets are exceeded."""
-    exceeded = 0
-    for name, (most_files, most_lines) in BUDGET.items():
+def main() -> None:
+    """Print the table."""
+    for name, (most_files, most_lines) in GOAL.items():
         folder = Path(__file__).parents[1] / name
         found, files = parts(folder), len(list(folder.rglob("*.py")))
         for part, lines in found.most_common():
             print(f"{lines:7,}  {name}/{part}")
         total = found.total()
-        print(f"{total:7,}  lines in {files} files of {name}; at most {most_lines:,} in {most_files}\n")
-        exceeded += total > most_lines or files > most_files
-    return exceeded
+        print(f"{total:7,}  lines in {files} files of {name}; the goal is {most_lines:,} in {most_files}\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,9 +13,8 @@ FLOORS = {
     "ground": "paths emotions files training atomic folders source threads",
     "signal": "audio world phase vocoder",
     "speech": "corpora demo",
-    "features": "encoders baselines frontend pretrained transformer whisper whisper_wheel store shards "
-    "blocks scheduling features embeddings channels",
-    "evidence": "splits metrics probing attention quality voices instruments ser results",
+    "features": "encoders store scheduling features channels",
+    "evidence": "splits metrics probing attention quality voices ser results",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",
     "pages": "plots widgets gallery report studies sweep cli",
