@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 import transformers
 from samples import TINY, save_model, speech
 
-from emolib import audio, encoders, paths
+from emolib import audio, encoders, features, paths, probing, splits
 from emolib.encoders import loading, whisper, whisper_wheel
 from emolib.encoders.wav2vec2 import FourierConv, FrontEnd
 
@@ -329,7 +330,15 @@ def refused(match, **arguments):
 
 
 def test_unknown_names_layers_and_settings_are_refused(model_folder, tmp_path, monkeypatch):
-    for name in ("no-such-encoder", "random:no-such-encoder", "no/such", "a b!?", "", "random:"):
+    for name in (
+        "no-such-encoder",
+        "random:no-such-encoder",
+        "no/such",
+        "a b!?",
+        "",
+        "random:",
+        "random:egemaps",
+    ):
         refused("unknown encoder", name=name)
     name = str(model_folder())
     for layers in ([5], [-1], [0, 99], []):
@@ -415,3 +424,70 @@ def test_prosody_of_what_has_no_voice_is_finite():
         assert np.isfinite(frames).all()
     [[silence]] = encoders.load("prosody").encode([np.zeros(8_000, np.float32)], RATE)
     assert not silence[:, 2].any() and np.allclose(silence[:, 0], np.log(120)) and not silence[:, 1].any()
+
+
+FUNCTIONALS = {"egemaps": ("eGeMAPSv02", 88), "compare": ("ComParE_2016", 6_373)}
+
+
+@pytest.fixture(scope="module")
+def opensmile():
+    return pytest.importorskip(
+        "opensmile", reason="the extra `functionals` is not installed", exc_type=ImportError
+    )
+
+
+def test_functionals_are_opensmiles_own_one_frame_per_clip(opensmile, waves):
+    for name, (feature_set, width) in FUNCTIONALS.items():
+        encoder = encoders.load(name)
+        assert (encoder.width, encoder.layers, encoder.fingerprint) == (
+            width, (0,), f"opensmile-{opensmile.__version__}-{feature_set}-1"
+        )  # fmt: skip
+        smile = opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel.Functionals)
+        usable = [*waves[:5], np.zeros(960, np.float32)]
+        together = encoder.encode(usable, RATE)
+        for wave, states in zip(usable, together, strict=True):
+            assert states.shape == (1, 1, width) and states.dtype == np.float32 and np.isfinite(states).all()
+            assert np.array_equal(states[0, 0], smile.process_signal(wave, RATE).to_numpy()[0])
+            assert np.array_equal(states, encoder.encode([wave], RATE)[0]), "neighbours change nothing"
+        faster = audio.resample(waves[2], RATE, 44_100)
+        [[[resampled]]] = encoder.encode([faster], 44_100)
+        assert np.array_equal(
+            resampled, encoder.encode([audio.resample(faster, 44_100, RATE)], RATE)[0][0, 0]
+        )
+
+
+def test_functionals_at_full_scale_do_not_wrap_around(opensmile):
+    loud = 1.01 * np.sin(2 * np.pi * 200 * np.arange(RATE) / RATE).astype(np.float32)
+    whole, clipped = encoders.load("egemaps").encode([loud, loud.clip(-1, 32_767 / 32_768)], RATE)
+    assert np.array_equal(whole, clipped)
+
+
+def test_functionals_of_unfit_waves_are_refused(opensmile, waves):
+    for name in FUNCTIONALS:
+        encoder = encoders.load(name)
+        for wave in (np.ones(959), np.ones(0), np.ones((2, RATE)), np.full(RATE, np.nan)):
+            with pytest.raises(audio.AudioError, match=r"wave 1 .* one channel of at least 960") as caught:
+                encoder.encode([waves[0], wave.astype(np.float32)], RATE)
+            assert len(str(caught.value).splitlines()) == 1
+
+
+def test_functionals_are_stored_and_probed_under_either_pooling(opensmile, manifest, tmp_path):
+    store = features.extract(manifest, "egemaps", url=tmp_path / "store", frames=True).store
+    encoder, clips = encoders.load("egemaps"), manifest["clip"].tolist()
+    by_hand = [encoder.encode([audio.load(path, RATE)[0]], RATE)[0][0, 0] for path in manifest["path"]]
+    mean, both = store.pooled(0, "mean", clips), store.pooled(0, "mean+std", clips)
+    assert np.array_equal(mean, by_hand) and np.array_equal(both, np.hstack([mean, np.zeros_like(mean)]))
+    assert store.frames(clips[0], 0).shape == (1, 88)
+    assert features.extract(manifest, "egemaps", url=tmp_path / "store", frames=True).n_new == 0
+    folds = splits.folds(manifest, "speaker")
+    answers = [probing.cross_validate(X, manifest, folds).y_pred for X in (mean, both)]
+    assert np.array_equal(*answers)
+
+
+def test_functionals_without_opensmile_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    for name in FUNCTIONALS:
+        assert name in encoders.BASELINES
+        refused(
+            rf"'{name}' needs the package opensmile .*emolib\[functionals\].* research licence", name=name
+        )

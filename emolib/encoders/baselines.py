@@ -4,6 +4,9 @@ References
 ----------
 F0: the DIO and StoneMask estimators of WORLD, M. Morise, F. Yokomori, K. Ozawa (2016),
 doi:10.1587/transinf.2015EDP7457.
+Functionals: F. Eyben, M. Wöllmer, B. Schuller (2010), "openSMILE", doi:10.1145/1873951.1874246; eGeMAPS,
+F. Eyben et al. (2016), doi:10.1109/TAFFC.2015.2457417; ComParE 2016, B. Schuller et al. (2016),
+doi:10.21437/Interspeech.2016-129.
 """
 
 from collections.abc import Sequence
@@ -12,7 +15,10 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-from emolib import audio, world
+from emolib import audio, threads, world
+
+#: openSMILE's feature set of each baseline of functionals.
+FEATURE_SETS = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
 
 
 class LogMel:
@@ -49,6 +55,68 @@ class Prosody:
         """Encode mono waves to prosodic frames, each float32 (1, T, 8)."""
         resampled = (audio.resample(wave, sample_rate, self.sample_rate) for wave in waves)
         return [_prosodic_frames(wave, self.sample_rate, self.hop_s)[None] for wave in resampled]
+
+
+class Functionals:
+    """openSMILE's functionals as an encoder's only layer, one frame per clip, however long the clip is.
+
+    Their mean over frames is the functionals themselves. Their deviation, which ``mean+std`` puts beside
+    them, is 0 throughout and changes no probe.
+
+    The package opensmile computes them. It is an extra, `functionals`, under audEERING's research licence:
+    no commercial product may use it, nor features that it extracted.
+
+    Parameters
+    ----------
+    name : {"egemaps", "compare"}
+        eGeMAPSv02, 88 functionals, or ComParE_2016, 6,373.
+
+    Raises
+    ------
+    ValueError
+        If opensmile is not installed.
+    """
+
+    layers: tuple[int, ...] = (0,)
+    sample_rate = 16_000
+    hop_s = float("inf")
+    shortest_s = 0.06  # openSMILE's longest window
+
+    def __init__(self, name: str) -> None:
+        try:
+            import opensmile
+        except ImportError as error:
+            raise ValueError(
+                f"encoder {name!r} needs the package opensmile ({error}); install it with "
+                f"`pip install 'emolib[functionals]'`, if its licence suits you: audEERING's openSMILE "
+                f"research licence, no commercial products"
+            ) from error
+        self.name = name
+        self.fingerprint = f"opensmile-{opensmile.__version__}-{FEATURE_SETS[name]}-1"
+        feature_set = opensmile.FeatureSet[FEATURE_SETS[name]]
+        self._smile = opensmile.Smile(feature_set, opensmile.FeatureLevel.Functionals)
+        self.width: int = self._smile.num_features
+
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to functionals, each float32 (1, 1, D).
+
+        Raises
+        ------
+        AudioError
+            If a wave is shorter than 60 ms, has several channels, or holds NaN or infinite samples.
+        """
+        ready = [self._ready(wave, sample_rate, index) for index, wave in enumerate(waves)]
+        return threads.each(lambda wave: self._smile(wave, self.sample_rate).reshape(1, 1, -1), ready)
+
+    def _ready(self, wave: audio.Wave, sample_rate: int, index: int) -> audio.Wave:
+        wave = audio.resample(np.asarray(wave, np.float32), sample_rate, self.sample_rate)
+        shortest = round(self.shortest_s * self.sample_rate)
+        if wave.ndim != 1 or len(wave) < shortest or not np.isfinite(wave).all():
+            raise audio.AudioError(
+                f"wave {index} of shape {wave.shape}; {self.name} needs one channel of at least {shortest} "
+                f"samples at {self.sample_rate} Hz, without NaN or infinite ones"
+            )
+        return np.clip(wave, -1, 32_767 / 32_768)  # openSMILE's 16-bit samples would wrap around at 1
 
 
 def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArray[np.float32]:

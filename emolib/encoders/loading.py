@@ -22,14 +22,14 @@ from safetensors import SafetensorError
 
 from emolib import atomic, audio, paths
 from emolib.encoders import whisper_wheel
-from emolib.encoders.baselines import LogMel, Prosody
+from emolib.encoders.baselines import FEATURE_SETS, Functionals, LogMel, Prosody
 from emolib.encoders.transformer import TransformerEncoder, check_layers
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
 from emolib.training import torch_device
 
 DEFAULT = paths.DEFAULT_ENCODER
-BASELINES = ("logmel", "prosody")
+BASELINES = ("logmel", "prosody", *FEATURE_SETS)
 Precision = Literal["float32", "bfloat16"]
 #: The class that encodes each architecture, by transformers' name of it.
 FAMILIES: dict[str, type[TransformerEncoder]] = {
@@ -101,13 +101,16 @@ def load(
     Raises
     ------
     ValueError
-        If the name, a layer, the device or the precision is unknown.
+        If the name, a layer, the device or the precision is unknown, or a baseline's package is not
+        installed.
     """
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"unknown precision {precision!r}; expected 'float32' or 'bfloat16'")
     if name in BASELINES:
         if layers is not None and tuple(layers) != (0,):
             raise ValueError(f"layers {list(layers)} of {name!r}; a baseline has layer 0 alone")
+        if name in FEATURE_SETS:
+            return Functionals(name)
         return LogMel() if name == "logmel" else Prosody()
     model, sample_rate, normalise = load_model(name, seed)
     return FAMILIES[model.config.model_type](
@@ -316,7 +319,7 @@ def _unknown(name: str) -> str:
     places = {paths.models(), paths.CHECKOUT / "models"}
     folders = sorted({path.parent.name for at in places for path in at.glob("*/preprocessor_config.json")})
     return (
-        f"unknown encoder {name!r}; expected {', '.join(('logmel', 'prosody', *folders))}, a local folder, "
+        f"unknown encoder {name!r}; expected {', '.join((*BASELINES, *folders))}, a local folder, "
         f"or a Hugging Face id that can be reached from here; random:<name> is its untrained architecture"
     )
 
