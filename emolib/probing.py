@@ -6,7 +6,9 @@ where it may choose one, is chosen on training folds alone.
 References
 ----------
 G. Alain, Y. Bengio (2016), "Understanding intermediate layers using linear classifier probes",
-arXiv:1610.01644. Silhouettes: P. J. Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7.
+arXiv:1610.01644. Silhouettes: P. J. Rousseeuw (1987), doi:10.1016/0377-0427(87)90125-7. Taking each speaker's
+own level and spread away: C. Busso, A. Metallinou, S. Narayanan (2011), "Iterative Feature Normalization for
+Emotional Speech Detection", ICASSP, doi:10.1109/ICASSP.2011.5947652.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +28,9 @@ from threadpoolctl import threadpool_limits
 from emolib import emotions, scheduling, splits
 from emolib.metrics import Interval, macro_f1, speaker_bootstrap, unweighted_accuracy, weighted_accuracy
 
+#: Clips' worth of the whole corpus's statistics in those of a speaker.
+PRIOR_CLIPS = 5.0
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -36,13 +41,14 @@ class Probe:
     y_true, y_pred : str arrays, (N,); clips in the order of their manifest, each predicted by a probe that
         never saw it
     speakers : str array, (N,)
-    layer : int, optional; the layer, or the one chosen most often where each fold chose its own
+    layer : int or str, optional
+        The layer, or the one chosen most often where each fold chose its own; "1+2+3" where these are joined.
     """
 
     y_true: NDArray
     y_pred: NDArray
     speakers: NDArray
-    layer: int | None = None
+    layer: int | str | None = None
 
     @property
     def ua(self) -> Interval:
@@ -84,7 +90,7 @@ def cross_validate(
     *,
     test_features: ArrayLike | None = None,
     estimator: Any | None = None,
-    layer: int | None = None,
+    layer: int | str | None = None,
     client: Any = None,
 ) -> Probe:
     """Predict every clip with a probe that was trained without its fold.
@@ -98,7 +104,7 @@ def cross_validate(
         The same clips as they are in testing, over another channel for instance; `features` by default.
     estimator : scikit-learn classifier, optional
         `make_probe` by default; it is cloned for each fold.
-    layer : int, optional
+    layer : int or str, optional
         Passed on to the result.
     client : distributed.Client, optional
         Train each fold on one of its workers, as `scheduling.connect` yields it; the answers are the same.
@@ -124,7 +130,7 @@ def cross_validate(
 
 
 def choose_layer(
-    layers: dict[int, NDArray],
+    layers: dict[int, NDArray] | dict[int | str, NDArray],
     manifest: pd.DataFrame,
     folds: Sequence[splits.Fold],
     *,
@@ -157,7 +163,7 @@ def choose_layer(
         [(layer, X)] = layers.items()
         return cross_validate(X, manifest, folds, layer=layer, client=client)
     y = manifest["emotion"].to_numpy().astype(str)
-    y_pred, chosen = np.full(len(y), "", dtype=object), dict[int, int]()
+    y_pred, chosen = np.full(len(y), "", dtype=object), dict[int, int | str]()
     tasks = (
         {
             "number": i,
@@ -170,7 +176,7 @@ def choose_layer(
     for number, (best, prediction) in _each(_choose_and_fit, tasks, client):
         chosen[number], y_pred[folds[number][1]] = best, prediction
     picks = list(chosen.values())
-    return _judged(y, y_pred, manifest, max(sorted(set(picks)), key=picks.count))
+    return _judged(y, y_pred, manifest, max(sorted(set(picks), key=str), key=picks.count))
 
 
 def class_similarity(
@@ -204,6 +210,61 @@ def centre_speakers(features: ArrayLike, speakers: ArrayLike) -> NDArray[np.floa
     return X
 
 
+def standardise_speakers(
+    features: ArrayLike,
+    speakers: ArrayLike,
+    *,
+    n_clips: int | None = None,
+    prior_clips: float = PRIOR_CLIPS,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Take each speaker's own level and spread out of features; no label is used.
+
+    Parameters
+    ----------
+    features : array-like, (N, D)
+    speakers : array-like, (N,)
+    n_clips : int, optional
+        Take mean and deviation from so many of a speaker's clips, drawn at random, two or more; from all of
+        them by default, and where there are fewer.
+    prior_clips : float
+        A speaker's mean and variance are averaged with the corpus's, which count as this many clips: of a
+        speaker with few clips, little is taken away. 0 takes nothing from other speakers.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    X : float64 array, (N, D)
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or `n_clips` is below two.
+
+    Notes
+    -----
+    It needs several of a speaker's clips at once, and assumes that all speakers spoke with much the same
+    emotions: the clips of a speaker with angry clips only would look neutral. A score on such features is one
+    for speakers of whom unlabelled clips are at hand.
+    """
+    X, names = np.array(features, dtype=np.float64), np.asarray(speakers)
+    if len(X) != len(names):
+        raise ValueError(f"features of {len(X)} clips and {len(names)} speakers; expected as many")
+    if n_clips is not None and n_clips < 2:
+        raise ValueError(f"n_clips {n_clips}; expected two or more, since one clip has no deviation")
+    mean, members = X.mean(axis=0), [np.flatnonzero(names == name) for name in np.unique(names)]
+    within = sum(np.square(X[rows] - X[rows].mean(axis=0)).sum(axis=0) for rows in members) / len(X)
+    rng = np.random.default_rng(seed)
+    for rows in members:
+        known = X[rows if n_clips is None else rng.permutation(rows)[:n_clips]]
+        weight = len(known) / (len(known) + prior_clips)
+        spread = np.sqrt(weight * known.var(axis=0) + (1 - weight) * within)
+        level = weight * known.mean(axis=0) + (1 - weight) * mean
+        X[rows] = (X[rows] - level) / np.where(spread > 1e-12, spread, 1.0)
+    return X
+
+
 def silhouette(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> float:
     """Return the mean silhouette of standardised features, from -1 to 1, over 2,000 clips at most."""
     X = StandardScaler().fit_transform(np.asarray(features, dtype=np.float64))
@@ -221,7 +282,7 @@ def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.fl
     return X, y
 
 
-def _judged(y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | None) -> Probe:
+def _judged(y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | str | None) -> Probe:
     if n_left := int((y_pred == "").sum()):
         raise ValueError(f"{n_left} of {len(y)} clips are in no test fold")
     return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
@@ -238,7 +299,7 @@ def _fit_fold(task: dict[str, Any]) -> NDArray:
         return probe.fit(task["X"], y).predict(task["test"])
 
 
-def _choose_and_fit(task: dict[str, Any]) -> tuple[int, NDArray]:
+def _choose_and_fit(task: dict[str, Any]) -> tuple[int | str, NDArray]:
     """Return the layer that is best within a fold's training clips, and its answers to the test clips."""
     part, layers = task["part"], task["layers"]
     inner = splits.folds(part, task["scheme"], n_folds=3)

@@ -194,10 +194,37 @@ def test_probe_finds_the_pitch(table):
     for folds in ("speaker", "loso", "random"):
         words = ("probe", "--manifest", table, "--encoder", "logmel", "--folds", folds)
         found, text = answer(*words), call(*words).stdout
-        assert set(found) == {"ua", "ua_low", "ua_high", "wa", "macro_f1", "layer", "n"}
+        assert set(found) == {"ua", "ua_low", "ua_high", "wa", "macro_f1", "layer", "n", "standardise"}
+        assert found["standardise"] == "none" and "unlabelled" not in text
         assert found["n"] == 24 and found["layer"] == 0 and 0.7 < found["ua"] <= 1
         assert found["ua_low"] is found["ua_high"] is None, "three speakers give no interval"
         assert "24 clips, 3 speakers" in text and "chance 0.500" in text and "no interval" in text
+
+
+def test_probe_holds_out_sentences_and_standardises_speakers(table, tmp_path):
+    clips = pd.read_csv(table)
+    clips["path"] = str(table.parent) + "/" + clips["path"]
+    clips.assign(text_id=clips["path"].str[-5]).to_csv(tmp_path / "said.csv", index=False)
+    words = ("probe", "--manifest", tmp_path / "said.csv", "--encoder", "logmel")
+    for folds in ("text", "speaker+text"):
+        assert answer(*words, "--folds", folds)["n"] == 24
+        assert "have no text_id" in complaint("probe", "--manifest", table, *words[3:], "--folds", folds)
+    assert answer(*words, "--standardise", "speaker")["standardise"] == "speaker"
+    assert "by all unlabelled clips of each speaker" in call(*words, "--standardise", "speaker").stdout
+    text = call(*words, "--standardise", "8").stdout
+    assert "by 8 unlabelled clips of each speaker, test speakers included" in text and "fewer" not in text
+    assert call(*words, "--standardise", "9").stdout.count("3 speakers have fewer than 9 clips") == 1
+    for rule in ("1", "all", "-4"):
+        assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, "--standardise", rule)
+
+
+def test_probe_joins_layers(table, model_folder):
+    words = ("probe", "--manifest", table, "--encoder", model_folder())
+    joined, single = (answer(*words, "--layer", layer) for layer in ("2+1", "2"))
+    assert joined["layer"] == "1+2" and single["layer"] == 2 and joined["n"] == 24
+    assert "layer 1+2" in call(*words, "--layer", "1+2").stdout
+    assert "layer 'x'; expected" in complaint(*words, "--layer", "1+x")
+    assert "layer '1+2'; expected" in complaint("axis", *words[1:], "--layer", "1+2", *PAIR[2:])
 
 
 def test_probe_on_parts_of_files_is_probe_on_files(table, model_folder, tmp_path):

@@ -184,6 +184,51 @@ def test_centring_takes_each_speaker_s_mean_and_leaves_its_input():
     assert np.allclose(probing.centre_speakers(centred, MANIFEST["speaker"]), centred)
 
 
+def standardise(X, manifest=MANIFEST, **given):
+    return probing.standardise_speakers(X, manifest["speaker"], prior_clips=0, **given)
+
+
+def test_each_speaker_is_standardised_by_their_own_clips_alone():
+    X, first = planted(MANIFEST, 1), (MANIFEST["speaker"] == "00").to_numpy()
+    for n_clips in (None, 5):
+        out = standardise(X, n_clips=n_clips)
+        other = standardise(np.where(first[:, None], X, 9 * X + 5), n_clips=n_clips)
+        np.testing.assert_allclose(out, other, atol=1e-9)  # level and spread mean nothing, nor do others
+        known = [rows[~first] for rows in (out, X)]
+        assert np.corrcoef(known[0][:30, 3], known[1][:30, 3])[0, 1] == pytest.approx(1)
+    own = standardise(X)[first]
+    np.testing.assert_allclose((own.mean(0), own.std(0)), (np.zeros(12), np.ones(12)), atol=1e-9)
+
+
+def test_few_clips_of_a_speaker_are_drawn_by_the_seed():
+    X = planted(MANIFEST, 1)
+    kept = X.copy()
+    again, same, other = (standardise(X, n_clips=5, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(again, same) and not np.allclose(again, other) and np.array_equal(X, kept)
+    first = again[MANIFEST["speaker"] == "00"]
+    drawn = first[np.random.default_rng(0).permutation(30)[:5]]
+    np.testing.assert_allclose(drawn.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(drawn.std(0), 1, atol=1e-9)
+    assert np.allclose(standardise(X, n_clips=30), standardise(X))
+    assert np.allclose(standardise(X, n_clips=99), standardise(X)), "all, where there are fewer"
+    with pytest.raises(ValueError, match="n_clips 1; expected two or more"):
+        standardise(X, n_clips=1)
+    with pytest.raises(ValueError, match="3 clips and 240 speakers"):
+        standardise(X[:3])
+
+
+def test_what_speakers_differ_by_is_no_obstacle_once_it_is_taken_out():
+    speakers = MANIFEST["speaker"].astype(int).to_numpy()
+    X = (planted(MANIFEST, 3) + 20 * np.random.default_rng(1).standard_normal((8, 12))[speakers]) * (
+        1 + speakers[:, None]
+    )
+    raw, few, full = (
+        probing.cross_validate(data, MANIFEST, CUT).ua.value
+        for data in (X, standardise(X, n_clips=12), standardise(X))
+    )
+    assert raw < 0.7 < 0.8 < few <= full + 0.02
+
+
 def test_silhouette_of_known_cases():
     labels = np.repeat(["sad", "angry"], 50)
     noise = np.random.default_rng(0).standard_normal((100, 4))

@@ -1,4 +1,4 @@
-"""Every clip is tested once, and no speaker is on both sides, but where the leak is shown."""
+"""Every clip is tested once; no speaker or sentence is on both sides, but where that is the question."""
 
 import re
 
@@ -83,6 +83,63 @@ def test_the_takes_of_a_rendition_stay_together():
         splits.folds(manifest.assign(text_id=[""] + ["a"] * (len(manifest) - 1)), "rendition")
 
 
+def spoken(n_speakers: int = 8, texts: str = "abcde") -> pd.DataFrame:
+    rows = [(*row, text) for row in full(n_speakers).itertuples(index=False) for text in texts]
+    return pd.DataFrame(rows, columns=["speaker", "emotion", "text_id"])
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(SPEAKERS), st.sampled_from(EMOTIONS), st.sampled_from("abcd"))),
+    n_folds=st.integers(2, 8),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+def test_no_sentence_is_on_both_sides_and_with_speakers_neither(rows, n_folds, seed):
+    base = spoken(3, "ab")  # so that each sentence has several speakers
+    drawn = pd.DataFrame(rows, columns=base.columns)
+    manifest = pd.concat([base, drawn], ignore_index=True).sample(frac=1, random_state=seed)
+    speakers, texts = manifest["speaker"].to_numpy(), manifest["text_id"].to_numpy()
+    cut = splits.folds(manifest, "text", n_folds=n_folds, seed=seed)
+    check_folds(manifest, cut, disjoint=False)
+    assert len(cut) <= min(n_folds, len(set(texts)))
+    assert not any(set(texts[train]) & set(texts[test]) for train, test in cut)
+    for train, test in splits.folds(manifest, "speaker+text", n_folds=n_folds, seed=seed):
+        assert not set(texts[train]) & set(texts[test])
+        others = ~np.isin(speakers, speakers[test])
+        assert len(train) and set(train) <= set(np.flatnonzero(others))
+
+
+def test_speakers_by_sentences_test_each_clip_once_on_all_that_is_neither():
+    manifest = spoken()
+    cut = splits.folds(manifest, "speaker+text", n_folds=4)
+    assert len(cut) == 4 * 4
+    assert np.array_equal(np.sort(np.concatenate([test for _, test in cut])), np.arange(len(manifest)))
+    for train, test in cut:
+        speakers, texts = (manifest[name].iloc[test].unique() for name in ("speaker", "text_id"))
+        neither = ~manifest["speaker"].isin(speakers) & ~manifest["text_id"].isin(texts)
+        assert np.array_equal(np.sort(train), np.flatnonzero(neither))
+    other = splits.folds(manifest, "speaker+text", n_folds=4, seed=1)
+    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(cut, other, strict=True))
+
+
+def test_folds_by_sentence_say_what_they_lack():
+    for scheme in ("text", "speaker+text"):
+        for missing in ("", np.nan):
+            with pytest.raises(ValueError, match=f"6 of 12 clips have no text_id; '{re.escape(scheme)}'"):
+                splits.folds(full(2).assign(text_id=[missing, "a"] * 6), scheme)
+        with pytest.raises(ValueError, match=r"all clips say the sentence 'a'; .* need two sentences"):
+            splits.folds(spoken(texts="a"), scheme)
+    assert splits.folds(spoken(1), "text")
+    with pytest.raises(ValueError, match=r"1 speaker; 'speaker\+text' folds need at least two"):
+        splits.folds(spoken(1), "speaker+text")
+    own = spoken(2, "a").assign(text_id=["x"] * 6 + ["y"] * 6)
+    tail = own.assign(text_id="x")  # all say x, and only the second speaker says y
+    with pytest.raises(ValueError, match="leave no clip of other speakers and sentences"):
+        splits.folds(pd.concat([own, tail], ignore_index=True), "speaker+text")
+    assert len(splits.folds(own, "speaker+text")) == 2
+
+
 def test_speaker_folds_are_balanced_and_seeded():
     manifest = full()
     cut = splits.folds(manifest)
@@ -119,6 +176,8 @@ def test_overlap_raises_with_the_names():
     splits.check_disjoint(["a", "b"], ["c"])
     with pytest.raises(ValueError, match="speakers anna, bert are in both"):
         splits.check_disjoint(["bert", "anna", "carl"], ["anna", "bert", "dora"])
+    with pytest.raises(ValueError, match=r"sentences a are in both .* cut by whole sentences"):
+        splits.check_disjoint(["a", "b"], ["a"], "sentences")
     many = [f"{i:02d}" for i in range(9)]
     with pytest.raises(ValueError, match=r"00, 01, 02, 03, 04 \.\.\. are in both"):
         splits.check_disjoint(many, many)
@@ -131,7 +190,7 @@ def test_emobox_is_for_ravdess_alone():
         splits.folds(full(25), "emobox")
     with pytest.raises(ValueError, match="one published fold"):
         splits.folds(table([("ravdess-01", "sad"), ("ravdess-11", "angry")]), "emobox")
-    with pytest.raises(ValueError, match="unknown folds 'kfold'; expected one of: speaker, loso, emobox"):
+    with pytest.raises(ValueError, match="unknown folds 'kfold'; expected one of: speaker, loso, text, "):
         splits.folds(full(), "kfold")
 
 

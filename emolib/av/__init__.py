@@ -5,8 +5,9 @@ of any clip. `AVLearner` is the estimator, with a reduction in closed form and o
 `transfer` place every clip by a reduction that was fitted without its speaker; `lines` are the baselines.
 """
 
-from emolib.av.evaluate import Plane, lines, place, standardise_speakers, transfer
+from emolib.av.evaluate import Plane, lines, place, transfer
 from emolib.av.learner import JOINED, AVLearner, Method, resolve
+from emolib.probing import standardise_speakers
 
 __all__ = [
     "JOINED",

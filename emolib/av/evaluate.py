@@ -4,9 +4,7 @@ Ratings are read in this module only: to evaluate, or by the baselines that say 
 
 References
 ----------
-Judged by the concordance correlation coefficient of L. I.-K. Lin (1989), doi:10.2307/2532051. Taking each
-speaker's own level and spread away: C. Busso, A. Metallinou, S. Narayanan (2011), "Iterative Feature
-Normalization for Emotional Speech Detection", ICASSP, doi:10.1109/ICASSP.2011.5947652.
+Judged by the concordance correlation coefficient of L. I.-K. Lin (1989), doi:10.2307/2532051.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +27,6 @@ from emolib.av.reductions import assign_folds
 from emolib.metrics import Interval, ccc, speaker_bootstrap
 
 AXES = ("valence", "arousal")
-#: Clips' worth of the whole corpus's statistics in those of a speaker.
-PRIOR_CLIPS = 5.0
 #: Penalties that the ridge regression on the ratings chooses from.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 6, 13))
 
@@ -77,41 +73,6 @@ class Plane:
         return speaker_bootstrap(
             ccc, self.ratings[rated, column], self.points[rated, column], self.speakers[rated]
         )
-
-
-def standardise_speakers(
-    features: ArrayLike, speakers: ArrayLike, *, prior_clips: float = PRIOR_CLIPS
-) -> NDArray[np.float64]:
-    """Take each speaker's own level and spread out of features; no label is used.
-
-    Parameters
-    ----------
-    features : array-like, (N, D)
-    speakers : array-like, (N,)
-    prior_clips : float
-        A speaker's mean and variance are averaged with the corpus's, which count as this many clips: of a
-        speaker with few clips, little is taken away.
-
-    Returns
-    -------
-    X : float64 array, (N, D)
-
-    Notes
-    -----
-    It needs all of a speaker's clips at once, and assumes that all speakers spoke with much the same
-    emotions: the clips of a speaker with angry clips only would be placed as neutral.
-    """
-    X, names = np.array(features, dtype=np.float64), np.asarray(speakers)
-    if len(X) != len(names):
-        raise ValueError(f"features of {len(X)} clips and {len(names)} speakers; expected as many")
-    mean, members = X.mean(axis=0), [np.flatnonzero(names == name) for name in np.unique(names)]
-    within = sum(np.square(X[rows] - X[rows].mean(axis=0)).sum(axis=0) for rows in members) / len(X)
-    for rows in members:
-        weight = len(rows) / (len(rows) + prior_clips)
-        own = X[rows].mean(axis=0)
-        spread = np.sqrt(weight * X[rows].var(axis=0) + (1 - weight) * within)
-        X[rows] = (X[rows] - (weight * own + (1 - weight) * mean)) / np.where(spread > 1e-12, spread, 1.0)
-    return X
 
 
 def place(

@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 
 from emolib import __version__, threads
 
-Folds = Literal["speaker", "loso", "emobox", "random"]
+Folds = Literal["speaker", "loso", "text", "speaker+text", "emobox", "random"]
 Pooling = Literal["mean", "mean+std"]
 Profile = Literal["quick", "full"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -41,7 +41,7 @@ _HELP = {
     "table": "Your own corpus: a CSV (file or URL) with at least path, speaker and emotion.",
     "encoder": "wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, a Hugging Face id, or "
     "random:<network>.",
-    "folds": "emobox is for ravdess; random leaks speakers.",
+    "folds": "By speakers, sentences (text) or both; emobox is for ravdess; random leaks speakers.",
     "pooling": "How to pool frames.",
     "device": "auto, cpu, cuda or cuda:<n>.",
     "store": "Folder or fsspec URL of the features; data/features/CORPUS/ENCODER by default.",
@@ -223,17 +223,24 @@ class Pooled(NamedTuple):
     """The clips that could be encoded, their pooled features by layer, and the store they lie in."""
 
     clips: pd.DataFrame
-    layers: dict[int, Any]
+    layers: dict[Any, Any]
     store: Any
 
 
 def pooled_layers(
-    clips: pd.DataFrame, encoder: str, layer: str, pooling: Pooling, *, store: str | None, device: str
-) -> Pooled:
-    """Encode clips, say which were skipped, and pool one layer, or all of them for `best`."""
+    clips: pd.DataFrame, encoder: str, layer: str, pooling: Pooling, *, store: str | None, device: str,
+    join: bool = False,
+) -> Pooled:  # fmt: skip
+    """Encode clips, say which were skipped, and pool one layer, or all of them for `best`.
+
+    With `join`, 1+2+3 is one layer of that name: these three side by side.
+    """
+    import numpy as np
+
     from emolib import features
 
-    wanted = None if layer == "best" else [whole_number(layer)]
+    numbers = layer.split("+") if join else [layer]
+    wanted = None if layer == "best" else sorted({whole_number(number) for number in numbers})
     done = features.extract(
         clips, encoder, layers=wanted, url=store, device=device, progress=sys.stderr.isatty()
     )
@@ -241,7 +248,10 @@ def pooled_layers(
     clips = clips[~done.store.missing(clips)].reset_index(drop=True)
     names: list[Any] = clips["clip"].tolist()
     chosen = list(done.store.config.layers) if wanted is None else wanted
-    return Pooled(clips, {k: done.store.pooled(k, pooling, names) for k in chosen}, done.store)
+    layers: dict[Any, Any] = {k: done.store.pooled(k, pooling, names) for k in chosen}
+    if len(numbers) > 1:
+        layers = {"+".join(map(str, chosen)): np.concatenate(list(layers.values()), axis=1)}
+    return Pooled(clips, layers, done.store)
 
 
 def print_skipped(entries: Iterable[Mapping[str, object]]) -> None:

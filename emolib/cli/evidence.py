@@ -27,34 +27,59 @@ if TYPE_CHECKING:
 @command()
 def probe(
     corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "best", pooling: Pooling = "mean+std",
-    folds: Folds = "speaker", device: str = "auto", seed: int = 0, store: str | None = None,
-    out: Path | None = None, scheduler: str | None = None,
+    folds: Folds = "speaker", standardise: str = "none", device: str = "auto", seed: int = 0,
+    store: str | None = None, out: Path | None = None, scheduler: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n.
+    """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n, standardise.
 
     Parameters
     ----------
     layer
-        A layer, or best: chosen on each fold's training speakers.
+        A layer, several joined (1+2+3), or best: chosen on each fold's training speakers.
+    standardise
+        Take each speaker's own mean and deviation out, without labels: none, speaker (from all of their
+        clips), or a number (from so many of their clips, drawn by the seed).
     seed
-        Seed of the cut.
+        Seed of the cut, and of the clips to standardise by.
     out
         Write each clip's held-out answer here, as CSV.
     """
     from emolib import probing, scheduling, splits
 
-    clips, X, _ = pooled_layers(corpus.load(), encoder, layer, pooling, store=store, device=device)
+    n_known = _clips_to_know(standardise)
+    clips, X, _ = pooled_layers(corpus.load(), encoder, layer, pooling, store=store, device=device, join=True)
     cut = splits.folds(clips, folds, seed=seed)
+    if standardise != "none":  # without a prior: nothing of other test speakers is used
+        X = {
+            k: probing.standardise_speakers(rows, clips["speaker"], n_clips=n_known, prior_clips=0, seed=seed)
+            for k, rows in X.items()
+        }
     scheme: splits.Scheme = "random" if folds == "random" else "speaker"
     with scheduling.connect(scheduler) as client:
         answer = probing.choose_layer(X, clips, cut, scheme=scheme, client=client)
     n_speakers, chance = clips["speaker"].nunique(), 1 / clips["emotion"].nunique()
     print(f"{len(clips)} clips, {n_speakers} speakers, {folds} folds, layer {answer.layer}")
     print(f"UA {answer.ua}, chance {chance:.3f}, WA {answer.wa:.3f}, macro-F1 {answer.macro_f1:.3f}")
+    if standardise != "none":
+        print(f"standardised by {n_known or 'all'} unlabelled clips of each speaker, test speakers included")
+        if n_few := int((clips["speaker"].value_counts() < (n_known or 0)).sum()):
+            print(f"{n_few} speakers have fewer than {n_known} clips: all of theirs were used")
     if out:
         clips[["clip", "speaker", "emotion"]].assign(predicted=answer.y_pred).to_csv(out, index=False)
     scores = {"wa": answer.wa, "macro_f1": answer.macro_f1}
-    return _interval("ua", answer.ua) | scores | {"layer": answer.layer, "n": len(answer)}
+    rest = {"layer": answer.layer, "n": len(answer), "standardise": standardise}
+    return _interval("ua", answer.ua) | scores | rest
+
+
+def _clips_to_know(standardise: str) -> int | None:
+    """Read the option: of how many clips of a speaker mean and deviation are taken; None is all or none."""
+    if standardise in ("none", "speaker"):
+        return None
+    if not standardise.isdecimal() or int(standardise) < 2:
+        raise ValueError(
+            f"standardise {standardise!r}; expected none, speaker, or a number of clips, two or more"
+        )
+    return int(standardise)
 
 
 @command()
@@ -142,7 +167,8 @@ def av(
     import numpy as np
     import pandas as pd
 
-    from emolib.av import AVLearner, place, standardise_speakers, transfer
+    from emolib.av import AVLearner, place, transfer
+    from emolib.probing import standardise_speakers
     from emolib.splits import folds as cut
 
     def features(one: Corpus, store: str | None) -> tuple[pd.DataFrame, dict[int, Any]]:
