@@ -12,13 +12,21 @@ READY := .venv/ready
 lab app: export OMP_NUM_THREADS ?= 1
 lab app: export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run test lab app bench docs lint
+.PHONY: run check test test-long lab app bench docs lint size
 
 run: $(READY)
 	$(BIN)/emolib run --corpus $(CORPUS) --encoder $(ENCODER) --profile $(PROFILE) --device $(DEVICE)
 
+# check: what is fast. test: all but what takes up to an hour, and each notebook once. test-long: that, and twenty
+# strikes of each fault.
+check: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not long"
+
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-long: $(READY)
+	EMOLIB_FAULTS=20 $(BIN)/python -m pytest -m "long or faults"
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
@@ -34,6 +42,10 @@ docs: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Files and lines of code by part, without blank lines, comments and docstrings, beside the goal.
+size:
+	@$(PYTHON) tests/size.py
 
 # The last step compiles what numba caches, which would otherwise cost the first notebook half a minute.
 $(READY): requirements.txt constraints.txt pyproject.toml

@@ -1,6 +1,6 @@
 """Embeddings to mel-spectrograms, against scikit-learn's multi-layer perceptron on the same frames.
 
-One process. The demo corpus, layer 0 of the embedded encoder, two speakers left out of everything and judged.
+One process. The demo corpus, layer 0 of the embedded encoder, tested on two speakers left out of everything.
 Theirs: `StandardScaler` and `MLPRegressor` (two hidden layers as wide as ours, early stopping, all else by
 default) from three neighbouring frames, repeated onto the mel's clock, to one mel frame. Ours: `mapper.train`
 as it stands. The error is the mean absolute difference of the log-mel-spectrograms at one level.
@@ -36,12 +36,12 @@ def train_theirs(pairs: list[tuple[NDArray, NDArray]]) -> Pipeline:
 
 
 def measure() -> dict[str, float]:
-    """Return mapper_error and mapper_training (theirs over ours), mapper_mapping, and what is behind them.
+    """Return mapper_error and mapper_training (theirs over ours), mapper_mapping, and the two errors.
 
     Returns
     -------
     metrics : dict
-        mapper_error: their error on unheard speakers over ours (above 1: ours is nearer); mapper_training:
+        mapper_error: their error on unseen speakers over ours (above 1: ours is nearer); mapper_training:
         their seconds of training over ours; mapper_mapping: times as fast as theirs, clip by clip.
     """
     manifest = corpora.load("demo")

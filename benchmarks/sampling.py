@@ -2,9 +2,9 @@
 
 ``python benchmarks/sampling.py [FOLDER]`` takes the generator in FOLDER, by default one trained here on half
 of the demo corpus's speakers. Both samplers get the same classes, guidance and number of clips. The judge is
-a linear discriminant on the mean and spread of each mel band, fitted on real clips of the other half, which a
-generator in FOLDER must not know either. The ceiling is its accuracy on the real clips that the generator
-learned from; the Frechet distance is in the same features, against those clips.
+a linear discriminant on the mean and deviation of each mel band, fitted on real clips of the other half, with
+which a generator in FOLDER must not be trained either. The ceiling is its accuracy on the real clips that the
+generator learned from; the Frechet distance is in the same features, from those clips.
 """
 
 import sys
@@ -41,7 +41,7 @@ def statistics(mels: Mels, normaliser: Normaliser) -> NDArray[np.float64]:
 
 
 def measure(folder: Path | None = None, n_each: int = 4, seed: int = 0) -> dict[str, float]:
-    """Return how much faster the twenty steps are, and what is lost.
+    """Return how much faster the twenty steps are, and how much worse.
 
     Parameters
     ----------

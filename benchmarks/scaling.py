@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import corpora, features, scheduling
+from emolib import corpora, features, scheduling, store
 
 N_CLIPS, N_WARM, BLOCK_CLIPS, ENCODER, LAYERS = 136, 8, 4, "random:facebook/wav2vec2-base", (6,)
 
@@ -37,12 +37,12 @@ def measure() -> dict[str, float]:
     if (os.cpu_count() or 1) < 2:
         raise ValueError("one core; two workers want two")
     manifest = corpora.load("demo").iloc[:: max(1, 672 // N_CLIPS)].head(N_CLIPS).reset_index(drop=True)
-    size, features.BLOCK_CLIPS = features.BLOCK_CLIPS, BLOCK_CLIPS
+    size, store.BLOCK_CLIPS = store.BLOCK_CLIPS, BLOCK_CLIPS
     try:
         with tempfile.TemporaryDirectory() as folder:
             one, two = (seconds(manifest, n, Path(folder)) for n in (1, 2))
     finally:
-        features.BLOCK_CLIPS = size
+        store.BLOCK_CLIPS = size
     return {"two_workers_over_one": one / two, "one_worker_s": one, "two_workers_s": two}
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from emolib import audio, corpora, hifigan, metrics, paths, quality, splits, vocoder
+from emolib import audio, corpora, metrics, paths, quality, splits, vocoder
 from emolib.audio import HIFIGAN_MEL, Wave
 
 RATE = HIFIGAN_MEL.sample_rate
@@ -43,7 +43,7 @@ def vocoders(folder: Path) -> dict[str, Vocode]:
         BASELINE: vocoder.GriffinLim(60).vocode,
         "mel-griffin-lim 60": vocoder.MelGriffinLim(60).vocode,
     }
-    if (folder / hifigan.WEIGHTS).is_file():
+    if (folder / vocoder.WEIGHTS).is_file():
         network = vocoder.HiFiGAN.load(folder)
         ways["network alone"] = lambda log_mel: network.vocode(log_mel, refine=0)
         ways[f"network + {network.refine}"] = network.vocode

@@ -1,17 +1,36 @@
 """emolib: a lab for the geometry of emotion in speech.
 
-The modules follow the signal path, and each imports only from those before it:
+The spine, from a recording to a number and back to sound. Who knows these parts knows the package:
 
-``paths`` ``emotions`` ``atomic`` ``folders`` ``source`` ``threads`` ``training`` ``audio`` ``espeak``
-``world`` ``expression`` ``speakers`` ``demo`` ``corpora`` ``metrics`` ``splits`` ``frontend`` ``baselines``
-``whisper_wheel`` ``pretrained`` ``transformer`` ``whisper`` ``encoders`` ``shards`` ``store``
-``scheduling`` ``blocks`` ``features`` ``probing`` ``channels`` ``quality`` ``voices`` ``prosody``
-``phase`` ``hifigan`` ``vocoder`` ``vocoding`` ``attention`` ``pretrain`` ``finetune`` ``av``
-``gallery`` ``codebook`` ``generate`` ``ser`` ``results`` ``report`` ``augment`` ``axis`` ``mapper``
-``steering`` ``tts`` ``plots`` ``widgets`` ``sweep`` ``sidebyside`` ``cli``
+``audio``      a recording: read, resample, set its level, its log-mel spectrogram
+``corpora``    a corpus: a table with one row per clip (path, speaker, emotion, ...)
+``encoders``   clips become hidden states: an array of layers x frames x width per clip
+``store``      hidden states on disk, each clip of a corpus encoded once
+``features``   encode what a store does not hold yet
+``splits``     which clips train and which test, with no speaker on both sides
+``metrics``    a score with its interval over speakers
+``probing``    how well a linear classifier reads emotion from one layer
+``axis``       the direction from one emotion to another, and where a clip lies on it
+``steering``   move a clip along that direction, or along what speakers do with their voice
+``vocoder``    a mel spectrogram becomes sound
 
-Importing the package imports none of them, so ``import emolib`` costs nothing: write
-``from emolib import corpora``.
+From a recording to a number::
+
+    from emolib import corpora, features, probing, splits
+
+    manifest = corpora.load("demo")
+    store = features.extract(manifest, "wav2vec2-nano").store
+    X = store.pooled(3, "mean+std", manifest["clip"])
+    print(probing.cross_validate(X, manifest, splits.folds(manifest, "speaker")).ua)
+
+The rest is built on these. ``ser`` judges emotion independently of the encoder; ``av`` places emotions on the
+plane of arousal and valence; ``codebook`` quantizes features; ``prosody``, ``mapper``, ``tts`` and
+``generate`` make sound; ``finetune`` trains encoders further; ``plots``, ``widgets`` and ``report`` are the
+pages; ``sweep`` and ``cli`` run everything in batches; ``studies`` holds the longer experiments of single
+notebooks, and nothing depends on it. docs/architecture.md shows the floors of the house and its two main
+paths.
+
+Importing the package imports none of these, so ``import emolib`` costs nothing.
 """
 
 __version__ = "0.1.0"

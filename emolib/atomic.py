@@ -149,18 +149,24 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, shared: bool = True, wait: bool = True) -> Iterator[bool]:
     """Hold a lock on a folder itself, waiting for whoever holds it; make the folder where there is none.
 
-    The kernel frees the lock when the process dies, and no lock file is left. The processes of one training
-    on several GPUs share a folder and don't wait for each other.
+    Without `wait`, yield False where another process holds it. Where it is `shared`, the processes of one
+    training on several GPUs don't wait for each other. The kernel frees the lock when the process dies, and
+    no lock file is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        if not shared or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # a file system without locks
+                pass
+        yield True
     finally:
         os.close(handle)

@@ -1,7 +1,7 @@
-"""The neural baseline: attention pooling over frames, as a scikit-learn classifier.
+"""A neural baseline: attention pooling over frames, as a scikit-learn classifier.
 
-A linear probe sees time averages only. This small network learns which frames to listen to: if it does
-better, emotion is in the timing as well.
+A linear probe sees time averages only. This small network learns which frames count: if it does better,
+emotion is in the timing as well.
 
 References
 ----------
@@ -9,6 +9,7 @@ Attentive pooling: K. Okabe, T. Koshinaka, K. Shinoda (2018), "Attentive Statist
 Embedding", arXiv:1803.10963.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,54 +20,9 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from emolib import threads
-from emolib.store import FeatureStore
-
-
-class FrameDataset(Dataset):
-    """The frames of clips, each with its label, for PyTorch.
-
-    Parameters
-    ----------
-    store : FeatureStore, extracted with frames
-    clips : sequence of str, N
-    layer : int
-    labels : sequence of int, N, optional
-        Class numbers; -1 where left out.
-    """
-
-    def __init__(
-        self, store: FeatureStore, clips: Sequence[str], layer: int, labels: Sequence[int] | None = None
-    ) -> None:
-        self.store, self.clips, self.layer = store, list(clips), layer
-        self.labels = [-1] * len(self.clips) if labels is None else [int(label) for label in labels]
-        if len(self.labels) != len(self.clips):
-            raise ValueError(f"{len(self.labels)} labels for {len(self.clips)} clips; expected as many")
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return one clip's frames, float32 (T, D), and its label."""
-        return torch.from_numpy(self.store.frames(self.clips[index], self.layer)), self.labels[index]
-
-
-def pad_frames(items: Sequence[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Collate clips of differing length: frames (B, T, D), mask (B, T), true in the clip, and labels (B,)."""
-    frames = nn.utils.rnn.pad_sequence([item[0] for item in items], batch_first=True)
-    lengths = torch.tensor([len(item[0]) for item in items])
-    mask = torch.arange(frames.shape[1])[None] < lengths[:, None]
-    return frames, mask, torch.tensor([item[1] for item in items])
-
-
-def frame_loader(
-    dataset: Dataset, *, batch_size: int = 32, shuffle: bool = False, seed: int = 0
-) -> DataLoader:
-    """Return a PyTorch loader of padded batches over a `FrameDataset`; `seed` fixes its order."""
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_size, shuffle=shuffle, collate_fn=pad_frames, generator=generator)
+from emolib.training import Recipe, Training
 
 
 class _Network(nn.Module):
@@ -121,14 +77,9 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
-        self.hidden = hidden
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.device = device
-        self.seed = seed
+        self.hidden, self.n_epochs, self.batch_size = hidden, n_epochs, batch_size
+        self.learning_rate, self.weight_decay, self.dropout = learning_rate, weight_decay, dropout
+        self.device, self.seed = device, seed
 
     def fit(self, X: Sequence[ArrayLike], y: ArrayLike) -> "AttentionPoolingClassifier":
         """Train on N clips of frames and their labels."""
@@ -140,25 +91,24 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         check_consistent_length(clips, labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"one class, {self.classes_[0]}; expected at least two to tell apart")
+            raise ValueError(f"one class, {self.classes_[0]}; expected at least two")
         stacked = np.concatenate(clips)
         self.mean_, self.scale_ = stacked.mean(0), stacked.std(0) + 1e-6
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self._train(self._standardise(clips), codes)
+        self._train(self._standardise(clips), torch.from_numpy(codes))
         return self
 
     def predict_proba(self, X: Sequence[ArrayLike]) -> NDArray[np.float64]:
         """Return each clip's class probabilities, (N, C)."""
         check_is_fitted(self)
         clips = self._standardise(self._check(X, reset=False))
-        loader = frame_loader([(clip, -1) for clip in clips], batch_size=self.batch_size)  # type: ignore[arg-type]
+        size, device = self.batch_size, next(self.network_.parameters()).device
         self.network_.eval()
         with torch.inference_mode():
             parts = [
-                self.network_(f.to(self.device), m.to(self.device)).softmax(1).cpu() for f, m, _ in loader
+                self.network_(*(tensor.to(device) for tensor in _padded(clips[i : i + size]))).softmax(1)
+                for i in range(0, len(clips), size)
             ]
-        return torch.cat(parts).double().numpy()
+        return torch.cat(parts).double().cpu().numpy()
 
     def predict(self, X: Sequence[ArrayLike]) -> NDArray:
         """Return each clip's most probable label, (N,)."""
@@ -166,31 +116,29 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[answers]
 
     @threads.single()
-    def _train(self, clips: list[Tensor], codes: NDArray) -> None:
-        self.network_ = _Network(self.n_features_in_, self.hidden, len(self.classes_), self.dropout).to(
-            self.device
-        )
-        data = list(zip(clips, codes.tolist(), strict=True))
-        loader = frame_loader(data, batch_size=self.batch_size, shuffle=True, seed=self.seed)  # type: ignore[arg-type]
-        optimizer = torch.optim.AdamW(
-            self.network_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=self.n_epochs * len(loader)
-        )
-        self.network_.train()
-        self.losses_ = []
-        for _ in range(self.n_epochs):
-            losses = []
-            for frames, mask, target in loader:
-                logits = self.network_(frames.to(self.device), mask.to(self.device))
-                loss = nn.functional.cross_entropy(logits, target.to(self.device))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                losses.append(loss.item())
-            self.losses_.append(float(np.mean(losses)))
+    def _train(self, clips: list[Tensor], codes: Tensor) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network_ = _Network(self.n_features_in_, self.hidden, len(self.classes_), self.dropout)
+        per_epoch = math.ceil(len(clips) / self.batch_size)
+        recipe = Recipe(
+            self.n_epochs * per_epoch, self.learning_rate, warmup=self.n_epochs * per_epoch // 3,
+            decay_share=0.7, weight_decay=self.weight_decay, max_norm=math.inf, seed=self.seed,
+        )  # fmt: skip
+        training = Training(self.network_, recipe, device=self.device)
+
+        def batch(step: int) -> list[NDArray[np.intp]]:
+            order = np.random.default_rng((self.seed, step // per_epoch)).permutation(len(clips))
+            return [order[step % per_epoch * self.batch_size :][: self.batch_size]]
+
+        def loss(rows: NDArray[np.intp]) -> Tensor:
+            frames, mask = _padded([clips[row] for row in rows])
+            device = training.accelerator.device
+            logits = training.whole(frames.to(device), mask.to(device))
+            return nn.functional.cross_entropy(logits, codes[rows].to(device))
+
+        training.run(batch, loss)
+        self.losses_ = [float(x) for x in np.mean(np.reshape(training.losses, (-1, per_epoch)), axis=1)]
 
     def _standardise(self, clips: list[NDArray]) -> list[Tensor]:
         return [torch.from_numpy(((clip - self.mean_) / self.scale_).astype(np.float32)) for clip in clips]
@@ -211,3 +159,10 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
             if not np.isfinite(clip).all():
                 raise ValueError(f"clip {i} holds NaN or infinite frames")
         return clips
+
+
+def _padded(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return clips of differing length as frames, (B, T, D), and a mask, (B, T), true within a clip."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    frames = nn.utils.rnn.pad_sequence(list(clips), batch_first=True)
+    return frames, torch.arange(frames.shape[1])[None] < lengths[:, None]

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import librosa
 import numpy as np
@@ -323,14 +323,28 @@ HIFIGAN_MEL = MelSpec(22_050, 1024, 256, 80, 0.0, 8_000.0)
 EMOGEN_MEL = MelSpec(22_050, 2048, 512, 128, 20.0, 8_000.0, power=2, floor=1e-10, duration_s=4.0)
 
 
-@lru_cache(maxsize=8)
-def mel_filters(spec: MelSpec) -> NDArray[np.float32]:
-    """Return the Slaney mel filter bank of a definition, (M, n_fft // 2 + 1)."""
+@lru_cache(maxsize=32)
+def mel_bank(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float,
+    *,
+    norm: Literal["slaney"] | None = "slaney",
+    dtype: type[np.floating] = np.float32,
+) -> NDArray[Any]:
+    """Return triangular mel filters, (M, n_fft // 2 + 1): of equal area, or of equal height if not `norm`."""
     filters = librosa.filters.mel(
-        sr=spec.sample_rate, n_fft=spec.n_fft, n_mels=spec.n_mels, fmin=spec.fmin, fmax=spec.fmax
+        sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, norm=norm, dtype=dtype
     )
     filters.flags.writeable = False
     return filters
+
+
+def mel_filters(spec: MelSpec) -> NDArray[np.float32]:
+    """Return the mel filter bank of a definition, (M, n_fft // 2 + 1)."""
+    return mel_bank(spec.sample_rate, spec.n_fft, spec.n_mels, spec.fmin, spec.fmax)
 
 
 def log_mel(wave: Wave, sample_rate: int, spec: MelSpec = HIFIGAN_MEL) -> NDArray[np.float32]:

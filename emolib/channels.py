@@ -1,7 +1,7 @@
-"""Other channels for clean recordings, to ask what of a feature survives them.
+"""Simulated recording channels, to test which features survive them.
 
-Used on test clips only: training clips stay as they are. What the embedded encoder was trained against
-(`emolib.pretrain.perturb`) is drawn by other code, with other filters and other rooms.
+Used on test clips only: training clips stay as they are. The perturbations in training of the shipped encoder
+are drawn by other code, with other filters and other rooms.
 
 References
 ----------

@@ -1,14 +1,15 @@
 """Extraction of features into a resumable store, and out of it into the classic tree of .npy files.
 
-The store plans blocks of clips that lack something, a block is encoded, and becomes a shard. What a shard
-holds depends on its block alone, so an extraction that was killed and started again ends bit-equal to an
-undisturbed one, and redoes at most the block that it was in.
+The store plans blocks of clips that lack something; a block is loaded, encoded, and becomes a shard. What a
+shard holds depends on its block alone, so an extraction that was killed and started again ends bit-equal to
+an undisturbed one, and redoes at most the block that it was in. Each clip was decoded once before, for the
+manifest, and is decoded once here: the passes may be days apart, and a corpus doesn't fit into memory.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import blocks, encoders, paths, scheduling
+from emolib import audio, encoders, paths, scheduling
 from emolib.encoders import Encoder
 from emolib.store import Block, FeatureStore, Pooling, StoreConfig
 
 __all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract"]
 
-#: A block is closed at this many clips or this many seconds of speech: it bounds memory, and what a kill can
-#: cost.
-BLOCK_CLIPS, BLOCK_S = 64, 600.0
+#: The columns of a manifest that a worker needs.
+_COLUMNS = ["clip", "path", "start_s", "end_s", "sha256"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def extract(
 ) -> Extraction:
     """Encode the clips of a manifest into a feature store; what is there already is kept.
 
-    Clips, layers and frames that are missing come in shards of their own, and nothing else is encoded.
+    Clips, layers and frames that are missing come in shards of their own, and nothing else is encoded. Where
+    nothing is missing, the encoder's network is not even loaded.
 
     Parameters
     ----------
@@ -106,87 +107,126 @@ def extract(
         twice = manifest["clip"][manifest["clip"].duplicated()].iloc[0]
         raise ValueError(f"clip {twice!r} stands twice in the manifest; expected unique names")
     name = encoder if isinstance(encoder, str) else encoder.name
-    if client and not isinstance(encoder, str):
-        raise ValueError(f"the encoder {name!r} is an object, which is not sent to workers; give its name")
-    here = "cpu" if client else device  # the workers' device may be none of this machine's
     if isinstance(encoder, str):
-        encoder = encoders.load(name, layers=layers, device=here, precision=precision)
+        here = "cpu" if client else device  # the workers' device may be none of this machine's
+        encoder = encoders.load_deferred(name, layers=layers, device=here, precision=precision)
+    elif client:
+        raise ValueError(f"the encoder {name!r} is an object, which is not sent to workers; give its name")
     config = StoreConfig(
         name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames
     )
     url = url or paths.feature_store(str(manifest["corpus"].iloc[0]), name)
     store = FeatureStore.open(url, config, replace=replace)
+    reasons: dict[str, str] = {}
     with store.writing():
-        store.tidy()
         missing = store.missing(manifest)
-        todo = store.plan(manifest, _blocks(manifest["duration_s"].to_numpy()))
+        todo = store.plan(manifest)
+        settings = {"device": device, "precision": precision}
+        done = _by_workers(store, todo, settings, client) if client else _one_by_one(store, todo, encoder)
         with tqdm(total=int(missing.sum()), desc=f"extract {name}", unit="clip", disable=not progress) as bar:
-            if client:
-                settings = {"device": device, "precision": precision}
-                skipped = _fill_by_workers(store, todo, settings, client, bar)
-            else:
-                skipped = _fill(store, todo, encoder, bar)
-        store.tidy()
+            for block, refused in done:
+                reasons |= refused
+                bar.update(len(block.clips))
     return Extraction(
         store=store.narrow(manifest),
-        n_new=int(missing.sum()) - len(skipped),
+        n_new=int(missing.sum()) - len(reasons),
         n_cached=int((~missing).sum()),
-        skipped=skipped,
+        skipped=[{"clip": c, "reason": reasons[c]} for c in manifest["clip"] if c in reasons],
         seconds=time.perf_counter() - started,
         speech_s=float(manifest["duration_s"][missing].sum()),
     )
 
 
-def _fill(store: FeatureStore, todo: list[Block], encoder: Encoder, bar: tqdm) -> list[dict[str, str]]:
-    """Encode blocks one by one while the next is loaded; return what was skipped."""
-    skipped: list[dict[str, str]] = []
+def _one_by_one(
+    store: FeatureStore, todo: list[Block], encoder: Encoder
+) -> Iterator[tuple[Block, dict[str, str]]]:
+    """Write blocks while the next is loaded; yield each with the reasons why clips were refused, by clip."""
     with ThreadPoolExecutor(1) as loader:
-        upcoming = loader.submit(blocks.load_block, todo[0].clips, encoder.sample_rate) if todo else None
+        upcoming = loader.submit(_load, todo[0], encoder.sample_rate) if todo else None
         for position, block in enumerate(todo):
             assert upcoming is not None
-            waves, reasons = upcoming.result()
+            waves, unreadable = upcoming.result()
             if position + 1 < len(todo):
-                upcoming = loader.submit(blocks.load_block, todo[position + 1].clips, encoder.sample_rate)
-            states, refused = blocks.encode_block(encoder, waves, block.layers)
-            skipped += _entries(reasons | refused)
-            if states:
-                names = list(states)
-                digests = block.clips.set_index("clip")["sha256"][names].tolist()
-                store.append(names, digests, list(states.values()), layers=block.layers, number=block.number)
-            bar.update(len(block.clips))
-    return skipped
+                upcoming = loader.submit(_load, todo[position + 1], encoder.sample_rate)
+            states, refused = _encode(encoder, waves, block.layers)
+            store.write(block, states)
+            yield block, unreadable | refused
 
 
-def _fill_by_workers(
-    store: FeatureStore, todo: list[Block], settings: dict[str, Any], client: Any, bar: tqdm
-) -> list[dict[str, str]]:
-    """Let workers encode blocks and write them as shards; return what was skipped, in the blocks' order."""
+def _by_workers(
+    store: FeatureStore, todo: list[Block], settings: dict[str, Any], client: Any
+) -> Iterator[tuple[Block, dict[str, str]]]:
+    """Let workers write blocks; yield each as it ends."""
     url = store.url if "://" in store.url else str(Path(store.url).absolute())
-    settings |= {"url": url, "config": asdict(store.config)}
-    tasks = (blocks.describe(block) | settings for block in todo)
-    skipped: dict[str, str] = {}
-    for task, result in scheduling.outcomes(client, blocks.encode_task, tasks):
-        skipped |= result()
-        bar.update(len(task["clip"]))
-    return _entries(
-        {clip: skipped[clip] for block in todo for clip in block.clips["clip"] if clip in skipped}
-    )
+    settings |= {"url": url, "config": store.config}
+    tasks = ({"block": replace(block, clips=block.clips[_COLUMNS])} | settings for block in todo)
+    for task, result in scheduling.outcomes(client, encode_task, tasks):
+        yield task["block"], result()
 
 
-def _entries(reasons: dict[str, str]) -> list[dict[str, str]]:
-    return [{"clip": clip, "reason": why} for clip, why in reasons.items()]
+def encode_task(task: dict[str, Any]) -> dict[str, str]:
+    """Encode one block on a worker, and write it as a shard of a store that all machines see.
+
+    Parameters
+    ----------
+    task : dict
+        "block", and the store's "url" and "config", "device" and "precision".
+
+    Returns
+    -------
+    skipped : dict of clip to the reason why it could not be encoded
+
+    Raises
+    ------
+    ValueError
+        If the worker has another encoder of that name, or does not see the store.
+    """
+    block, config = task["block"], task["config"]
+    encoder = scheduling.worker_encoder(config.encoder, config.layers, task["device"], task["precision"])
+    if encoder.fingerprint != config.fingerprint:
+        raise ValueError(
+            f"a worker's encoder {config.encoder!r} has other weights ({encoder.fingerprint}) than the "
+            f"client's ({config.fingerprint}); give every machine the same model"
+        )
+    waves, unreadable = _load(block, encoder.sample_rate)
+    states, refused = _encode(encoder, waves, block.layers)
+    if states:
+        FeatureStore.join(task["url"], config).write(block, states)
+    return unreadable | refused
 
 
-def _blocks(durations_s: NDArray[np.float64]) -> Iterator[slice]:
-    """Yield the borders of blocks of clips."""
-    start, length_s = 0, 0.0
-    for i, duration_s in enumerate(durations_s):
-        if i > start and (i - start == BLOCK_CLIPS or length_s + duration_s > BLOCK_S):
-            yield slice(start, i)
-            start, length_s = i, 0.0
-        length_s += duration_s
-    if start < len(durations_s):
-        yield slice(start, len(durations_s))
+def _load(block: Block, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
+    """Load a block's clips; return waves and reasons for refusal, by clip."""
+    waves, reasons = {}, {}
+    for row in block.clips.to_dict("records"):
+        try:
+            waves[row["clip"]] = audio.load_clip(row, sample_rate)[0]
+        except audio.AudioError as error:
+            reasons[row["clip"]] = str(error)
+    return waves, reasons
+
+
+def _encode(
+    encoder: Encoder, waves: dict[str, audio.Wave], layers: Sequence[int]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
+    """Encode a block's waves; return hidden states of some layers, and reasons for refusal, by clip."""
+    kept = [encoder.layers.index(layer) for layer in layers]
+
+    def encode(waves: list[audio.Wave]) -> list[NDArray[np.float32]]:
+        states = encoder.encode(waves, encoder.sample_rate)
+        return states if len(kept) == len(encoder.layers) else [state[kept] for state in states]
+
+    try:
+        return dict(zip(waves, encode(list(waves.values())), strict=True)), {}
+    except audio.AudioError:
+        pass
+    states, reasons = {}, {}
+    for clip, wave in waves.items():  # one of them was refused: find out which
+        try:
+            [states[clip]] = encode([wave])
+        except audio.AudioError as error:
+            reasons[clip] = str(error)
+    return states, reasons
 
 
 def export_npy(store: FeatureStore, manifest: pd.DataFrame, out: str | Path, layer: int) -> int:

@@ -158,6 +158,8 @@ class Saved:
             If it isn't fitted, or the folder holds something else, which isn't ours to replace.
         """
         config, arrays = self._saved()
+        if self.ALONE and (Path(folder) / CONFIG).exists():
+            read_config(Path(folder), self.KIND)  # an encoder, say, is not to be replaced
         return (replace if self.ALONE else write)(Path(folder), self.KIND, config, arrays)
 
     @classmethod
@@ -174,5 +176,11 @@ class Saved:
         config, arrays = read(Path(folder), cls.KIND)
         try:
             return cls._loaded(config, arrays, **given)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{Path(folder) / CONFIG} can't be read ({error!r}); save it again") from None
+        except (KeyError, TypeError, RuntimeError) as error:
+            reason = " ".join(repr(error).split())[:200]
+            raise ValueError(f"{Path(folder) / CONFIG} can't be read ({reason}); save it again") from None
+
+
+def from_json(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that json kept, with tuples where it has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}

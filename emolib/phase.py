@@ -1,10 +1,10 @@
 """Griffin-Lim on the mel scale: a wave whose mel-spectrogram is the one that was asked for.
 
 Plain Griffin-Lim first turns mel bands into a linear spectrogram by a pseudo-inverse, which blurs every
-harmonic that shares a band with its neighbours, and then holds on to that blur. Here each iteration asks only
-for what is known: that the bands are right. The spectrogram of the wave so far is scaled, bin by bin, until
-its bands agree; the fine structure within a band is whatever the wave has. So it matters where the wave
-starts: at noise, or at what a vocoder network has made.
+harmonic that shares a band with its neighbours, and then keeps that blur. Here each iteration only requires
+that the bands are right: the spectrogram of the current wave is scaled, bin by bin, until its bands agree,
+and the fine structure within a band stays as it is in the wave. The result therefore depends on the initial
+wave: noise, or the output of a vocoder network.
 
 References
 ----------
@@ -85,7 +85,7 @@ def noise_for(log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, seed
     n_samples = len(log_mel) * spec.hop_length
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n_samples))
     spectrum[np.fft.rfftfreq(n_samples, 1 / spec.sample_rate) > spec.fmax] = 0
-    # bins in no band keep the level that they start with: one that is never heard
+    # bins in no band keep their initial level, which is inaudible
     return (1e-4 * np.fft.irfft(spectrum, n_samples)).astype(np.float32)
 
 

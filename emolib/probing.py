@@ -95,7 +95,7 @@ def cross_validate(
     manifest : DataFrame, N rows
     folds : list of (train, test), as `splits.folds` returns them
     test_features : array-like, (N, D), optional
-        The same clips as they are heard in testing, over another channel for instance; `features` by default.
+        The same clips as they are in testing, over another channel for instance; `features` by default.
     estimator : scikit-learn classifier, optional
         `make_probe` by default; it is cloned for each fold.
     layer : int, optional
@@ -110,12 +110,12 @@ def cross_validate(
         class.
     """
     X, y = _checked(features, manifest)
-    heard = X if test_features is None else _checked(test_features, manifest)[0]
-    if heard.shape != X.shape:
-        raise ValueError(f"test features of shape {heard.shape}; expected the features' {X.shape}")
+    tested = X if test_features is None else _checked(test_features, manifest)[0]
+    if tested.shape != X.shape:
+        raise ValueError(f"test features of shape {tested.shape}; expected the features' {X.shape}")
     y_pred = np.full(len(y), "", dtype=object)
     tasks = (  # one by one: all at once they would hold the features once a fold
-        {"number": i, "X": X[train], "y": y[train], "heard": heard[test], "estimator": estimator}
+        {"number": i, "X": X[train], "y": y[train], "test": tested[test], "estimator": estimator}
         for i, (train, test) in enumerate(folds)
     )
     for number, prediction in _each(_fit_fold, tasks, client):
@@ -235,7 +235,7 @@ def _fit_fold(task: dict[str, Any]) -> NDArray:
     probe = clone(task["estimator"]) if task["estimator"] is not None else make_probe()
     # on problems of this size the threads of BLAS wait for each other longer than they work
     with threadpool_limits(1):
-        return probe.fit(task["X"], y).predict(task["heard"])
+        return probe.fit(task["X"], y).predict(task["test"])
 
 
 def _choose_and_fit(task: dict[str, Any]) -> tuple[int, NDArray]:
@@ -244,9 +244,9 @@ def _choose_and_fit(task: dict[str, Any]) -> tuple[int, NDArray]:
     inner = splits.folds(part, task["scheme"], n_folds=3)
     scores = {k: _ua(cross_validate(X, part, inner)) for k, (X, _) in layers.items()}
     best = max(scores, key=lambda k: scores[k])
-    X, heard = layers[best]
+    X, test = layers[best]
     y = part["emotion"].to_numpy().astype(str)
-    return best, _fit_fold({"X": X, "y": y, "heard": heard, "estimator": None})
+    return best, _fit_fold({"X": X, "y": y, "test": test, "estimator": None})
 
 
 def _each(

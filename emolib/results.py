@@ -158,6 +158,15 @@ def environment(device: str = "auto") -> dict[str, str]:
     }
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty where the file is absent or holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
     write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

@@ -90,6 +90,28 @@ def check_disjoint(train_speakers: ArrayLike, test_speakers: ArrayLike) -> None:
         )
 
 
+def halves(rows: NDArray[np.intp], speakers: ArrayLike, seed: int = 0) -> Fold:
+    """Cut rows into two halves of whole speakers.
+
+    Parameters
+    ----------
+    rows : int array, (n,)
+    speakers : array-like, (N,); of all rows that there are
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If the rows are of one speaker.
+    """
+    speakers = np.asarray(speakers)[rows]
+    names = np.random.default_rng(seed).permutation(np.unique(speakers))
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} speaker; two halves need at least two speakers")
+    first = np.isin(speakers, names[: (len(names) + 1) // 2])
+    return rows[first], rows[~first]
+
+
 def _random(emotions: NDArray, n_folds: int, seed: int) -> list[Fold]:
     rarest = int(np.unique(emotions, return_counts=True)[1].min())
     if rarest < 2:

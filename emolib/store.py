@@ -4,14 +4,25 @@ A shard holds some layers of some clips, with or without their frames; layers an
 later come in shards of their own, and what is finished stays. Each shard's header repeats its part of the
 index: ``index.csv`` saves opening every shard, and is never needed to get anything back. The folder may be
 any fsspec URL; a local one may be read and written by several processes at once.
+
+Tensors lie layer by layer in a shard, so that any one layer of any one clip is a single range of bytes:
+``mean`` and ``std``, (L, N, D) float32, and where asked for ``frames``, (L, all T, D). The header carries a
+checksum of each range that is read on its own, so that no flipped bit passes for a feature.
+
+References
+----------
+The safetensors format: github.com/huggingface/safetensors.
 """
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +30,31 @@ from typing import Any, Literal
 import fsspec
 import numpy as np
 import pandas as pd
+from fsspec import AbstractFileSystem
 from numpy.typing import NDArray
+from safetensors.numpy import save as to_safetensors
 
-from emolib.atomic import write_file
-from emolib.shards import INDEX, DamagedShard, Shard, pack
+from emolib import atomic
 
 Pooling = Literal["mean", "mean+std"]
+#: A block is closed at this many clips or this many seconds of speech: it bounds memory, and what a kill can
+#: cost.
+BLOCK_CLIPS, BLOCK_S = 64, 600.0
 _SHARD = re.compile(r"shard-(\d{6,})\.safetensors")
 _OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)((\.\d+)?\.tmp)?")
+_DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+#: What a shard's own part of the index says of each clip.
+_ROWS = ("clip", "sha256", "n_frames")
+#: Columns of a store's index: `start` is a clip's first frame in its shard, `layers` are the shard's, with
+#: spaces between, and `frames` tells whether it holds frames.
+_INDEX = {
+    "clip": str, "sha256": str, "n_frames": int, "shard": int, "row": int, "start": int, "layers": str,
+    "frames": bool,
+}  # fmt: skip
+
+
+class DamagedShard(ValueError):
+    """A shard that is not whole."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +84,9 @@ class Block:
 
 class FeatureStore:
     """Features of one corpus under one encoder.
+
+    To fill a store: ``for block in store.plan(manifest): store.write(block, encode(load(block)))``, while it
+    is held with `writing`; `features.extract` does that.
 
     Parameters
     ----------
@@ -88,17 +119,14 @@ class FeatureStore:
 
     def __init__(self, url: str | Path) -> None:
         self._locate(url)
-        if not self._fs.exists(self._path("config.json")):
+        held = self._existing()
+        if held is None:
             raise FileNotFoundError(
                 f"no feature store at {self.url}; make one with `emolib extract` or features.extract"
             )
-        settings = json.loads(self._fs.cat_file(self._path("config.json")))
-        # a store of an earlier version names its layers here, and not in its shards
-        self._former = tuple(settings.pop("layers", ()))
-        self.config = StoreConfig(**settings | {"layers": (), "frames": False})
+        self._former = held.layers
         self.refresh()
-        frames = bool(self.index["frames"].any())
-        self.config = replace(self.config, layers=self._held_layers(), frames=frames)
+        self.config = replace(held, layers=self._held_layers(), frames=bool(self.index["frames"].any()))
 
     @classmethod
     def open(cls, url: str | Path, config: StoreConfig, *, replace: bool = False) -> "FeatureStore":
@@ -122,9 +150,14 @@ class FeatureStore:
         store._fs.makedirs(store._root, exist_ok=True)
         with store._locked():  # two that start at once must not clear each other's work
             held = store._existing()
-            if held is not None and held.config.identity() != config.identity():
+            if held is not None and held.identity() != config.identity():
                 if not replace:
-                    raise ValueError(_other_making(held, config))
+                    raise ValueError(
+                        f"{store.url} holds features of {held.encoder!r} ({held.fingerprint}), not of "
+                        f"{config.encoder!r} ({config.fingerprint}): other weights or another "
+                        f"precision; extract into another folder (`--store`), or delete what is there with "
+                        f"replace=True (`emolib extract --replace`)"
+                    )
                 # config.json last: a kill in between leaves what the same call clears again
                 for name in filter(_OWN.fullmatch, store._names()):
                     if name != "config.json":
@@ -136,21 +169,25 @@ class FeatureStore:
         opened.config, opened._asked = config, True
         return opened
 
-    def _existing(self) -> "FeatureStore | None":
-        """Return the store that is in the folder, if there is one; raise ValueError if it's none of ours."""
-        if not self._fs.exists(self._path("config.json")):
-            if self._shards():
-                raise ValueError(
-                    f"{self.url} holds shards, but no config.json that says what made them; put it back, "
-                    f"delete them, or name another folder"
-                )
-            return None
-        try:
-            return FeatureStore(self.url)
-        except (ValueError, TypeError, KeyError, AttributeError):
+    @classmethod
+    def join(cls, url: str | Path, config: StoreConfig) -> "FeatureStore":
+        """Return a store that another process holds open, to write to; its index is not read.
+
+        Raises
+        ------
+        ValueError
+            If this process does not see that store at `url`.
+        """
+        store = cls.__new__(cls)
+        store._locate(url)
+        held = store._existing()
+        if held is None or held.identity() != config.identity():
             raise ValueError(
-                f"{self._path('config.json')} is not a feature store's; name another folder, or delete it"
-            ) from None
+                f"the worker on {os.uname().nodename} does not see the store at {url}; name a folder that "
+                f"all machines share, or an object store's URL"
+            )
+        store.config, store._asked = config, True
+        return store
 
     def narrow(self, manifest: pd.DataFrame) -> "FeatureStore":
         """Read a manifest's clips from now on, each in the content that the manifest names; return self."""
@@ -165,6 +202,8 @@ class FeatureStore:
         kind = "frames" if self.config.frames else "pooled"
         layers = list(self.config.layers)
         return f"FeatureStore({self.config.encoder}, {len(self)} clips, layers {layers}, {kind})"
+
+    # ------------------------------------------------------------------------------------- reading
 
     @property
     def clips(self) -> list[str]:
@@ -198,14 +237,14 @@ class FeatureStore:
         """
         if pooling not in ("mean", "mean+std"):
             raise ValueError(f"unknown pooling {pooling!r}; expected 'mean' or 'mean+std'")
+        parts = pooling.split("+")
         rows = self._rows(layer, self.clips if clips is None else list(clips), frames=False)
-        out = np.empty((len(rows), len(pooling.split("+")) * self.config.width), np.float32)
+        out = np.empty((len(rows), len(parts) * self.config.width), np.float32)
         for places in rows.groupby("shard", sort=False).indices.values():
             part = rows.iloc[places]
-            shard = self._shard(int(part["shard"].iloc[0]))
+            shard = self._shard(part["shard"].iloc[0])
             shard.expect(part["clip"].tolist(), part["row"].tolist())
-            tables = [shard.pooled(name, layer) for name in pooling.split("+")]
-            out[part["order"]] = np.concatenate(tables, axis=1)[part["row"]]
+            out[places] = np.concatenate([shard.pooled(name, layer) for name in parts], axis=1)[part["row"]]
         return out
 
     def frames(self, clip: str, layer: int) -> NDArray[np.float32]:
@@ -217,195 +256,9 @@ class FeatureStore:
             If the clip or layer is not in the store, or without its frames.
         """
         row = self._rows(layer, [clip], frames=True).iloc[0]
-        shard = self._shard(int(row["shard"]))
+        shard = self._shard(row["shard"])
         shard.expect([clip], [row["row"]])
-        return shard.frames(int(row["row"]), layer).astype(np.float32)
-
-    def missing(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
-        """Tell for each row of a manifest whether its clip, in this very content, is missing here, (N,).
-
-        Where layers were asked for, a clip that lacks one of them, or its frames, is missing too.
-        """
-        if self._asked:
-            return np.asarray(self.lacking(manifest).any(axis=1))
-        return ~_keys(manifest).isin(_keys(self.index)).to_numpy()
-
-    def lacking(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
-        """Tell which of the layers that were asked for each row of a manifest lacks, (N, L)."""
-        keys = _keys(manifest)
-        held = [_keys(self._holding(layer, self.config.frames)) for layer in self.config.layers]
-        return np.stack([~keys.isin(there).to_numpy() for there in held], axis=1)
-
-    def plan(self, manifest: pd.DataFrame, parts: Iterable[slice]) -> list[Block]:
-        """Return the blocks that are to be encoded and written, in any order: one or more for each part.
-
-        Parameters
-        ----------
-        manifest : DataFrame; clip and sha256 are used, all columns are carried along
-        parts : slices of the manifest's rows
-            To be cut from the whole manifest: what is there already must not move their borders.
-
-        Notes
-        -----
-        Clips that lack the same layers share a block. Its number fills a gap that a killed writer left, so
-        that the store ends as if nothing had happened. A block with a clip of which another content is here
-        goes behind everything, for the later shard counts.
-        """
-        lacking = self.lacking(manifest)
-        cut: list[tuple[pd.DataFrame, tuple[int, ...]]] = []
-        for part in parts:
-            for pattern in np.unique(lacking[part], axis=0)[::-1]:
-                if pattern.any():
-                    rows = manifest.iloc[part][(lacking[part] == pattern).all(axis=1)]
-                    cut.append((rows, tuple(np.array(self.config.layers)[pattern].tolist())))
-        numbers = self._free_numbers([rows for rows, _ in cut])
-        return [Block(rows, layers, number) for (rows, layers), number in zip(cut, numbers, strict=True)]
-
-    def _free_numbers(self, blocks: Sequence[pd.DataFrame]) -> list[int]:
-        taken, known, numbers, free = set(self._shards()), set(self.index["clip"]), list[int](), 0
-        same = set(_keys(self.index))
-        after = max(taken, default=-1) + 1
-        for block in blocks:
-            while free in taken:
-                free += 1
-            new = [clip for clip, key in zip(block["clip"], _keys(block), strict=True) if key not in same]
-            number = free if known.isdisjoint(new) else max(after, free)
-            taken.add(number)
-            after = max(after, number + 1)
-            numbers.append(number)
-        return numbers
-
-    def append(
-        self,
-        clips: Sequence[str],
-        digests: Sequence[str],
-        states: Sequence[NDArray[np.float32]],
-        *,
-        layers: Sequence[int] | None = None,
-        number: int | None = None,
-    ) -> None:
-        """Write one shard.
-
-        Parameters
-        ----------
-        clips, digests : sequences of str, N: clip names and the SHA-256 of their files
-        states : sequence of float32 arrays, (L, T, D), N of them
-        layers : sequence of int, L
-            Those of `states`; all that were asked for by default.
-        number : int, optional
-            The shard's, as `plan` gives it; after the last one by default.
-        """
-        layers = self.config.layers if layers is None else layers
-        data = pack(clips, digests, states, layers, frames=self.config.frames)
-        number = max(self._shards(), default=-1) + 1 if number is None else number
-        self._write(_shard_name(number), data)
-        self.index = pd.concat([self.index, self._shard(number).index(number)], ignore_index=True)
-        self._places.clear()
-
-    @classmethod
-    def write_shard(
-        cls,
-        url: str,
-        config: StoreConfig,
-        number: int,
-        clips: Sequence[str],
-        digests: Sequence[str],
-        states: Sequence[NDArray[np.float32]],
-    ) -> None:
-        """Write one shard, of `config.layers`, of a store that another process holds open.
-
-        Raises
-        ------
-        ValueError
-            If this process does not see that store at `url`.
-        """
-        store = cls.__new__(cls)
-        store._locate(url)
-        seen = None
-        with contextlib.suppress(FileNotFoundError):
-            seen = json.loads(store._fs.cat_file(store._path("config.json")))
-        if seen is None or {name: seen.get(name) for name in config.identity()} != config.identity():
-            raise ValueError(
-                f"the worker on {os.uname().nodename} does not see the store at {url}; name a folder that "
-                f"all machines share, or an object store's URL"
-            )
-        store._write(_shard_name(number), pack(clips, digests, states, config.layers, frames=config.frames))
-
-    def refresh(self, *, verify: bool = False) -> None:
-        """Read the index again, and the headers of shards that it does not list; of all, to verify them."""
-        shards = self._shards()
-        index = _empty_index() if verify else self._read_index()
-        index = index[index["shard"].isin(shards)]
-        self.damaged = []
-        parts = [index]
-        for number in sorted(set(shards) - set(index["shard"])):
-            try:
-                parts.append(self._shard(number).index(number))
-            except DamagedShard:
-                self.damaged.append(_shard_name(number))
-        self.index = pd.concat(parts).sort_values(["clip", "shard"], ignore_index=True)
-        self._places.clear()
-
-    def tidy(self) -> None:
-        """Write the index; delete damaged shards and what a killed writer left. Writers begin and end so."""
-        self.refresh(verify=True)
-        for name in self._names():
-            if (_OWN.fullmatch(name) and name.endswith(".tmp")) or name in self.damaged:
-                self._fs.rm_file(self._path(name))
-        self.damaged = []
-        data = self.index.to_csv(index=False).encode()
-        with contextlib.suppress(FileNotFoundError):
-            if self._fs.cat_file(self._path("index.csv")) == data:  # a finished store may be read-only
-                return
-        self._write("index.csv", data)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the store for one writer; a second one on this machine waits.
-
-        A remote store has no such lock: let one writer at a time add to it.
-
-        Raises
-        ------
-        ValueError
-            If another process has started the store anew since it was opened.
-        """
-        with self._locked():
-            if FeatureStore(self.url).config.identity() != self.config.identity():
-                raise ValueError(
-                    f"{self.url} was started anew by another process, with another encoder or other weights; "
-                    f"extract again once that is done, or into another folder"
-                )
-            self.refresh()
-            yield
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            import fcntl
-        except ImportError:  # no such lock on Windows
-            fcntl = None  # type: ignore[assignment]
-        if not self._local or fcntl is None:
-            yield
-            return
-        descriptor = os.open(self._root, os.O_RDONLY)  # a lock on the folder leaves no file behind
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _locate(self, url: str | Path) -> None:
-        self.url = str(url)
-        # without a cache of listings: other processes write here too
-        self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        self._local = "file" in np.atleast_1d(self._fs.protocol)
-        self.index = _empty_index()
-        self.damaged = []
-        self._former = ()
-        self._asked = False  # whether `config` says what was asked for, or what is there
-        self._pinned = None
-        self._places: dict[tuple[int, bool], pd.DataFrame] = {}
+        return shard.frames(row["row"], layer).astype(np.float32)
 
     def _rows(self, layer: int, clips: list[str], *, frames: bool) -> pd.DataFrame:
         """Return the rows of the index where a layer of some clips is read, in their order."""
@@ -425,8 +278,7 @@ class FeatureStore:
                 f"{len(absent)} of {len(rows)} clips are not in {self.url} with layer {layer}, the first is "
                 f"{absent[0]!r}; extract them first"
             )
-        rows = rows.astype({"shard": int, "row": int, "start": int, "n_frames": int}).reset_index()
-        return rows.assign(order=np.arange(len(rows)))
+        return rows.astype({"shard": int, "row": int, "start": int, "n_frames": int}).reset_index()
 
     def _held_layers(self) -> tuple[int, ...]:
         return tuple(sorted({int(layer) for kind in self.index["layers"].unique() for layer in kind.split()}))
@@ -451,15 +303,180 @@ class FeatureStore:
             return self._pinned
         return self.index.drop_duplicates("clip", keep="last").set_index("clip")["sha256"]
 
-    def _shard(self, number: int) -> Shard:
+    # ------------------------------------------------------------------------------------- writing
+
+    def missing(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
+        """Tell for each row of a manifest whether its clip, in this very content, is missing here, (N,).
+
+        Where layers were asked for, a clip that lacks one of them, or its frames, is missing too.
+        """
+        if self._asked:
+            return np.asarray(self._lacking(manifest).any(axis=1))
+        return ~_keys(manifest).isin(_keys(self.index)).to_numpy()
+
+    def _lacking(self, manifest: pd.DataFrame) -> NDArray[np.bool_]:
+        """Tell which of the layers that were asked for each row of a manifest lacks, (N, L)."""
+        keys = _keys(manifest)
+        held = [_keys(self._holding(layer, self.config.frames)) for layer in self.config.layers]
+        return np.stack([~keys.isin(there).to_numpy() for there in held], axis=1)
+
+    def plan(self, manifest: pd.DataFrame) -> list[Block]:
+        """Return the blocks that are to be encoded and written, in any order.
+
+        Parameters
+        ----------
+        manifest : DataFrame; clip, sha256 and duration_s are used, all columns are carried along
+
+        Notes
+        -----
+        The whole manifest is cut, so what is there already doesn't move the borders. Clips of a part that
+        lack the same layers share a block. Its number fills a gap that a killed writer left, so that the
+        store ends as if nothing had happened. A block with a clip of which another content is here goes
+        behind everything, for the later shard counts.
+        """
+        lacking = self._lacking(manifest)
+        changed = (
+            manifest["clip"].isin(self.index["clip"]) & ~_keys(manifest).isin(_keys(self.index))
+        ).to_numpy()
+        taken, blocks = set(self._shards()), list[Block]()
+        gaps = (number for number in itertools.count() if number not in taken)
+        for part in _parts(manifest["duration_s"].tolist()):
+            for pattern in np.unique(lacking[part], axis=0)[::-1]:
+                alike = part[(lacking[part] == pattern).all(axis=1)]
+                if pattern.any():
+                    layers = tuple(np.array(self.config.layers)[pattern].tolist())
+                    number = next(gaps) if not changed[alike].any() else max(taken, default=-1) + 1
+                    taken.add(number)
+                    blocks.append(Block(manifest.iloc[alike], layers, number))
+        return blocks
+
+    def write(self, block: Block, states: Mapping[str, NDArray[np.float32]]) -> None:
+        """Write a block's shard: hidden states, (L, T, D), by clip, of all clips that could be encoded."""
+        if states:
+            digests = block.clips.set_index("clip")["sha256"]
+            self.append(
+                list(states), [digests[clip] for clip in states], list(states.values()),
+                layers=block.layers, number=block.number,
+            )  # fmt: skip
+
+    def append(
+        self,
+        clips: Sequence[str],
+        digests: Sequence[str],
+        states: Sequence[NDArray[np.float32]],
+        *,
+        layers: Sequence[int] | None = None,
+        number: int | None = None,
+    ) -> None:
+        """Write one shard.
+
+        Parameters
+        ----------
+        clips, digests : sequences of str, N: clip names and the SHA-256 of their files
+        states : sequence of float32 arrays, (L, T, D), N of them
+        layers : sequence of int, L
+            Those of `states`; all that were asked for by default.
+        number : int, optional
+            The shard's, as `plan` gives it; after the last one by default.
+        """
+        layers = self.config.layers if layers is None else layers
+        data = _pack(clips, digests, states, layers, frames=self.config.frames)
+        number = max(self._shards(), default=-1) + 1 if number is None else number
+        self._write(_shard_name(number), data)
+        self.index = pd.concat([self.index, self._shard(number).index(number)], ignore_index=True)
+        self._places.clear()
+
+    def refresh(self, *, verify: bool = False) -> None:
+        """Read the index again, and the headers of shards that it does not list; of all, to verify them."""
+        shards = self._shards()
+        index = _empty_index() if verify else self._read_index()
+        parts = [index[index["shard"].isin(shards)]]
+        self.damaged = []
+        for number in sorted(set(shards) - set(parts[0]["shard"])):
+            try:
+                parts.append(self._shard(number).index(number))
+            except DamagedShard:
+                self.damaged.append(_shard_name(number))
+        self.index = pd.concat(parts).sort_values(["clip", "shard"], ignore_index=True)
+        self._places.clear()
+
+    def tidy(self) -> None:
+        """Write the index; delete damaged shards and what a killed writer left."""
+        self.refresh(verify=True)
+        for name in self._names():
+            if (_OWN.fullmatch(name) and name.endswith(".tmp")) or name in self.damaged:
+                self._fs.rm_file(self._path(name))
+        self.damaged = []
+        data = self.index.to_csv(index=False).encode()
+        if self._read("index.csv") != data:  # a finished store may be read-only
+            self._write("index.csv", data)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the store for one writer, tidied before and after; a second one on this machine waits.
+
+        A remote store has no such lock: let one writer at a time add to it.
+
+        Raises
+        ------
+        ValueError
+            If another process has started the store anew since it was opened.
+        """
+        with self._locked():
+            held = self._existing()
+            if held is None or held.identity() != self.config.identity():
+                raise ValueError(
+                    f"{self.url} was started anew by another process, with another encoder or other weights; "
+                    f"extract again once that is done, or into another folder"
+                )
+            self.tidy()
+            yield
+            self.tidy()
+
+    # ------------------------------------------------------------------------------------- files
+
+    def _locate(self, url: str | Path) -> None:
+        self.url = str(url)
+        # without a cache of listings: other processes write here too
+        self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        self._local = "file" in np.atleast_1d(self._fs.protocol)
+        self.index, self.damaged = _empty_index(), []
+        self._former = ()
+        self._asked = False  # whether `config` says what was asked for, or what is there
+        self._pinned = None
+        self._places: dict[tuple[int, bool], pd.DataFrame] = {}
+
+    def _existing(self) -> StoreConfig | None:
+        """Return whose features are in the folder, None if nobody's; raise ValueError if it's no store."""
+        data = self._read("config.json")
+        if data is None:
+            if self._shards():
+                raise ValueError(
+                    f"{self.url} holds shards, but no config.json that says what made them; put it back, "
+                    f"delete them, or name another folder"
+                )
+            return None
+        try:
+            # a store of an earlier version names its layers here, and not in its shards
+            found = StoreConfig(**{"layers": (), **json.loads(data), "frames": False})
+            return replace(found, layers=tuple(found.layers))
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"{self._path('config.json')} is not a feature store's; name another folder, or delete it"
+            ) from None
+
+    def _locked(self) -> contextlib.AbstractContextManager[Any]:
+        return atomic.locked(Path(self._root), shared=False) if self._local else contextlib.nullcontext()
+
+    def _shard(self, number: int) -> "Shard":
         return Shard(self._fs, self._path(_shard_name(number)), self._former)
 
     def _read_index(self) -> pd.DataFrame:
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-            data = self._fs.cat_file(self._path("index.csv"))
-            return pd.read_csv(
-                io.BytesIO(data), dtype=INDEX, keep_default_na=False, encoding_errors="surrogateescape"
-            )[list(INDEX)]
+        with contextlib.suppress(ValueError, KeyError):
+            data = io.BytesIO(self._read("index.csv") or b"")
+            return pd.read_csv(data, dtype=_INDEX, keep_default_na=False, encoding_errors="surrogateescape")[
+                list(_INDEX)
+            ]
         return _empty_index()
 
     def _path(self, name: str) -> str:
@@ -473,18 +490,183 @@ class FeatureStore:
         return sorted(str(path).rsplit("/", 1)[-1] for path in listed)
 
     def _shards(self) -> list[int]:
-        found = map(_SHARD.fullmatch, self._names())  # somebody's copy of a shard beside it is none of ours
-        return [int(match[1]) for match in found if match]
+        return [int(match[1]) for match in map(_SHARD.fullmatch, self._names()) if match]
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self._fs.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
 
     def _write(self, name: str, data: bytes) -> None:
-        if not self._local:  # object stores show an object only once it is whole
+        if self._local:
+            atomic.write_file(Path(self._path(name)), data)
+        else:  # object stores show an object only once it is whole
             self._fs.pipe_file(self._path(name), data)
-            return
-        write_file(Path(self._path(name)), data)
+
+
+class Shard:
+    """Read a shard.
+
+    Parameters
+    ----------
+    filesystem : fsspec filesystem
+    path : str
+    layers : sequence of int
+        Of a shard that does not say which layers it holds, as those of earlier versions.
+
+    Raises
+    ------
+    DamagedShard
+        If the header can't be read, or the file is not as long as it states.
+    """
+
+    def __init__(self, filesystem: AbstractFileSystem, path: str, layers: Sequence[int] = ()) -> None:
+        self._filesystem, self._path = filesystem, path
+        try:
+            with filesystem.open(path, "rb") as file:
+                size = struct.unpack("<Q", file.read(8))[0]
+                header = json.loads(file.read(size)) if size < 1 << 28 else {}
+            self._rows = json.loads(header.pop("__metadata__")["index"])
+            self._checksums: dict[str, list[Any]] = self._rows.pop("crc32", {})  # older shards have none
+            if set(self._rows) - {"layers"} != set(_ROWS):
+                raise ValueError("an index of other columns")
+            if self._checksums and self._checksums["index"] != [_checksum(self._rows)]:
+                raise ValueError("an index that is not as it was written")
+            self.layers = tuple(map(int, self._rows.pop("layers", layers)))
+            self._tensors = {
+                name: (
+                    tuple(map(int, entry["shape"])),
+                    _DTYPES[entry["dtype"]],
+                    entry["data_offsets"][0] + 8 + size,
+                )
+                for name, entry in header.items()
+            }
+            if not {"mean", "std"} <= set(header) or any(
+                len(shape) != 3 or shape[0] != len(self.layers) for shape, *_ in self._tensors.values()
+            ):
+                raise ValueError("tensors of other names or shapes")
+            length = 8 + size + max(entry["data_offsets"][1] for entry in header.values())
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+            raise DamagedShard(f"{path} is damaged") from None
+        if filesystem.size(path) != length:
+            raise DamagedShard(f"{path} is damaged")
+
+    def index(self, number: int) -> pd.DataFrame:
+        """Return this shard's rows of the store's index, as shard `number`."""
+        rows = pd.DataFrame({name: self._rows[name] for name in _ROWS})
+        return rows.assign(
+            shard=number,
+            row=range(len(rows)),
+            start=rows["n_frames"].cumsum() - rows["n_frames"],
+            layers=" ".join(map(str, self.layers)),
+            frames="frames" in self._tensors,
+        )[list(_INDEX)]
+
+    def expect(self, clips: Sequence[str], rows: Sequence[int]) -> None:
+        """Raise DamagedShard unless these clips are in these rows, as an index says."""
+        own = dict(enumerate(self._rows["clip"]))
+        for clip, row in zip(clips, rows, strict=True):
+            if own.get(row) != clip:
+                raise self._unlike_index(f"clip {clip!r} is not in row {row}")
+
+    def pooled(self, name: str, layer: int) -> NDArray[np.float32]:
+        """Return one layer of one pooled tensor, (N, D)."""
+        position = self._position(layer)
+        known = self._checksums.get(name)
+        return self._read(name, position, None, known[position] if known else None)
+
+    def frames(self, row: int, layer: int) -> NDArray[Any]:
+        """Return the frames of the clip in one row at one layer, (T, D)."""
+        position, lengths = self._position(layer), self._rows["n_frames"]
+        span = (sum(lengths[:row]), sum(lengths[: row + 1]))
+        known = self._checksums.get("frames")
+        return self._read("frames", position, span, known[position][row] if known else None)
+
+    def _position(self, layer: int) -> int:
+        if layer not in self.layers:
+            raise self._unlike_index(f"layer {layer} is not in it")
+        return self.layers.index(layer)
+
+    def _unlike_index(self, what: str) -> DamagedShard:
+        return DamagedShard(
+            f"the index beside {self._path} does not fit it: {what}; delete index.csv, which is made again "
+            f"from the shards"
+        )
+
+    def _read(
+        self, name: str, position: int, span: tuple[int, int] | None, checksum: int | None
+    ) -> NDArray[Any]:
+        """Read one layer of one tensor, (rows, D), or a span of its rows, and check it where that can be."""
+        if name not in self._tensors:
+            raise DamagedShard(f"{self._path} is damaged: it has no {name}; delete it and extract again")
+        (_, n_rows, width), dtype, base = self._tensors[name]
+        first, last = span or (0, n_rows)
+        stride = width * dtype.itemsize
+        start = base + (position * n_rows + first) * stride
+        # by name: file systems differ in the order of these
+        data = self._filesystem.cat_file(self._path, start=start, end=start + (last - first) * stride)
+        if checksum is not None and zlib.crc32(data) != checksum:
+            raise DamagedShard(
+                f"{self._path} is damaged: its {name} at layer number {position} is not what was written; "
+                f"delete the file and extract again"
+            )
+        return np.frombuffer(data, dtype).reshape(last - first, width)
+
+
+def _pack(
+    clips: Sequence[str],
+    digests: Sequence[str],
+    states: Sequence[NDArray[np.float32]],
+    layers: Sequence[int],
+    *,
+    frames: bool,
+) -> bytes:
+    """Turn clips' hidden states, each (L, T, D), into the bytes of a shard."""
+    tensors = {
+        name: np.stack([pool(state, axis=1, dtype=np.float64) for state in states], axis=1).astype(np.float32)
+        for name, pool in (("mean", np.mean), ("std", np.std))
+    }
+    if frames:
+        joined = np.concatenate(states, axis=1)
+        # half precision unless a network's activations pass its range
+        tensors["frames"] = joined if np.abs(joined).max() > 6e4 else joined.astype(np.float16)
+    # safetensors writes an array's memory as it lies, whatever its strides
+    tensors = {name: np.ascontiguousarray(table) for name, table in tensors.items()}
+    lengths = [state.shape[1] for state in states]
+    rows: dict[str, list[Any]] = dict(zip(_ROWS, (list(clips), list(digests), lengths), strict=True))
+    rows["layers"] = list(layers)
+    checksums: dict[str, list[Any]] = {
+        name: [zlib.crc32(layer.tobytes()) for layer in tensors[name]] for name in ("mean", "std")
+    }
+    if frames:
+        ends = np.cumsum(lengths)[:-1]
+        checksums["frames"] = [
+            [zlib.crc32(clip.tobytes()) for clip in np.split(layer, ends)] for layer in tensors["frames"]
+        ]
+    checksums["index"] = [_checksum(rows)]
+    # one entry: safetensors writes several in an order that changes from process to process
+    return to_safetensors(tensors, {"index": json.dumps(rows | {"crc32": checksums})})
+
+
+def _checksum(rows: dict[str, list[Any]]) -> int:
+    return zlib.crc32(json.dumps(rows).encode())
+
+
+def _parts(durations_s: Sequence[float]) -> Iterator[NDArray[np.intp]]:
+    """Yield the row numbers of blocks of clips, from their lengths."""
+    start, length_s = 0, 0.0
+    for i, duration_s in enumerate(durations_s):
+        if i > start and (i - start == BLOCK_CLIPS or length_s + duration_s > BLOCK_S):
+            yield np.arange(start, i)
+            start, length_s = i, 0.0
+        length_s += duration_s
+    if start < len(durations_s):
+        yield np.arange(start, len(durations_s))
 
 
 def _empty_index() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in INDEX.items()})
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _INDEX.items()})
 
 
 def _shard_name(number: int) -> str:
@@ -494,18 +676,3 @@ def _shard_name(number: int) -> str:
 def _keys(table: pd.DataFrame) -> "pd.Series[str]":
     """Return what tells clips apart: the name and the content."""
     return table["clip"].astype(str) + "\0" + table["sha256"].astype(str)
-
-
-def _other_making(held: FeatureStore, config: StoreConfig) -> str:
-    own = held.config
-    if own.encoder != config.encoder:
-        difference = f"the encoder {own.encoder!r}, not of {config.encoder!r}"
-    else:
-        difference = (
-            f"{own.encoder!r} with other weights or another precision ({own.fingerprint}, not "
-            f"{config.fingerprint})"
-        )
-    return (
-        f"{held.url} holds features of {difference}; extract into another folder (`--store`), or delete what "
-        f"is there with replace=True (`emolib extract --replace`)"
-    )

@@ -101,14 +101,20 @@ class Training:
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state()  # accelerate would keep the process's first precision for good
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=torch_device(device).type == "cpu")
+        chosen = torch_device(device)
+        if chosen.index:
+            torch.cuda.set_device(chosen)  # which accelerate takes
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=chosen.type == "cpu")
         self.network, self.recipe, self.identity = network, recipe, identity
         learning = [{"params": [p for p in network.parameters() if p.requires_grad]}]
         optimiser = torch.optim.AdamW(
             groups or learning, recipe.learning_rate, recipe.betas, weight_decay=recipe.weight_decay,
+            fused=precision != "fp16",
         )  # fmt: skip
         self._rates = [group["lr"] for group in optimiser.param_groups]
         self.whole, self.optimiser = self.accelerator.prepare(network, optimiser)
+        # accelerate leaves a network that computes in mixed precision for good; `advance` alone should
+        self.accelerator.unwrap_model(self.whole, keep_fp32_wrapper=False)
         self.step = 0
         self.losses: list[float] = []
         self.curve: list[dict[str, float]] = []
@@ -185,7 +191,9 @@ class Training:
         self.network.train()
         values = []
         with torch.random.fork_rng(devices=[own.device] if own.device.type == "cuda" else []):
-            torch.manual_seed(self._number())  # dropout is a function of the step
+            torch.default_generator.manual_seed(self._number())  # dropout is a function of the step
+            if own.device.type == "cuda":  # else torch.manual_seed would note each call for later
+                torch.cuda.manual_seed(self._number())
             for i, batch in enumerate(batches):
                 last = i + 1 == len(batches)
                 with contextlib.nullcontext() if last else own.no_sync(self.whole):

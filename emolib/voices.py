@@ -1,8 +1,7 @@
-"""Who speaks: an embedding of voices that looks past sentences and emotions.
+"""Speaker embeddings insensitive to sentences and emotions, to test whether a conversion keeps the voice.
 
-Beside the judges, for whoever tests what a conversion leaves of a speaker: statistics of a
-log-mel-spectrogram, whitened by how they vary within speakers who each speak in every emotion. What an
-emotion moves then counts little. It hears neither with WORLD nor with an encoder.
+They are statistics of a log-mel-spectrogram, whitened by how they vary within speakers who each speak in
+every emotion: what an emotion changes then counts little. They use neither WORLD nor an encoder.
 
 References
 ----------
@@ -24,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 class Voices:
-    """Embed voices by what some speakers' own clips differ in, for use on others.
+    """Embed voices by how the clips of some speakers vary, for use on other speakers.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class Voices:
 
     Attributes
     ----------
-    speakers_ : tuple of str; whom it was fitted on
+    speakers_ : tuple of str; the speakers that it was fitted on
 
     Examples
     --------
@@ -85,7 +84,7 @@ class Voices:
 
 
 def measure(wave: Wave, sample_rate: int) -> Array:
-    """Return what a voice is known by, (256,): statistics of its speech frames, whatever their level.
+    """Return the statistics of a clip's speech frames, (256,), independent of their level.
 
     Mean and deviation of 80 log-mel bands beside the frame's mean, and of 24 cepstra and their changes.
     """

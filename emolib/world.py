@@ -1,6 +1,6 @@
-"""WORLD: speech taken apart into pitch, envelope and aperiodicity, reshaped, and put together again.
+"""WORLD: analysis of speech into pitch, envelope and aperiodicity, their change, and synthesis.
 
-The stage between a plain spoken sentence (`espeak`) and an expressive one (`expression`, `demo`).
+`pitch` is the only F0 tracker of the package; each caller gives the range that suits its voices.
 
 References
 ----------
@@ -20,9 +20,10 @@ from emolib.audio import Wave
 Array = NDArray[np.float64]
 
 HOP_MS = 5.0
-_VOICED_GIVES, _UNVOICED_GIVES = 1.15, 0.7  # vowels give way more than stops and fricatives do
+_VOICED_STRETCH, _UNVOICED_STRETCH = 1.15, 0.7  # vowels stretch more than stops and fricatives do
 _NOISE_TILTS = 0.4  # the tilt is that of the voice's source; friction follows it in part
 _F0_LIMITS_HZ = (55.0, 650.0)
+_SPOKEN_DB = 45.0
 _LOG_PER_DB = np.log(10) / 10
 
 
@@ -86,28 +87,69 @@ class Speech(NamedTuple):
         energy = np.log(np.exp(self.log_envelope).mean(axis=1)) / _LOG_PER_DB
         return energy - energy.max()
 
+    def spoken_span(self) -> tuple[int, int]:
+        """Return where speech begins and ends: two frames around all within 45 dB of the loudest."""
+        spoken = np.flatnonzero(self.energy_db > -_SPOKEN_DB)
+        return max(int(spoken[0]) - 2, 0), int(spoken[-1]) + 3
+
+    def between(self, first: int, last: int) -> "Speech":
+        """Return the frames from `first` up to and without `last`."""
+        rows = slice(first, last)
+        return Speech(self.f0_hz[rows], self.log_envelope[rows], self.aperiodicity[rows], self.sample_rate)
+
+
+def pitch(
+    wave: Wave | Array, sample_rate: int, *, low_hz: float = 60.0, high_hz: float, hop_ms: float = HOP_MS
+) -> Array:
+    """Return F0 by DIO and StoneMask, (T,), Hz; 0 where unvoiced, one value every `hop_ms` from 0 s on."""
+    samples = np.asarray(wave, np.float64)
+    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=hop_ms)
+    return pyworld.stonemask(samples, f0_hz, times, sample_rate)
+
+
+def decompose(
+    wave: Wave | Array,
+    sample_rate: int,
+    f0_hz: Array,
+    *,
+    floor: float = 0.0,
+    threshold: float = 0.85,
+    aperiodicity: bool = True,
+) -> Speech:
+    """Return a wave's parameters along an F0 contour, by CheapTrick and D4C.
+
+    Parameters
+    ----------
+    wave : float array, (S,)
+    sample_rate : int, Hz
+    f0_hz : float64 array, (T,); as `pitch` gives it every 5 ms
+    floor : float; the least power of the envelope: digital silence has none
+    threshold : float; above 0 D4C decides itself which of the voiced frames are noise
+    aperiodicity : bool; False leaves zeros in its place, in half the time
+    """
+    samples, times = np.asarray(wave, np.float64), np.arange(len(f0_hz)) * HOP_MS / 1000
+    envelope = np.maximum(pyworld.cheaptrick(samples, f0_hz, times, sample_rate), floor)
+    noise = (
+        pyworld.d4c(samples, f0_hz, times, sample_rate, threshold=threshold)
+        if aperiodicity
+        else np.zeros_like(envelope)
+    )
+    return Speech(f0_hz, np.log(envelope), noise, sample_rate)
+
 
 def analyse(wave: Wave, sample_rate: int) -> Speech:
-    """Take a wave apart into pitch, envelope and aperiodicity, without the silence on either side.
+    """Analyse a wave into pitch, envelope and aperiodicity, without the silence on either side.
 
     Raises
     ------
     ValueError
         If no frame is voiced, as in a whisper: there is no contour to reshape.
     """
-    samples = np.asarray(wave, np.float64)
-    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=60.0, f0_ceil=500.0, frame_period=HOP_MS)
-    f0_hz = pyworld.stonemask(samples, f0_hz, times, sample_rate)
+    f0_hz = pitch(wave, sample_rate, high_hz=500.0)
     if not f0_hz.any():
-        raise ValueError(
-            f"no voiced frame in {len(samples) / sample_rate:.2f} s; expected speech with a pitch"
-        )
-    envelope = pyworld.cheaptrick(samples, f0_hz, times, sample_rate)
-    aperiodicity = pyworld.d4c(samples, f0_hz, times, sample_rate)
-    speech = Speech(f0_hz, np.log(envelope), aperiodicity, sample_rate)
-    spoken = np.flatnonzero(speech.energy_db > -45)
-    kept = slice(max(spoken[0] - 2, 0), spoken[-1] + 3)
-    return Speech(f0_hz[kept], speech.log_envelope[kept], aperiodicity[kept], sample_rate)
+        raise ValueError(f"no voiced frame in {len(wave) / sample_rate:.2f} s; expected speech with a pitch")
+    speech = decompose(wave, sample_rate, f0_hz)
+    return speech.between(*speech.spoken_span())
 
 
 def reshape(speech: Speech, settings: Settings, rng: np.random.Generator) -> Speech:
@@ -159,7 +201,7 @@ def _time_warp(speech: Speech, settings: Settings) -> Array:
     """Return the source position, in frames, of each frame of the reshaped sentence."""
     voiced = speech.f0_hz > 0
     frames = len(voiced)
-    weight = np.where(voiced, _VOICED_GIVES, _UNVOICED_GIVES)
+    weight = np.where(voiced, _VOICED_STRETCH, _UNVOICED_STRETCH)
     duration = np.exp(-settings.rate_log * weight)
     middle = np.arange(int(0.3 * frames), max(int(0.75 * frames), int(0.3 * frames) + 1))
     duration[middle[np.argmin(speech.energy_db[middle])]] += 1000 * settings.pause_s / HOP_MS

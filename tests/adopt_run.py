@@ -14,7 +14,7 @@ import nbformat
 from IPython.core.formatters import DisplayFormatter
 
 from emolib import results
-from emolib.sweep.parameters import declared
+from emolib.sweep.grid import declared
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,13 +1,38 @@
-"""What the tests share: tiny untrained encoders as saved folders, and tiny corpora of synthetic speech."""
+"""What the tests share: tiny untrained encoders as saved folders, tiny corpora, one run of the notebooks."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import last_bit
 import pandas as pd
 import pytest
 import torch
+from checkout import ROOT
 from samples import save_model, write_corpus
+
+from emolib import demo
+
+#: Files that train networks, or start many processes.
+SLOW_FILES = re.compile(
+    "test_(attention|augment|cli_|dask|fetch|finetune|generate|grid|mapper|pretrain|recipe|s3|ser_resnet|"
+    "steering_trial|studies|sweep|training|tts_networks|vocoder_training)"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, by where it lies and by whether it reads the executed notebooks; these come last."""
+    for item in items:
+        folder, reads = item.path.parent.name, "executed" in getattr(item, "fixturenames", ())
+        if folder in ("browser", "faults"):
+            item.add_marker(folder)
+        if folder in ("browser", "faults") or reads or SLOW_FILES.match(item.path.name):
+            item.add_marker("slow")
+    items.sort(key=lambda item: "executed" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +42,23 @@ def one_thread() -> None:
     Tiny networks lose more to the handshake of threads than they gain, and last bits depend on their number.
     """
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory) -> Path:
+    """The home in which `emolib run` has executed every notebook once, two at a time; see `last_bit`.
+
+    Its features, models and figures are its own, its clips those of the checkout.
+    """
+    home = tmp_path_factory.mktemp("home")
+    (home / "data").mkdir()
+    (home / "data" / "demo").symlink_to(demo.build(), target_is_directory=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EMOLIB_")}
+    environment |= last_bit.install(home / "ipython") | {"EMOLIB_HOME": str(home)}
+    command = [sys.executable, "-c", "from emolib.cli import app; app()", "run", "--fresh", "--jobs", "2"]
+    with (home / "run.log").open("w") as log:
+        subprocess.run(command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    return home
 
 
 @pytest.fixture(scope="session")

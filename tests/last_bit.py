@@ -8,6 +8,7 @@ is that of float32, whatever a function returns: a factor near 1, under which ze
 import functools
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -52,17 +53,18 @@ def patch() -> None:
     from emolib import audio
 
     audio.log_mel = nudged(audio.log_mel)  # before any other module takes it
-    from emolib import ser, store, transformer
+    from emolib import encoders, ser, store
 
-    for owner, names in {
-        store.FeatureStore: ("pooled", "frames"),
-        transformer.TransformerEncoder: ("encode",),
-        ser: ("acoustics",),
-        ser.judge: ("acoustics",),
-        ser.training: ("acoustics",),
-    }.items():
-        for name in names:
-            setattr(owner, name, nudged(getattr(owner, name)))
+    for owner, name in (
+        (store.FeatureStore, "pooled"),
+        (store.FeatureStore, "frames"),
+        (encoders.TransformerEncoder, "encode"),
+    ):
+        setattr(owner, name, nudged(getattr(owner, name)))
+    plain = ser.acoustics
+    for module in [module for name, module in sys.modules.items() if name.startswith("emolib.ser")]:
+        if getattr(module, "acoustics", None) is plain:
+            module.acoustics = nudged(plain)
 
 
 if "get_ipython" in globals():

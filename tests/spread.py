@@ -24,7 +24,7 @@ import last_bit
 import pandas as pd
 from adopt_run import setting_of
 
-from emolib.sweep.parameters import cells
+from emolib.sweep.grid import cells
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = ROOT / "notebooks" / "expected"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
-from sklearn.base import clone
+from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from torchmetrics.functional import concordance_corrcoef
 
 from emolib import av, corpora, emotions, features, metrics, plots, splits
-from emolib.av import AVLearner, barycentre, layout
+from emolib.av import AVLearner, evaluate, reductions
 
 WORDS = np.array(["angry", "sad", "happy", "neutral"])
 
@@ -40,117 +40,88 @@ def anchored():
 # ------------------------------------------------------------------------------------- the estimator
 
 
-def test_it_passes_scikit_learns_checks():
-    check_estimator(AVLearner())
-
-
-def test_umap_passes_them_all_given_neighbours_for_as_few_clips_as_they_bring():
-    check_estimator(AVLearner("umap", n_neighbors=2, n_epochs=5))
-
-
-def test_with_the_published_neighbours_checks_on_twenty_clips_and_fewer_are_refused():
-    """These bring 10 to 20 clips; UMAP with 20 neighbours needs 21, and says so."""
-    expected = {
-        "check_dont_overwrite_parameters", "check_n_features_in_after_fitting", "check_estimators_dtypes",
-        "check_estimators_nan_inf", "check_f_contiguous_array_estimator", "check_fit2d_1feature",
-        "check_methods_sample_order_invariance", "check_methods_subset_invariance", "check_dict_unchanged",
-        "check_fit2d_predict1d",
-    }  # fmt: skip
-    ended = check_estimator(AVLearner("umap", n_epochs=5), on_fail=None, on_skip=None)
-    failed = {check["check_name"]: str(check["exception"]) for check in ended if check["status"] == "failed"}
-    assert set(failed) == expected
-    assert all("n_neighbors=20 for" in reason for reason in failed.values())
+def test_it_passes_scikit_learn_s_checks():
+    """UMAP as well, given neighbours for as few clips as the checks have."""
+    for learner in (AVLearner(), AVLearner("umap", n_neighbors=2, n_epochs=5)):
+        check_estimator(learner)
 
 
 @pytest.mark.parametrize("method", ["anchored", "umap"])
-def test_a_clip_is_placed_by_itself_and_columns_are_valence_then_arousal(method):
+def test_a_clip_is_placed_by_itself_and_a_saved_learner_places_it_alike(method, tmp_path):
     X, y, _ = blobs(120)
-    learner = AVLearner(method, n_epochs=20)
+    learner = AVLearner(method, n_epochs=20, seed=3)
     placed = learner.fit_transform(X, y, "emodb")
     assert placed.shape == (120, 2)
     assert placed[y == "happy", 0].mean() > 0.3 > placed[y == "sad", 0].mean()
     assert placed[y == "angry", 1].mean() > 0.3 > placed[y == "sad", 1].mean()
     np.testing.assert_allclose(learner.transform(X), placed, atol=1e-5)
     new = blobs(30, seed=5)[0]
-    together, alone = (
-        learner.transform(new),
-        np.concatenate([learner.transform(new[i : i + 1]) for i in range(30)]),
-    )
-    np.testing.assert_allclose(together, alone, atol=1e-9)
+    together = learner.transform(new)
+    np.testing.assert_allclose(np.concatenate([learner.transform(x[None]) for x in new]), together, atol=1e-9)
     np.testing.assert_allclose(learner.transform(new[::-1])[::-1], together, atol=1e-9)
-
-
-def test_held_out_places_agree_with_the_truth_and_shuffled_categories_do_not():
-    X, y, _ = blobs()
-    new, _, hidden = blobs(seed=1)
-    placed = AVLearner().fit(X, y, "emodb").transform(new)
-    nothing = AVLearner().fit(X, np.random.default_rng(0).permutation(y), "emodb").transform(new)
-    for axis in range(2):
-        assert metrics.ccc(hidden[:, axis], placed[:, axis]) > 0.85
-        assert abs(metrics.ccc(hidden[:, axis], nothing[:, axis])) < 0.4
-
-
-def test_classes_are_pulled_to_their_anchors_and_keep_their_inside(anchored):
-    X, y, truth = blobs()
-    for name, anchor in zip(anchored.classes_, anchored.anchors_, strict=True):
-        inside = y == name
-        assert np.linalg.norm(anchored.transform(X[inside]).mean(axis=0) - anchor) < 0.15
-        assert anchored.transform(X[inside]).std(axis=0).min() > 0.01
-    left = anchored.transform(X) - anchored.anchors_[np.searchsorted(anchored.classes_, y)]
-    beyond = truth - anchored.anchors_[np.searchsorted(anchored.classes_, y)]
-    assert np.corrcoef(left[:, 1], beyond[:, 1])[0, 1] > 0.2
-
-
-def test_the_formula(anchored):
-    """Of one clip, term by term: sum_k p_k (a_k + w B (x - c_k))."""
-    X, y, _ = blobs()
-    reduction, x = anchored.reduction_, (X[3] - X.mean(0)) / X.std(0)
-    p = barycentre.softmax((x @ reduction.weight + reduction.bias)[None], reduction.temperature)[0]
-    centroids = np.stack([((X[y == name] - X.mean(0)) / X.std(0)).mean(0) for name in anchored.classes_])
-    kept = (x - centroids) @ reduction.residual
-    np.testing.assert_allclose(anchored.transform(X[3:4])[0], p @ (anchored.anchors_ + kept), atol=1e-9)
-    assert p.sum() == pytest.approx(1)
-
-
-def test_fixed_settings_are_kept_and_free_ones_chosen():
-    X, y, _ = blobs()
-    fitted = AVLearner(shrinkage=0.3, within=0.0).fit(X, y)
-    assert (fitted.settings_.shrinkage, fitted.settings_.within) == (0.3, 0.0)
-    assert fitted.settings_.temperature in barycentre.TEMPERATURES and fitted.settings_.score > 0.5
-
-
-def test_held_out_folds_are_whole_speakers():
-    codes, groups = np.arange(60) % 3, np.repeat(np.arange(12), 5)
-    folds = barycentre.deal(codes, groups)
-    assert all(len(set(folds[groups == group])) == 1 for group in range(12))
-    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
-    by_class = barycentre.deal(codes)
-    assert all(np.bincount(by_class[codes == code]).tolist() == [4] * 5 for code in range(3))
-
-
-def test_one_clip_a_class_can_still_be_laid_out():
-    placed = AVLearner().fit(np.eye(3), WORDS[:3], "emodb")
-    assert np.isnan(placed.settings_.score) and np.isfinite(placed.transform(np.eye(3))).all()
-
-
-def test_constant_and_duplicated_features_do_no_harm():
-    X, y, _ = blobs()
-    wide = np.column_stack([X, X, np.full(len(X), 7.0)])
-    assert np.isfinite(AVLearner().fit(wide, y).transform(wide)).all()
-
-
-@pytest.mark.parametrize("method", ["anchored", "umap"])
-def test_it_is_saved_and_read_back(method, tmp_path):
-    X, y, _ = blobs(100)
-    learner = AVLearner(method, n_epochs=10, seed=3).fit(X, y, "emodb")
     learner.provenance_["layer"] = 4
     again = AVLearner.load(learner.save(tmp_path / "av"))
-    np.testing.assert_array_equal(again.transform(X), learner.transform(X))
+    np.testing.assert_array_equal(again.transform(new), together)
     assert again.get_params() == learner.get_params() and again.provenance_ == {"layer": 4}
     assert again.classes_.tolist() == learner.classes_.tolist()
     (tmp_path / "av" / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="no saved AVLearner"):
+    with pytest.raises(ValueError, match="saved AVLearner"):
         AVLearner.load(tmp_path / "av")
+
+
+def test_held_out_places_agree_with_the_truth_and_shuffled_categories_do_not(anchored):
+    X, y, _ = blobs()
+    new, _, hidden = blobs(seed=1)
+    shuffled = AVLearner().fit(X, np.random.default_rng(0).permutation(y), "emodb")
+    for axis in range(2):
+        assert metrics.ccc(hidden[:, axis], anchored.transform(new)[:, axis]) > 0.85
+        assert abs(metrics.ccc(hidden[:, axis], shuffled.transform(new)[:, axis])) < 0.4
+
+
+def test_classes_move_to_their_anchors_by_the_formula_and_keep_their_inside(anchored):
+    """The formula of one clip, term by term: sum_k p_k (a_k + w B (x - c_k))."""
+    X, y, truth = blobs()
+    own = anchored.anchors_[np.searchsorted(anchored.classes_, y)]
+    places = anchored.transform(X)
+    for name in WORDS:
+        inside = y == name
+        assert np.linalg.norm(places[inside].mean(axis=0) - own[inside][0]) < 0.15
+        assert places[inside].std(axis=0).min() > 0.01
+    assert np.corrcoef((places - own)[:, 1], (truth - own)[:, 1])[0, 1] > 0.2
+    reduction, scaled = anchored.reduction_, (X - X.mean(0)) / X.std(0)
+    p = softmax((scaled[3] @ reduction.weight + reduction.bias) / reduction.temperature)
+    centroids = np.stack([scaled[y == name].mean(0) for name in anchored.classes_])
+    kept = (scaled[3] - centroids) @ reduction.residual
+    np.testing.assert_allclose(places[3], p @ (anchored.anchors_ + kept), atol=1e-9)
+
+
+def test_fixed_settings_are_kept_and_free_ones_chosen_on_whole_speakers():
+    X, y, _ = blobs()
+    settings = AVLearner(shrinkage=0.3, within=0.0).fit(X, y).settings_
+    assert (settings.shrinkage, settings.within) == (0.3, 0.0)
+    assert settings.temperature in reductions.GRIDS[1] and settings.score > 0.5
+    codes, groups = np.arange(60) % 3, np.repeat(np.arange(12), 5)
+    folds = reductions.assign_folds(codes, groups)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(12))
+    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
+    by_class = reductions.assign_folds(codes)
+    assert all(np.bincount(by_class[codes == code]).tolist() == [4] * 5 for code in range(3))
+
+
+def test_odd_features_are_placed():
+    single = AVLearner().fit(np.eye(3), WORDS[:3], "emodb")
+    assert np.isnan(single.settings_.score) and np.isfinite(single.transform(np.eye(3))).all()
+    X, y, _ = blobs()
+    wide = np.column_stack([X, X, np.full(len(X), 7.0)])  # duplicates, and one that is constant
+    assert np.isfinite(AVLearner().fit(wide, y).transform(wide)).all()
+
+
+def test_umap_starts_at_the_anchors_in_their_own_units():
+    X, y, _ = blobs(120)
+    still = AVLearner("umap", n_epochs=1, learning_rate=1e-9).fit(X, y, "emodb")
+    start = still.anchors_[np.searchsorted(still.classes_, y)]
+    assert np.abs(still.embedding_ - start).max() < 6 * reductions.START_SD
+    assert np.abs(still.embedding_ - start).std() > reductions.START_SD / 3
 
 
 def test_two_processes_agree_to_the_bit():
@@ -168,15 +139,11 @@ def test_two_processes_agree_to_the_bit():
     assert runs[0] == runs[1] and len(runs[0].split()) == 2
 
 
-# ------------------------------------------------------------------------------------- what is refused
-
-
-@pytest.mark.parametrize(
-    "change, anchors, message",
-    [
+def test_it_refuses_with_a_reason():
+    rng = np.random.default_rng(0)
+    for change, anchors, message in (
         ({"y": np.full(40, "angry")}, None, "1 class"),
         ({"y": np.array(["angry", "furious"] * 20)}, "emodb", "no anchor for furious"),
-        ({"y": np.array(["calm", "angry"] * 20)}, "emodb", "no anchor for calm"),
         ({}, "nowhere", "unknown anchors"),
         ({}, {"angry": (0, 1), "sad": (0, np.nan)}, "both finite"),
         ({"X": np.full((40, 3), np.nan)}, None, "NaN"),
@@ -186,13 +153,11 @@ def test_two_processes_agree_to_the_bit():
         ({"method": "umap", "n_neighbors": 1}, None, "expected 2 to 39"),
         ({"shrinkage": 1.5}, None, "shrinkage=1.5"),
         ({"temperature": 0.0}, None, "temperature=0.0"),
-    ],
-)  # fmt: skip
-def test_it_refuses_with_a_reason(change, anchors, message):
-    X = change.pop("X", np.random.default_rng(0).standard_normal((40, 3)))
-    y = change.pop("y", np.array(["angry", "sad"] * 20))
-    with pytest.raises(ValueError, match=message):
-        AVLearner(**change).fit(X, y, anchors)
+    ):
+        X = change.pop("X", rng.standard_normal((40, 3)))
+        y = change.pop("y", np.array(["angry", "sad"] * 20))
+        with pytest.raises(ValueError, match=message):
+            AVLearner(**change).fit(X, y, anchors)
 
 
 def test_anchors_by_name_mapping_and_around_a_circle():
@@ -202,31 +167,13 @@ def test_anchors_by_name_mapping_and_around_a_circle():
     np.testing.assert_allclose(np.linalg.norm(av.resolve([0, 1, 2]), axis=1), 1)
 
 
-# ------------------------------------------------------------------------------------- UMAP
-
-
-def test_umap_starts_at_the_anchors_in_their_own_units():
-    X, y, _ = blobs(120)
-    still = AVLearner("umap", n_epochs=1, learning_rate=1e-9).fit(X, y, "emodb")
-    start = still.anchors_[np.searchsorted(still.classes_, y)]
-    assert np.abs(still.embedding_ - start).max() < 6 * layout.START_SD
-    assert np.abs(still.embedding_ - start).std() > layout.START_SD / 3
-
-
-# ------------------------------------------------------------------------------------- CCC
-
-
 def test_ccc_agrees_with_torchmetrics_and_its_definition():
     rng = np.random.default_rng(0)
     a = rng.standard_normal(200)
     b = 0.5 * a + 0.3 * rng.standard_normal(200) + 0.2
     # torchmetrics takes sample moments; of 200 values they are n / (n - 1) apart
     theirs = float(concordance_corrcoef(torch.tensor(b), torch.tensor(a)))
-    n = 200 / 199
-    spread = n * (a.var() + b.var()) + (a.mean() - b.mean()) ** 2
-    ours_in_their_form = n * 2 * np.mean((a - a.mean()) * (b - b.mean())) / spread
     assert metrics.ccc(a, b) == pytest.approx(theirs, abs=2e-3)
-    assert theirs == pytest.approx(metrics.ccc(a, b), abs=2e-3) and ours_in_their_form > 0
     assert metrics.ccc(a, a) == pytest.approx(1) and metrics.ccc(a, -a) < 0
     assert metrics.ccc(a, np.zeros(200)) == 0 and np.isnan(metrics.ccc([1, 1], [1, 1]))
     assert metrics.ccc(a, a + 1) < 1 and metrics.ccc(a, 2 * a) == pytest.approx(metrics.ccc(2 * a, a))
@@ -243,14 +190,8 @@ def corpus(n=240, n_speakers=6):
     speakers = np.array([f"s{i // 4 % n_speakers}" for i in range(n)])
     offset = np.random.default_rng(7).standard_normal((n_speakers, X.shape[1]))
     X = X + 3 * offset[[int(name[1:]) for name in speakers]]
-    columns = {
-        "corpus": "tiny",
-        "speaker": speakers,
-        "emotion": y,
-        "valence": truth[:, 0],
-        "arousal": truth[:, 1],
-    }
-    return X, pd.DataFrame(columns)
+    table = pd.DataFrame({"corpus": "tiny", "speaker": speakers, "emotion": y})
+    return X, table.assign(valence=truth[:, 0], arousal=truth[:, 1])
 
 
 def test_speakers_are_taken_out_and_few_clips_keep_what_they_have():
@@ -301,7 +242,7 @@ def test_lines_frame_the_plane():
     assert half.rated.sum() == len(manifest) // 2 and np.isfinite(half.arousal.value)
 
 
-def test_the_ridge_on_the_ratings_is_tuned_over_speakers_as_its_rival_is():
+def test_the_ridge_on_the_ratings_is_tuned_over_speakers_as_the_learner_is():
     """Each speaker's ratings follow their features in their own way, which does not help with others."""
     rng, n, n_speakers = np.random.default_rng(0), 240, 6
     codes, voices = np.arange(n) % len(WORDS), np.arange(n) // len(WORDS) % n_speakers
@@ -314,7 +255,7 @@ def test_the_ridge_on_the_ratings_is_tuned_over_speakers_as_its_rival_is():
     manifest[["valence", "arousal"]] = ratings
     folds, by_clip = splits.folds(manifest, "loso"), np.empty((n, 2))
     for train, test in folds:
-        model = make_pipeline(StandardScaler(), RidgeCV(av.evaluate.ALPHAS))
+        model = make_pipeline(StandardScaler(), RidgeCV(evaluate.ALPHAS))
         by_clip[test] = model.fit(X[train], ratings[train]).predict(X[test])
     line = av.lines(manifest, X, folds, "emodb")["ridge on the ratings"]
     for k, axis in enumerate(("valence", "arousal")):
@@ -324,18 +265,13 @@ def test_the_ridge_on_the_ratings_is_tuned_over_speakers_as_its_rival_is():
 def test_transfer_refuses_shared_speakers_and_unequal_lengths():
     X, manifest = corpus()
     other = manifest.assign(corpus="else", speaker="else-" + manifest["speaker"])
-    assert len(av.transfer({0: X}, manifest, {0: X}, other, anchors="emodb")) == len(manifest)
+    learner = AVLearner(within=0.0)
+    placed = av.transfer({0: X}, manifest, {0: X}, other, learner=learner, anchors="emodb")
+    assert len(placed) == len(manifest) and not hasattr(learner, "classes_"), "it is cloned"
     with pytest.raises(ValueError, match="both the training and the test set"):
         av.transfer({0: X}, manifest, {0: X}, manifest)
     with pytest.raises(ValueError, match="layer 0 has features of shape"):
         av.place({0: X[1:]}, manifest, splits.folds(manifest, "loso"))
-
-
-def test_a_learner_with_settings_of_its_own_is_cloned():
-    X, manifest = corpus()
-    learner = AVLearner(within=0.0)
-    av.place({0: X}, manifest, splits.folds(manifest, "loso"), learner=learner, anchors="emodb")
-    assert not hasattr(learner, "classes_") and clone(learner).within == 0.0
 
 
 # ------------------------------------------------------------------------------------- drawing
@@ -351,7 +287,6 @@ def test_the_plane_is_drawn_with_its_anchors_and_colours():
     points = np.stack(list(table.values()))
     texts = [text.get_text() for text in plots.plot_moves(points, 0.5 * points, WORDS, ax=axes[1]).texts]
     assert [text for text in texts if text] == WORDS.tolist()
-    assert "arousal" in plots.plot_agreement(truth[:, 1], truth[:, 1], y, "arousal", ax=axes[2]).get_ylabel()
     plt.close(fig)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from samples import sha256, speech, write_corpus
 from typer.testing import CliRunner
 
@@ -35,6 +36,7 @@ def test_workers_keep_freed_memory_and_the_environment_is_given_back(monkeypatch
     before = os.environ | {"__DASK_PARENT_PID": str(os.getpid())}  # a note of Dask's to itself
     with scheduling.connect("local", n_workers=1) as one:
         [theirs] = one.run(lambda: dict(os.environ)).values()
+        assert set(one.run(torch.get_num_threads).values()) == {1}
     assert "MALLOC_TRIM_THRESHOLD_" not in theirs and theirs["OMP_NUM_THREADS"] == "1"
     assert os.environ | {"__DASK_PARENT_PID": str(os.getpid())} == before
 
@@ -45,21 +47,11 @@ def files(store: Path) -> dict[str, str]:
 
 @pytest.fixture
 def blocks_of_two(monkeypatch):
-    monkeypatch.setattr(features, "BLOCK_CLIPS", 2)
+    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 2)
 
 
 def workers(client) -> dict[str, int]:
     return client.run(os.getpid)
-
-
-def torch_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
-def test_a_worker_here_has_one_thread_whatever_the_shell_says(client):
-    assert set(client.run(torch_threads).values()) == {1}
 
 
 # ------------------------------------------------------------------------------------- extraction
@@ -82,21 +74,16 @@ def test_a_killed_worker_costs_its_task_and_nothing_else(client, model_folder, t
     extract(manifest, name, frames=True, url=tmp_path / "serial", device="cpu")
     before, killed = workers(client), []
 
-    class Bar:
-        """Kill a worker once two blocks are done."""
-
-        def update(self, n: int) -> None:
-            if not killed and len(list((tmp_path / "shared").glob("shard-*"))) >= 2:
-                killed.append(next(iter(before.values())))
-                os.kill(killed[0], 9)
-
     extract(manifest.iloc[:2], name, frames=True, url=tmp_path / "shared", device="cpu")
     store = features.FeatureStore.open(tmp_path / "shared", features.FeatureStore(tmp_path / "shared").config)
-    todo = store.plan(manifest, [slice(i, i + 2) for i in range(0, 40, 2)])
-    settings = {"device": "cpu", "precision": "float32"}
-    skipped = features._fill_by_workers(store, todo, settings, client, Bar())
+    todo, settings = store.plan(manifest), {"device": "cpu", "precision": "float32"}
+    for _block, skipped in features._by_workers(store, todo, settings, client):
+        assert not skipped
+        if not killed and len(list((tmp_path / "shared").glob("shard-*"))) >= 2:
+            killed.append(next(iter(before.values())))
+            os.kill(killed[0], 9)
     store.tidy()
-    assert killed and not skipped
+    assert killed
     assert files(tmp_path / "shared") == files(tmp_path / "serial")
     client.wait_for_workers(2, timeout=60)
     assert killed[0] not in workers(client).values(), "another has taken its place"
@@ -132,9 +119,9 @@ def test_blocks_fill_gaps_and_pass_by_what_is_older(tmp_path, manifest, model_fo
         (tmp_path / "store" / f"shard-{number:06d}.safetensors").unlink()
     store = features.FeatureStore.open(tmp_path / "store", store.config)
     wanted = pd.DataFrame({"clip": ["x", "clip-000", "y", "z", "w"], "sha256": "new"})
-    plan = store.plan(wanted, [slice(0, 1), slice(1, 3), slice(3, 4), slice(4, 5)])
-    assert [block.number for block in plan] == [1, 5, 2, 6]
-    assert store.plan(wanted, []) == []
+    wanted["duration_s"] = [600.0, 1, 1, 600, 600]
+    assert [block.number for block in store.plan(wanted)] == [1, 5, 2, 6]
+    assert store.plan(wanted[:0]) == []
 
 
 def test_unfit_work_for_workers_is_refused(client, manifest, tmp_path, model_folder):
@@ -189,9 +176,6 @@ def test_outcomes_come_as_they_end_with_their_errors(client):
     with pytest.raises(ValueError, match="this one can't be done"):
         ended["worse"]()
     assert list(scheduling.outcomes(client, _answer, [])) == []
-
-
-def test_a_worker_with_another_package_is_told(client):
     future = client.submit(scheduling._call, _answer, "a", "another", pure=False)
     with pytest.raises(ValueError, match="has another emolib"):
         future.result()
@@ -272,16 +256,15 @@ def test_each_worker_has_a_gpu_of_its_own_and_a_new_one_that_of_the_dead(tmp_pat
         process.stdout.close()
 
 
-@pytest.mark.parametrize(
-    "allowed, expected",
-    [("", []), ("-1", []), ("2", ["2"]), ("2, 3", ["2", "3"]), ("0,-1,1", ["0"]), ("MIG-a", ["MIG-a"])],
-)
-def test_what_is_allowed_is_visible(monkeypatch, tmp_path, allowed, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-    assert scheduling.visible_gpus() == expected
-    if len(expected) < 2:  # whoever started the process has chosen
-        assert scheduling.claim_gpu(tmp_path) == (expected or [None])[0]
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == allowed and not list(tmp_path.iterdir())
+def test_what_is_allowed_is_visible(monkeypatch, tmp_path):
+    for allowed, expected in {
+        "": [], "-1": [], "2": ["2"], "2, 3": ["2", "3"], "0,-1,1": ["0"], "MIG-a": ["MIG-a"],
+    }.items():  # fmt: skip
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
+        assert scheduling.visible_gpus() == expected
+        if len(expected) < 2:  # whoever started the process has chosen
+            assert scheduling.claim_gpu(tmp_path) == (expected or [None])[0]
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == allowed and not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------------- sweeps

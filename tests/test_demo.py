@@ -1,5 +1,6 @@
-"""The embedded corpus: whole, true to its table and to its rules, and the same wherever it is built."""
+"""The demo corpus: espeak-ng's plain speech, the published rules, and the same files wherever it is built."""
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -11,50 +12,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import pyworld
 
-from emolib import audio, demo
+from emolib import audio, demo, world
+from emolib.demo import espeak, speech
+from emolib.demo.speech import PARAMETERS, RULES, express
 
+TEXT = "The bus leaves from the north gate at nine."
 PART = {"voices": [demo.VOICES[i] for i in (0, 2, 4, 7)], "sentences": ["s1", "s4"], "takes": 2}
 TINY = "voices=demo.VOICES[:2], sentences=['s2'], takes=1, emotion_words=['calm', 'angry']"
 TINY_ARGUMENTS = {
-    "voices": demo.VOICES[:2], "sentences": ["s2"], "takes": 1, "emotion_words": ["calm", "angry"],
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    return demo.build(tmp_path_factory.mktemp("data") / "demo", **PART, jobs=2)
-
-
-@pytest.fixture(scope="module")
-def table(corpus) -> pd.DataFrame:
-    return pd.read_csv(corpus / "demo.csv")
-
-
-@pytest.fixture(scope="module")
-def relative(corpus, table) -> pd.DataFrame:
-    """Acoustics of each clip relative to its speaker's neutral reading of the sentence."""
-    measured = pd.DataFrame([measure(corpus / path) for path in table["path"]], index=table.index)
-    everything = table.join(measured)
-    neutral = everything[everything["emotion"] == "neutral"]
-    base = neutral.groupby(["speaker", "text_id"])[list(measured)].mean()
-    indexed = everything.set_index(["speaker", "text_id"])
-    indexed[list(measured)] -= base.reindex(indexed.index)
-    return indexed[["emotion", "arousal", *measured]].reset_index(drop=True)
-
-
-def measure(path: Path) -> dict[str, float]:
-    wave, sample_rate = audio.load(path)
-    f0_hz, times = pyworld.dio(wave.astype(float), sample_rate, f0_floor=55.0, f0_ceil=650.0)
-    f0_hz = pyworld.stonemask(wave.astype(float), f0_hz, times, sample_rate)
-    pitch_st = 12 * np.log2(f0_hz[f0_hz > 0])
-    energy, hertz = np.abs(np.fft.rfft(wave)) ** 2, np.fft.rfftfreq(len(wave), 1 / sample_rate)
-    high, low = energy[(hertz > 1000) & (hertz < 5000)].sum(), energy[(hertz > 50) & (hertz < 1000)].sum()
-    return {
-        "pitch_st": pitch_st.mean(), "range_log": np.log(pitch_st.std()), "level_db": audio.rms_dbfs(wave),
-        "duration_log": np.log(len(wave)), "brightness_db": 10 * np.log10(high / low),
-    }  # fmt: skip
+    "voices": demo.VOICES[:2],
+    "sentences": ["s2"],
+    "takes": 1,
+    "emotion_words": ["calm", "angry"],
+}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -67,33 +38,128 @@ def in_another_process(root: Path, arguments: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code])
 
 
-def test_the_whole_plan():
-    clips = demo.plan()
-    assert len(clips) == 672 == len({clip.clip for clip in clips})
-    assert {clip.emotion for clip in clips} == {
-        "neutral", "calm", "happy", "sad", "angry", "fearful", "disgust"
-    }  # fmt: skip
-    for emotion, anchor in demo.ANCHORS.items():
-        points = np.array([(clip.valence, clip.arousal) for clip in clips if clip.emotion == emotion])
-        np.testing.assert_allclose(points.mean(axis=0), anchor, atol=0.05)
-        assert (points.std(axis=0) > 0.1).all() and (points.std(axis=0) < 0.18).all()
-    assert {clip.intensity for clip in clips} == {"normal", "strong"}
-    assert {clip.intensity for clip in clips if clip.emotion == "neutral"} == {"normal"}
+# ------------------------------------------------------------------------------------- espeak-ng
 
 
-def test_golden_truth():
-    clips = {clip.clip: clip for clip in demo.plan(voices=demo.VOICES[:1])}
-    assert (clips["F1-angry-s1-t1"].valence, clips["F1-angry-s1-t1"].arousal) == (-0.3589, 0.82)
-    assert (clips["F1-calm-s6-t2"].valence, clips["F1-calm-s6-t2"].arousal) == (0.371, -0.4223)
+def test_espeak_speaks_the_same_after_any_history_and_in_any_process():
+    for voice in ("en-us", "en-us+m7", "de+f3", "en-us+f5"):
+        first, sample_rate = espeak.speak(TEXT, voice=voice)
+        espeak.speak("Something else, quite unlike it.", voice="en-us+f1", rate=240, pitch=90)
+        assert np.array_equal(first, espeak.speak(TEXT, voice=voice)[0]), voice
+        assert sample_rate == 22_050 and first.dtype == np.float32 and first.ndim == 1
+        assert 1.5 < len(first) / sample_rate < 4.0 and 0.1 < np.abs(first).max() <= 1.0
+    code = (
+        "import hashlib; from emolib.demo import espeak;"
+        f"print(hashlib.sha256(espeak.speak({TEXT!r}, voice='en-us+f5')[0].tobytes()).hexdigest())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == hashlib.sha256(first.tobytes()).hexdigest()
 
 
-def test_a_part_has_the_clips_of_the_whole():
+def test_espeak_follows_its_options_and_speaks_in_every_listed_voice():
+    plain = espeak.speak(TEXT)[0]
+    assert len(espeak.speak(TEXT, rate=260)[0]) < 0.8 * len(plain)
+    for other in ({"pitch": 90}, {"pitch_range": 99}, {"voice": "en-us+f2"}):
+        assert not np.array_equal(espeak.speak(TEXT, **other)[0], plain), other
+    assert {"en-us", "de", "pl"} <= set(espeak.voices()) and {"f1", "m3"} <= set(espeak.variants())
+    assert all(espeak.speak("1 2 3", voice=voice)[0].any() for voice in espeak.voices()[::12])
+    assert espeak.ipa("Hello, world!") == "həlˈoʊ, wˈɜːld!"
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (" \n", {}, "empty text"),
+        ("...", {}, "nothing to speak"),
+        ("a\0b", {}, "NUL"),
+        (TEXT, {"voice": "en-xx"}, "unknown voice 'en-xx'"),
+        (TEXT, {"voice": "en-us+../../x"}, "unknown variant"),
+        (TEXT, {"rate": 20}, "rate 20; expected 80 to 450"),
+        (TEXT, {"pitch": 100}, "pitch 100; expected 0 to 99"),
+        (TEXT, {"pitch_range": -1}, "pitch_range -1"),
+    ],
+)
+def test_espeak_refuses_bad_arguments(text, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        espeak.speak(text, **arguments)
+
+
+# ------------------------------------------------------------------------------------- rules
+
+
+def total(emotion: str, parameter: str) -> float:
+    """Return what an emotion at its anchor does to a parameter, beyond neutral."""
+    anchor = demo.ANCHORS[emotion]
+    emotional, neutral = express(emotion, anchor.valence, anchor.arousal), express("neutral", 0, 0)
+    return getattr(emotional, parameter) - getattr(neutral, parameter)
+
+
+def test_every_rule_names_its_source_and_its_total_follows_murray_and_arnott():
+    for rule in RULES:
+        assert rule.parameter in PARAMETERS and rule.driver in {"arousal", "valence", *demo.ANCHORS}
+        assert rule.finding and rule.amount
+        assert rule.source == "own" or f"{rule.source}:" in speech.__doc__
+    assert len({(rule.driver, rule.parameter) for rule in RULES}) == len(RULES)
+    parameters = ("pitch_st", "range_log", "rate_log", "level_db")
+    for emotion, signs in {"angry": "++++", "happy": "++++", "sad": "----", "disgust": "-+--"}.items():
+        found = "".join("+" if total(emotion, name) > 0 else "-" for name in parameters)
+        assert found == signs, emotion
+    assert total("fearful", "pitch_st") > total("happy", "pitch_st")
+    assert total("fearful", "rate_log") > total("happy", "rate_log") > total("angry", "rate_log") > 0
+    assert 0 <= total("fearful", "level_db") < 0.5 * total("angry", "level_db")
+    assert total("fearful", "jitter") == max(total(emotion, "jitter") for emotion in demo.ANCHORS)
+
+
+def test_strength_take_arousal_and_valence_do_what_they_should():
+    assert express("neutral", 0, 0) == speech.RESTING
+    assert express("angry", -0.5, 0.6, strength=dict.fromkeys(PARAMETERS, 0.0)) == speech.RESTING
+    assert express("neutral", 0, 0, take={"pitch_st": 1.0}).pitch_st == speech.TAKE_SD.pitch_st
+    steady = express("calm", 0.3, -0.5, take=dict.fromkeys(PARAMETERS, -9.0))
+    assert min(getattr(steady, name) for name in speech.NEVER_NEGATIVE) == 0
+    levels = [express("angry", -0.5, arousal).level_db for arousal in (-1, -0.5, 0, 0.5, 1)]
+    assert levels == sorted(set(levels))
+    assert express("happy", 0.9, 0.5).formants > express("happy", 0.4, 0.5).formants
+    bored, neutral = (dataclasses.asdict(express(word, -0.65, -0.62)) for word in ("bored", "neutral"))
+    assert bored == neutral, "an emotion without rules is expressed by its place alone"
+    for arguments, message in (
+        (("furious", 0, 0), "unknown emotion 'furious'"),
+        (("angry", -1.2, 0), "valence -1.2"),
+        (("angry", 0, float("nan")), "arousal nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            express(*arguments)
+
+
+# ------------------------------------------------------------------------------------- the corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return demo.build(tmp_path_factory.mktemp("data") / "demo", **PART, jobs=2)
+
+
+@pytest.fixture(scope="module")
+def table(corpus) -> pd.DataFrame:
+    return pd.read_csv(corpus / "demo.csv")
+
+
+def test_the_plan_draws_around_the_anchors_and_a_part_has_the_clips_of_the_whole():
     whole = {clip.clip: clip for clip in demo.plan()}
+    assert len(whole) == 672 and {clip.intensity for clip in whole.values()} == {"normal", "strong"}
+    assert {clip.intensity for clip in whole.values() if clip.emotion == "neutral"} == {"normal"}
+    for emotion, anchor in demo.ANCHORS.items():
+        points = np.array([(c.valence, c.arousal) for c in whole.values() if c.emotion == emotion])
+        np.testing.assert_allclose(points.mean(axis=0), anchor, atol=0.05)
+        np.testing.assert_allclose(points.std(axis=0), demo.ANCHOR_SD, atol=0.04)
+    golden = {"F1-angry-s1-t1": (-0.3589, 0.82), "F1-calm-s6-t2": (0.371, -0.4223)}
+    assert {name: (whole[name].valence, whole[name].arousal) for name in golden} == golden
+    assert sorted(voice.gender for voice in demo.VOICES) == ["female"] * 4 + ["male"] * 4
+    assert len({(voice.speaker, *speech.strength(voice).values()) for voice in demo.VOICES}) == 8
     assert all(whole[clip.clip] == clip for clip in demo.plan(**PART))
     assert demo.plan(seed=1)[0].arousal != demo.plan()[0].arousal
 
 
-def test_table_and_files_agree(corpus, table):
+def test_table_and_files_agree_and_the_sound_is_clean(corpus, table):
     assert list(table) == [
         "clip", "path", "speaker", "gender", "emotion", "intensity", "text_id", "text", "language",
         "arousal", "valence", "dominance",
@@ -101,69 +167,72 @@ def test_table_and_files_agree(corpus, table):
     assert len(table) == 4 * 2 * 7 * 2 and table["clip"].is_unique
     assert table[["arousal", "valence"]].abs().to_numpy().max() <= 1 and table["dominance"].isna().all()
     assert set(table["path"]) == {path.relative_to(corpus).as_posix() for path in corpus.rglob("*.flac")}
-    assert {path.name for path in corpus.iterdir() if path.is_file()} == {
-        "README.txt",
-        "demo.csv",
-        "demo.json",
-    }
+    files = {path.name for path in corpus.iterdir() if path.is_file()}
+    assert files == {"README.txt", "demo.csv", "demo.json"}
     assert "Synthesised" in (corpus / "README.txt").read_text()
-
-
-def test_sound_is_clean(corpus, table):
     for path in table["path"]:
         wave, sample_rate = audio.load(corpus / path)
         assert sample_rate == 22_050 and 1.0 < len(wave) / sample_rate < 4.0
-        assert 0.02 < np.abs(wave).max() < 0.999
-        assert abs(wave.mean()) < 1e-3
-        assert (np.abs(np.diff(wave)) < 0.8).all()  # no clicks
+        assert 0.02 < np.abs(wave).max() < 0.999 and abs(wave.mean()) < 1e-3
         edge = int(0.03 * sample_rate)
         assert np.abs(np.r_[wave[:edge], wave[-edge:]]).max() < 0.05
+        assert (np.abs(np.diff(wave)) < 0.8).all(), "no clicks"
 
 
-def test_emotions_sound_as_published(relative):
+def measure(path: Path) -> dict[str, float]:
+    wave, sample_rate = audio.load(path)
+    f0_hz = world.pitch(wave, sample_rate, low_hz=55.0, high_hz=650.0)
+    pitch_st = 12 * np.log2(f0_hz[f0_hz > 0])
+    energy, hertz = np.abs(np.fft.rfft(wave)) ** 2, np.fft.rfftfreq(len(wave), 1 / sample_rate)
+    high, low = energy[(hertz > 1000) & (hertz < 5000)].sum(), energy[(hertz > 50) & (hertz < 1000)].sum()
+    return {
+        "pitch_st": pitch_st.mean(), "range_log": np.log(pitch_st.std()), "level_db": audio.rms_dbfs(wave),
+        "duration_log": np.log(len(wave)), "brightness_db": 10 * np.log10(high / low),
+    }  # fmt: skip
+
+
+def test_emotions_sound_as_published(corpus, table):
     """Directions: Murray & Arnott 1993, Table I; of brightness: Banse & Scherer 1996, Cahn 1990."""
-    mean = relative.groupby("emotion").mean()
+    measured = pd.DataFrame([measure(corpus / path) for path in table["path"]], index=table.index)
+    keys = ["speaker", "text_id"]
+    base = measured[table["emotion"] == "neutral"].groupby([table[key] for key in keys]).mean()
+    relative = measured - base.reindex(pd.MultiIndex.from_frame(table[keys])).to_numpy()
+    mean = relative.groupby(table["emotion"]).mean()
     assert (mean.loc[["angry", "happy", "fearful"], "pitch_st"] > 2).all()  # (very) much higher
     assert -3 < mean.loc["sad", "pitch_st"] < 0  # slightly lower
     assert mean.loc["disgust", "pitch_st"] < -1  # very much lower
     assert (mean.loc[["angry", "happy"], "range_log"] > 0.2).all()  # much wider
-    assert mean.loc["disgust", "range_log"] > 0 and mean.loc["fearful", "range_log"] > 0
+    assert (mean.loc[["disgust", "fearful"], "range_log"] > 0).all()
     assert mean.loc["sad", "range_log"] < 0  # slightly narrower
     assert (mean.loc[["angry", "happy", "fearful"], "duration_log"] < -0.03).all()  # faster
-    assert mean.loc["fearful", "duration_log"] == mean["duration_log"].min()  # much faster
     assert (mean.loc[["sad", "disgust"], "duration_log"] > 0.1).all()  # slower
-    assert mean.loc["disgust", "duration_log"] == mean["duration_log"].max()  # very much slower
-    assert mean.loc["angry", "level_db"] > 3 and mean.loc["happy", "level_db"] > 2  # higher
+    assert (mean["duration_log"].idxmin(), mean["duration_log"].idxmax()) == ("fearful", "disgust")
+    assert (mean.loc[["angry", "happy"], "level_db"] > 2).all()  # higher
     assert mean.loc["sad", "level_db"] < -2 and mean.loc["disgust", "level_db"] < 0  # lower
     assert abs(mean.loc["fearful", "level_db"]) < 3  # normal
     assert mean.loc["angry", "brightness_db"] == mean["brightness_db"].max() > 1
     assert mean.loc["sad", "brightness_db"] == mean["brightness_db"].min() < -1
+    pair = pd.DataFrame({"arousal": table["arousal"], "level_db": relative["level_db"]})
+    centred = pair - pair.groupby(table["emotion"]).transform("mean")
+    assert centred.corr().iloc[0, 1] > 0.3, "arousal is audible within an emotion"
 
 
-def test_arousal_is_audible_within_an_emotion(relative):
-    pair = ["arousal", "level_db"]
-    centred = relative[pair] - relative.groupby("emotion")[pair].transform("mean")
-    assert centred.corr().iloc[0, 1] > 0.3
-
-
-def test_another_process_builds_the_same(tmp_path):
+def test_another_process_builds_the_same_and_nothing_is_printed(tmp_path, capfd):
     here = demo.build(tmp_path / "here", **TINY_ARGUMENTS, jobs=1)
-    assert in_another_process(tmp_path / "there", TINY + ", jobs=2").wait() == 0
+    assert capfd.readouterr() == ("", "")
+    before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    assert demo.build(here, **TINY_ARGUMENTS) == here, "a finished corpus is reused"
+    assert before == {path: path.stat().st_mtime_ns for path in here.rglob("*")}
+    builders = [in_another_process(tmp_path / "there", TINY + ", jobs=2") for _ in range(2)]  # at once
+    assert [builder.wait() for builder in builders] == [0, 0]
     assert digests(here) == digests(tmp_path / "there")
-
-
-def test_a_finished_corpus_is_reused(corpus):
-    before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
-    start = time.perf_counter()
-    assert demo.build(corpus, **PART) == corpus
-    assert time.perf_counter() - start < 0.5
-    assert before == {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "there"]
 
 
 def test_a_killed_build_leaves_no_half_corpus(tmp_path):
     root = tmp_path / "demo"
     builder = in_another_process(root, "takes=1, jobs=1")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".demo.*.tmp/*/*.flac")) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(builder.pid, signal.SIGKILL)
@@ -174,28 +243,13 @@ def test_a_killed_build_leaves_no_half_corpus(tmp_path):
     assert len(list(root.rglob("*.flac"))) == 4
 
 
-def test_two_builders_at_once(tmp_path):
-    builders = [in_another_process(tmp_path / "demo", TINY + ", jobs=1") for _ in range(2)]
-    assert [builder.wait() for builder in builders] == [0, 0]
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-    assert len(list((tmp_path / "demo").rglob("*.flac"))) == 4
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_what_is_not_in_the_corpus_is_refused(tmp_path):
+    for arguments, message in (
         ({"emotion_words": ["furious"]}, "unknown emotion 'furious'"),
         ({"emotion_words": ["bored"]}, "'bored' is not in the demo corpus"),
         ({"sentences": ["s9"]}, "unknown sentence 's9'"),
         ({"takes": 0}, "empty corpus"),
-    ],
-)
-def test_what_is_not_in_the_corpus_is_refused(tmp_path, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        demo.build(tmp_path / "demo", **arguments)
+    ):
+        with pytest.raises(ValueError, match=message):
+            demo.build(tmp_path / "demo", **arguments)
     assert not list(tmp_path.iterdir())
-
-
-def test_nothing_is_printed(tmp_path, capfd):
-    demo.build(tmp_path / "demo", **TINY_ARGUMENTS, jobs=1)
-    assert capfd.readouterr() == ("", "")

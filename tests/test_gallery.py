@@ -36,20 +36,13 @@ def test_every_sound_decodes_to_its_clip_and_equal_ones_are_kept_once(page):
     sounds = [sf.read(io.BytesIO(base64.b64decode(text))) for text in json.loads(clips)]
     assert len(sounds) == 2 and re.findall(r'data-clip="(\d)"', page) == ["0", "0", "1"]
     for (samples, rate), hertz in zip(sounds, (220, 330), strict=True):
-        assert rate == gallery.page.SAMPLE_RATE and len(samples) == pytest.approx(0.5 * rate, rel=0.01)
+        assert rate == gallery.SAMPLE_RATE and len(samples) == pytest.approx(0.5 * rate, rel=0.01)
         spectrum = np.abs(np.fft.rfft(samples))
         assert spectrum.argmax() * rate / len(samples) == pytest.approx(hertz, abs=5)
 
 
-def test_equal_waves_give_equal_bytes_and_the_stream_stays_whole():
-    first, again = gallery.opus(tone(), RATE), gallery.opus(tone(), RATE)
-    assert first == again and first != gallery.opus(tone(230), RATE)
-    assert first[:4] == b"OggS" and first[14:18] == (1).to_bytes(4, "little")
-    damaged = bytearray(first)
-    damaged[len(first) // 2] ^= 255
-    with pytest.raises((sf.LibsndfileError, AssertionError)):  # its checksum guards every page
-        samples, _ = sf.read(io.BytesIO(bytes(damaged)))
-        assert len(samples) == len(sf.read(io.BytesIO(first))[0])
+def test_equal_waves_give_equal_bytes():
+    assert gallery.mp3(tone(), RATE) == gallery.mp3(tone(), RATE) != gallery.mp3(tone(230), RATE)
 
 
 def test_it_loads_nothing_and_is_well_formed(page):

@@ -1,4 +1,4 @@
-"""Generators: what they hear, what their parts compute, and what training, sampling and saving keep."""
+"""Generators: spectrograms, autoencoder, diffusion, training, sampling, and measures of generated clips."""
 
 import json
 from dataclasses import replace
@@ -8,14 +8,19 @@ import pytest
 import torch
 from safetensors import safe_open
 from samples import speech
+from torch.distributions import Normal, kl_divergence
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.inception import InceptionScore
 
-from emolib import audio, generate
+from emolib import generate
 from emolib.audio import EMOGEN_MEL
-from emolib.generate import Generator, Mels, Normaliser, Settings, autoencoding, diffusion, training
-from emolib.generate.autoencoding import hold_out
-from emolib.generate.fitting import Fit, batch_rows
+from emolib.generate import Generator, Mels, Normaliser, Settings, diffusion, quality, training
+from emolib.generate import vae as vaes
 from emolib.generate.generator import sources
 from emolib.generate.mels import FLOOR, N_FRAMES, N_MELS, centred, mel_of
+from emolib.generate.training import batch_rows, hold_out
+from emolib.generate.vae import PADDED_FRAMES, PLACES, VAE, Patches, Posterior
+from emolib.training import CHECKPOINT, Training
 
 TINY = Settings(
     vae_widths=(8, 8), latent_channels=8, vae_steps=6, vae_every=3, vae_batch=4, widths=(16, 16), steps=8,
@@ -48,7 +53,7 @@ def trained(mels, tmp_path_factory):
     return generate.train(mels, folder, replace(TINY, preview_every=8), device="cpu"), folder
 
 
-# ------------------------------------------------------------------------------------- what is heard
+# ------------------------------------------------------------------------------------- spectrograms
 
 
 def test_a_clip_is_cropped_or_padded_around_its_centre():
@@ -62,7 +67,7 @@ def test_a_clip_is_cropped_or_padded_around_its_centre():
     values, mask = mel_of(wave, rate)
     middle, _ = mel_of(wave[rate : 5 * rate], rate)
     assert mask.all() and np.array_equal(values, middle)
-    assert np.allclose(mel_of(0.1 * wave, rate)[0], values, atol=1e-3)  # the level is no cue
+    assert np.allclose(mel_of(0.1 * wave, rate)[0], values, atol=1e-3)  # whatever the level
 
 
 def test_clips_of_other_emotions_and_broken_ones_are_listed(manifest, tmp_path):
@@ -77,38 +82,122 @@ def test_clips_of_other_emotions_and_broken_ones_are_listed(manifest, tmp_path):
         generate.load_mels(manifest, ["bored"])
 
 
-def test_mels_can_be_taken_and_joined(mels):
+def test_mels_can_be_taken_and_joined_and_wrong_ones_are_refused(mels):
     odd = mels.take(np.arange(len(mels)) % 2 == 1)
     assert len(odd) == len(mels) // 2 and set(odd.labels) == {"sad"}
     both = odd.joined(mels.take([0]))
     assert len(both) == len(odd) + 1 and both.clips[-1] == "0"
-    assert len(mels.take([])) == 0
-    assert mels.durations_s.max() <= 4.0
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
+    assert len(mels.take([])) == 0 and mels.durations_s.max() <= 4.0
+    for change, message in (
         ({"values": np.zeros((2, 80, N_FRAMES))}, r"shape \(2, 80, 172\); expected"),
         ({"values": np.full((2, N_MELS, N_FRAMES), np.nan)}, "NaN"),
         ({"mask": np.zeros((2, N_FRAMES), bool)}, "no frame of speech"),
         ({"labels": np.array(["sad"])}, "one of each"),
-    ],
-)
-def test_wrong_mels_are_refused(mels, change, message):
-    two = mels.take([0, 1])
-    parts = {name: getattr(two, name) for name in ("values", "mask", "labels", "speakers", "clips")}
-    with pytest.raises(ValueError, match=message):
-        Mels(**parts | change)
+    ):
+        with pytest.raises(ValueError, match=message):
+            Mels(**vars(mels.take([0, 1])) | change)
 
 
-def test_the_normaliser_hears_speech_alone_and_can_be_undone(mels):
+def test_the_normaliser_measures_speech_alone_and_can_be_undone(mels):
     normaliser = Normaliser.fit(mels)
     scaled = normaliser.apply(mels)
     frames = scaled.transpose(0, 2, 1)[mels.mask]
     assert np.allclose(frames.mean(0), 0, atol=1e-4) and np.allclose(frames.std(0), 1, atol=1e-3)
     assert (scaled[np.broadcast_to(~mels.mask[:, None], scaled.shape)] == 0).all()
     assert np.allclose(normaliser.invert(scaled, mels.mask), mels.values, atol=1e-4)
+
+
+def test_sound_is_as_long_as_the_speech_and_audible(mels):
+    rate = EMOGEN_MEL.sample_rate
+    values, mask = mel_of(speech(1.0, sample_rate=rate), rate)
+    clip = Mels(values[None], mask[None], *(np.array([x]) for x in ("sad", "s", "c")))
+    (found,) = generate.to_sound(clip, n_iter=20)
+    assert len(found) == mask.sum() * EMOGEN_MEL.hop_length and np.abs(found).max() <= 1
+    again, _ = mel_of(found, rate)
+    assert np.corrcoef(again[:, mask].ravel(), values[:, mask].ravel())[0, 1] > 0.8
+    assert len(generate.to_sound(values, n_iter=1)[0]) == len(found)
+    for name in ("hifigan-nano", "mel-griffin-lim"):
+        with pytest.raises(ValueError, match=f"'{name}' doesn't read"):
+            generate.to_sound(mels, name)
+    with pytest.raises(ValueError, match=r"shape \(80, 10\)"):
+        generate.to_sound(np.zeros((80, 10)))
+
+
+# ------------------------------------------------------------------------------------- the autoencoder
+
+
+def normalised(n: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return smooth normalised spectrograms and masks of differing lengths."""
+    mels, rng = some_mels(n), np.random.default_rng(0)
+    values = torch.from_numpy(np.cumsum(rng.standard_normal((n, N_MELS, N_FRAMES)), axis=2) / 8).float()
+    mask = torch.from_numpy(mels.mask)
+    return values * mask[:, None], mask
+
+
+def test_the_divergence_is_that_of_two_gaussians():
+    torch.manual_seed(0)
+    posterior = Posterior(torch.randn(5, 7), torch.randn(5, 7))
+    own = Normal(posterior.mean, torch.exp(0.5 * posterior.log_variance))
+    assert torch.allclose(posterior.divergence(), kl_divergence(own, Normal(0.0, 1.0)), atol=1e-5)
+    drawn = posterior.sample(torch.randn(20_000, 5, 7))
+    assert torch.allclose(drawn.mean(0), own.mean, atol=0.1) and torch.allclose(
+        drawn.std(0), own.stddev, rtol=0.03
+    )
+
+
+def test_clips_come_back_in_their_shape_and_every_weight_learns():
+    torch.manual_seed(0)
+    network, (values, mask) = VAE((8, 16), 8), normalised()
+    with torch.no_grad():  # the last layers start at 0, and let no gradient through before a step
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    found = network(values, mask, torch.randn(4, *network.shape))
+    assert network.shape == (8, *PLACES) == tuple(found["posterior"].mean.shape[1:])
+    assert found["values"].shape == values.shape and found["mask_logits"].shape == mask.shape
+    vaes.loss(found, values, mask, beta=0.1, spectral=0.5).total.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def vae_loss(
+    values: torch.Tensor, mask: torch.Tensor, decoded: torch.Tensor, logits: torch.Tensor
+) -> vaes.Losses:
+    posterior = Posterior(torch.zeros(4, 8), torch.zeros(4, 8))
+    found = {"posterior": posterior, "values": decoded, "mask_logits": logits}
+    return vaes.loss(found, values, mask, beta=0.1, spectral=0.5)
+
+
+def test_padding_costs_nothing_in_the_spectrogram_but_its_length_does():
+    values, mask = normalised()
+    logits = 40.0 * mask - 20.0
+    plain = vae_loss(values, mask, values + 0.3, logits)
+    wild = torch.where(mask[:, None], values + 0.3, torch.tensor(99.0))
+    padded = vae_loss(values, mask, wild, logits)
+    assert torch.allclose(plain.reconstruction, torch.tensor(0.09), atol=1e-5)
+    assert torch.equal(plain.total, padded.total)
+    assert plain.spectral < 1e-5 and plain.mask < 1e-6 and plain.divergence == 0
+    assert vae_loss(values, mask, values, torch.full(mask.shape, 20.0)).mask > 1
+    smeared = torch.nn.functional.avg_pool2d(values[:, None], (1, 9), stride=1, padding=(0, 4))[:, 0]
+    blurred = vae_loss(values, mask, smeared, logits)
+    assert blurred.spectral > 10 * vae_loss(values, mask, values + 0.1, logits).spectral
+
+
+def test_patches_start_at_their_principal_components():
+    torch.manual_seed(0)
+    values, mask = normalised(24)
+    patches = Patches(256)
+    patches.fit(values, mask, noise=1e-6)
+    planes = torch.nn.functional.pad(values, (0, PADDED_FRAMES - N_FRAMES))
+    assert torch.equal(Patches.cut(planes)[0, 1, 2].reshape(16, 16), planes[0, 16:32, 32:48])
+    again = patches.decode(patches.encode(planes)[0])
+    spoken = torch.nn.functional.pad(mask, (0, PADDED_FRAMES - N_FRAMES))[:, None].expand_as(planes)
+    assert torch.allclose(again[spoken], planes[spoken], atol=0.02)  # all axes: nothing is lost
+    few = Patches(8)
+    few.fit(values, mask, noise=0.05)
+    mean, log_variance = few.encode(planes)
+    lost = (few.decode(mean) - planes)[spoken].square().mean() / planes[spoken].var()
+    assert lost < 0.3
+    spread = mean.permute(0, 2, 3, 1).flatten(0, 2).var(0) + log_variance.exp()[0, :, 0, 0]
+    assert 0.2 < float(spread.mean().detach()) < 2.0  # mean and spread of a posterior add up to the prior's
 
 
 # ------------------------------------------------------------------------------------- diffusion
@@ -131,14 +220,12 @@ class Oracle(torch.nn.Module):
         return (planes - kept.sqrt() * self.clean[classes]) / (1 - kept).sqrt()
 
 
-@pytest.mark.parametrize("sampler, steps", [("dpm++", 20), ("ddim", 25), ("ddpm", 1000)])
-def test_every_sampler_ends_at_what_the_network_knows(sampler, steps):
+def test_every_sampler_ends_at_what_the_network_knows():
     torch.manual_seed(0)
-    clean, classes = torch.randn(2, 3, 4, 4), torch.tensor([1, 0, 1])
-    found = diffusion.draw(
-        Oracle(clean), torch.randn(3, 3, 4, 4), classes, sampler=sampler, steps=steps, guidance=1.0
-    )
-    assert torch.allclose(found, clean[classes], atol=0.05)
+    clean, classes, noise = torch.randn(2, 3, 4, 4), torch.tensor([1, 0, 1]), torch.randn(3, 3, 4, 4)
+    for sampler, steps in (("dpm++", 20), ("ddim", 25), ("ddpm", 1000)):
+        found = diffusion.draw(Oracle(clean), noise, classes, sampler=sampler, steps=steps, guidance=1.0)
+        assert torch.allclose(found, clean[classes], atol=0.05), sampler
 
 
 def test_guidance_goes_from_no_class_through_the_class():
@@ -152,25 +239,9 @@ def test_guidance_goes_from_no_class_through_the_class():
     assert all(len(seen) == 2 for seen in oracle.seen)  # the class alone: half the work
 
 
-def test_a_denoising_step_has_the_mean_that_bayes_gives():
-    schedule = diffusion.scheduler("ddpm")
-    beta, kept = schedule.betas.double(), schedule.alphas_cumprod.double()
-    assert len(beta) == 1000 and torch.allclose(beta[[0, -1]], torch.tensor([1e-4, 0.02]).double())
-    clean, noise = torch.tensor([[0.7]]).double(), torch.tensor([[-1.3]]).double()
-    for t in (1, 10, 500, 999):
-        noisy = kept[t].sqrt() * clean + (1 - kept[t]).sqrt() * noise
-        before, alpha = kept[t - 1], 1 - beta[t]
-        # precision-weighted: N(sqrt(before) clean, 1 - before) is seen through N(sqrt(alpha) x, beta)
-        mean = (before.sqrt() * clean / (1 - before) + alpha.sqrt() * noisy / beta[t]) / (
-            1 / (1 - before) + alpha / beta[t]
-        )
-        drawn = schedule.step(noise, t, noisy, generator=torch.Generator().manual_seed(t)).prev_sample
-        spread = (beta[t] * (1 - before) / (1 - kept[t])).sqrt()
-        added = spread * torch.randn(1, 1, generator=torch.Generator().manual_seed(t), dtype=torch.float64)
-        assert torch.allclose(drawn - added, mean, atol=3e-4)
-
-
 def test_the_loss_of_the_noise_is_the_error_of_the_velocity():
+    betas = diffusion.scheduler("ddpm").betas
+    assert len(betas) == 1000 and torch.allclose(betas[[0, -1]], torch.tensor([1e-4, 0.02]))
     torch.manual_seed(0)
     network = diffusion.Denoiser(4, (8, 12), (16, 16), 1, 2)
     clean, noise = torch.randn(3, 4, 8, 12), torch.randn(3, 4, 8, 12)
@@ -185,67 +256,59 @@ def test_the_loss_of_the_noise_is_the_error_of_the_velocity():
     assert torch.allclose(found, (velocity - target).square().mean(), rtol=1e-3)
 
 
-def test_an_unknown_sampler_is_refused():
-    with pytest.raises(ValueError, match="unknown sampler 'euler'; expected one of"):
-        diffusion.scheduler("euler")
-
-
 # ------------------------------------------------------------------------------------- training
 
 
-def test_training_leaves_a_generator_its_curves_and_a_preview(trained, mels):
+def test_training_leaves_a_generator_its_curves_and_a_preview(trained, mels, monkeypatch):
     generator, folder = trained
     assert generator.classes == ("angry", "sad") and generator.record["n_clips"] == len(mels)
-    assert (folder / training.CURVE).is_file() and (folder / training.VAE_CURVE).is_file()
     assert [path.name for path in (folder / training.PREVIEWS).iterdir()] == ["step-000008.png"]
-    assert not list(folder.glob("*checkpoint*")) and not list(folder.glob("*.tmp"))
-    assert np.isfinite(generator.record["loss"])
+    written = {path.name for path in folder.iterdir() if path.is_file()}
+    assert written == {training.CURVE, training.VAE_CURVE, "config.json", "model.safetensors"}
+    assert not list(folder.rglob("*checkpoint*")) and np.isfinite(generator.record["loss"])
+    monkeypatch.setattr(Training, "advance", pytest.fail)
+    again = generate.train(mels, folder, replace(TINY, preview_every=8), device="cpu")
+    assert again.record == generator.record
+    with pytest.raises(ValueError, match="other settings or other clips"):
+        generate.train(mels.take(range(8)), folder, TINY, device="cpu")
 
 
-def test_the_record_tells_the_look_that_was_kept(mels, tmp_path, monkeypatch):
-    look, calls = autoencoding._loss, []
+def test_the_record_is_of_the_validation_whose_weights_were_kept(mels, tmp_path, monkeypatch):
+    loss, n_validations = vaes.loss, []
 
-    def growing(*parts):
-        """Return losses that rise from look to look."""
-        calls.append(torch.is_grad_enabled())
-        return autoencoding.vaes.Losses(*(x + 100 * calls.count(False) for x in look(*parts)))
+    def growing(*parts, **weights):
+        """Return losses that rise from validation to validation."""
+        n_validations.append(torch.is_grad_enabled())
+        return vaes.Losses(*(x + 100 * n_validations.count(False) for x in loss(*parts, **weights)))
 
-    monkeypatch.setattr(autoencoding, "_loss", growing)
+    monkeypatch.setattr(vaes, "loss", growing)
     record = generate.train(mels, tmp_path, TINY, device="cpu").record["autoencoder"]
-    looks = np.genfromtxt(tmp_path / training.VAE_CURVE, delimiter=",", names=True)
-    steps, reconstruction = looks["step"], looks["reconstruction"]
-    assert steps.tolist() == [3, 6] and reconstruction[0] < reconstruction[1]
-    assert (record["step"], record["reconstruction"]) == (3, pytest.approx(reconstruction[0]))
-
-
-def test_no_two_seeds_share_their_noise():
-    drawn = {torch.rand(1, generator=s).item() for seed in range(20) for s in sources(seed)}
-    assert len(drawn) == 40
+    table = np.genfromtxt(tmp_path / training.VAE_CURVE, delimiter=",", names=True)
+    assert table["step"].tolist() == [3, 6] and table["total"][0] < table["total"][1]
+    assert (record["step"], record["total"]) == (3, pytest.approx(table["total"][0]))
 
 
 class Killed(Exception):
     """Stands for the end of a process."""
 
 
-@pytest.mark.parametrize("kill_at", [5, TINY.vae_steps + 5], ids=["autoencoder", "diffusion"])
-def test_a_killed_training_goes_on_to_equal_losses_and_weights(trained, mels, tmp_path, monkeypatch, kill_at):
-    descend, calls = Fit.descend, []
+def test_a_killed_training_goes_on_to_equal_losses_and_weights(trained, mels, tmp_path, monkeypatch):
+    advance, calls = Training.advance, []
 
-    def dying(fit, loss, folder):
+    def dying(*parts):
         calls.append(1)
-        if len(calls) == kill_at:
+        if len(calls) in (5, 3 + TINY.vae_steps + 5):  # two steps of the autoencoder are made again
             raise Killed
-        return descend(fit, loss, folder)
+        return advance(*parts)
 
-    monkeypatch.setattr(Fit, "descend", dying)
-    with pytest.raises(Killed):
-        generate.train(mels, tmp_path, TINY, device="cpu")
-    monkeypatch.setattr(Fit, "descend", descend)
-    assert list(tmp_path.glob("*checkpoint*"))
-    resumed = generate.train(mels, tmp_path, TINY, device="cpu")
-    whole, folder = trained
-    assert (tmp_path / training.CURVE).read_text() == (folder / training.CURVE).read_text()
-    assert (tmp_path / training.VAE_CURVE).read_text() == (folder / training.VAE_CURVE).read_text()
+    monkeypatch.setattr(Training, "advance", dying)
+    for folder in (tmp_path / training.AUTOENCODER, tmp_path):
+        with pytest.raises(Killed):
+            generate.train(mels, tmp_path, TINY, device="cpu")
+        assert (folder / CHECKPOINT).is_file()
+    resumed, (whole, folder) = generate.train(mels, tmp_path, TINY, device="cpu"), trained
+    for name in (training.CURVE, training.VAE_CURVE):
+        assert (tmp_path / name).read_text() == (folder / name).read_text()
     for part in ("denoiser", "space"):
         states = [getattr(generator, part).state_dict() for generator in (resumed, whole)]
         assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
@@ -261,116 +324,79 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(mels, tmp
     monkeypatch.setattr(diffusion, "loss", spoiled)
     with pytest.raises(ValueError, match=r"the loss at step 5 is nan .* is kept"):
         generate.train(mels, tmp_path, TINY, device="cpu")
-    with safe_open(tmp_path / training.CHECKPOINT, "pt") as file:
-        assert json.loads(file.metadata()["progress"])["step"] == 3
+    with safe_open(tmp_path / CHECKPOINT, "pt") as file:
+        assert json.loads(file.metadata()["state"])["step"] == 3
         assert all(file.get_tensor(name).isfinite().all() for name in file.keys())  # noqa: SIM118
-    monkeypatch.setattr(diffusion, "loss", loss)
     assert generate.train(mels, tmp_path, TINY, device="cpu").record["loss"] > 0
 
 
-def test_a_finished_training_is_returned_and_another_is_refused(trained, mels, monkeypatch):
-    generator, folder = trained
-    monkeypatch.setattr(Fit, "descend", pytest.fail)
-    again = generate.train(mels, folder, replace(TINY, preview_every=8), device="cpu")
-    assert again.record == generator.record
-    with pytest.raises(ValueError, match="other settings or other clips"):
-        generate.train(mels.take(range(8)), folder, TINY, device="cpu")
-
-
 def test_what_cannot_be_trained_is_refused(mels, tmp_path):
-    with pytest.raises(ValueError, match="no clip of class happy"):
-        generate.train(mels, tmp_path, TINY, classes=["angry", "sad", "happy"])
-    with pytest.raises(ValueError, match="clips of sad, none of the classes"):
-        generate.train(mels, tmp_path, TINY, classes=["angry"])
-    with pytest.raises(ValueError, match="1 clips; expected at least 2"):
-        generate.train(mels.take([0]), tmp_path, TINY)
-    with pytest.raises(ValueError, match="holdout names nobody"):
-        generate.train(mels, tmp_path, TINY, holdout=["nobody"])
-    with pytest.raises(ValueError, match="are held out and none is left"):
-        generate.train(mels, tmp_path, TINY, holdout=["s0", "s1", "s2", "s3"])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"space": "wave"}, {"steps": 0}, {"label_dropout": 1.0}, {"widths": (10,)}, {"rate": float("nan")}],
-)
-def test_settings_out_of_range_are_refused(change):
-    with pytest.raises(ValueError, match=next(iter(change))):
-        Settings.quick(**change)
+    for clips, options, message in (
+        (mels, {"classes": ["angry", "sad", "happy"]}, "no clip of class happy"),
+        (mels, {"classes": ["angry"]}, "clips of sad, none of the classes"),
+        (mels.take([0]), {}, "1 clips; expected at least 2"),
+        (mels, {"holdout": ["nobody"]}, "holdout names nobody"),
+        (mels, {"holdout": ["s0", "s1", "s2", "s3"]}, "are held out and none is left"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            generate.train(clips, tmp_path, TINY, device="cpu", **options)
+    for name, value in {
+        "space": "wave", "precision": "int8", "steps": 0, "label_dropout": 1.0, "widths": (10,),
+        "vae_widths": (8,), "rate": float("nan"),
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"{name}=.*expected"):
+            Settings.quick(**{name: value})
 
 
 def test_held_out_clips_are_whole_speakers_or_a_share_of_few(mels):
     held = hold_out(mels, 0.25, 0)
     assert not set(mels.speakers[held]) & set(mels.speakers[~held])
-    alone = mels.take(mels.speakers == "s0")
-    held = hold_out(alone, 0.25, 0)
+    held = hold_out(mels.take(mels.speakers == "s0"), 0.25, 0)
     assert held.sum() == 1 and not held.all()
 
 
-def test_every_clip_is_heard_once_a_pass():
+def test_every_clip_is_used_once_per_pass():
     rows = np.concatenate([batch_rows(step, 10, 4, seed=3) for step in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert not np.array_equal(rows[:10], rows[10:])
 
 
-def test_spectrograms_can_diffuse_themselves(mels, tmp_path):
-    settings = replace(TINY, space="mel", widths=(8, 8, 8), steps=2, batch=2)
+def test_spectrograms_can_diffuse_themselves_and_in_mixed_precision(mels, tmp_path):
+    settings = replace(TINY, space="mel", widths=(8, 8, 8), steps=2, batch=2, precision="bf16")
     generator = generate.train(mels, tmp_path, settings, device="cpu")
-    assert generator.vae is None
     assert len(Generator.load(tmp_path).sample(["sad"], steps=2)) == 1
     again = generator.reconstruct(mels.take([0, 1]))
     assert np.allclose(again.values, mels.take([0, 1]).values, atol=1e-3)
-
-
-def test_a_conditional_autoencoder_and_mixed_precision_train_too(mels, tmp_path):
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        settings = replace(TINY, vae_conditional=True, precision="bf16", steps=2, vae_steps=3)
-        generator = generate.train(mels, tmp_path, settings, device="cpu")
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
-    assert len(generator.reconstruct(mels.take([0, 1]))) == 2
-    assert np.isfinite(generator.record["loss"])
+    latent = replace(TINY, precision="bf16", steps=2, vae_steps=3)
+    generator = generate.train(mels, tmp_path / "latent", latent, device="cpu")
+    assert np.isfinite(generator.record["loss"]) and len(generator.reconstruct(mels.take([0, 1]))) == 2
 
 
 # ------------------------------------------------------------------------------------- sampling
 
 
-def test_samples_are_of_their_labels_and_repeat_with_their_seed(trained):
+def test_samples_are_of_their_labels_and_repeat_with_their_seed(trained, tmp_path):
     generator, _ = trained
     labels = ["sad", "angry", "sad"]
     first = generator.sample(labels, steps=3)
     assert first.labels.tolist() == labels and set(first.speakers) == {"generated"}
     assert len(set(first.clips)) == 3 and np.isfinite(first.values).all()
-    assert np.array_equal(first.values, generator.sample(labels, steps=3).values)
+    again = Generator.load(generator.save(tmp_path / "copy"))
+    assert again.settings == generator.settings and again.record == generator.record
+    assert np.array_equal(first.values, again.sample(labels, steps=3).values)
     assert np.allclose(first.values, generator.sample(labels, steps=3, batch=1).values, atol=1e-3)
     assert not np.array_equal(first.values, generator.sample(labels, steps=3, seed=1).values)
+    drawn = {torch.rand(1, generator=s).item() for seed in range(20) for s in sources(seed)}
+    assert len(drawn) == 40, "no two seeds share their noise"
 
 
-def test_a_saved_generator_samples_the_same(trained, tmp_path):
-    generator, _ = trained
-    again = Generator.load(generator.save(tmp_path / "copy"))
-    assert np.array_equal(generator.preview(steps=2).values, again.preview(steps=2).values)
-    assert again.settings == generator.settings and again.record == generator.record
+def test_a_clip_is_shown_on_its_way_from_noise(trained):
+    strip = trained[0].denoise("sad", 3, steps=4)
+    assert len(strip) == 3 and (strip.mask == strip.mask[0]).all()
+    assert np.allclose(strip.values[-1], trained[0].sample(["sad"], steps=4).values[0], atol=1e-3)
 
 
-def test_enhancement_keeps_more_of_a_clip_the_less_it_noises(trained, mels):
-    generator, _ = trained
-    clips = mels.take([0, 1, 2, 3])
-    through = generator.reconstruct(clips)
-    distance = {
-        strength: np.abs(generator.enhance(clips, strength=strength, steps=10).values - through.values).mean()
-        for strength in (0.0, 0.2, 1.0)
-    }
-    assert distance[0.0] == 0 < distance[0.2] < distance[1.0]
-    turned = generator.enhance(clips, ["sad"] * 4, strength=0.2, sampler="ddim", steps=10)
-    assert set(turned.labels) == {"sad"} and np.array_equal(turned.mask, clips.mask)
-    assert turned.clips.tolist() == clips.clips.tolist()
-
-
-def test_what_makes_no_sense_is_refused(trained, mels):
+def test_what_makes_no_sense_is_refused(trained):
     generator, folder = trained
     for call, message in (
         (lambda: generator.sample(["bored"]), "unknown class bored; expected some of: angry, sad"),
@@ -378,34 +404,118 @@ def test_what_makes_no_sense_is_refused(trained, mels):
         (lambda: generator.sample(["sad"], guidance=50), "guidance 50; expected 0 to 20"),
         (lambda: generator.sample(["sad"], guidance=float("nan")), "guidance nan"),
         (lambda: generator.sample(["sad"], steps=1001), "1001 sampling steps"),
-        (lambda: generator.sample(["sad"], sampler="euler"), "unknown sampler"),
-        (lambda: generator.enhance(mels, strength=1.5), "strength 1.5"),
-        (lambda: generator.enhance(mels, ["sad"]), "1 labels for 16 clips"),
-        (lambda: Generator.load(folder / "nowhere"), "holds no generator"),
+        (lambda: generator.sample(["sad"], batch=0), "batches of 0 clips"),
+        (lambda: generator.sample(["sad"], sampler="euler"), "unknown sampler 'euler'; expected one of"),
+        (lambda: generator.denoise("sad", 9, steps=3), "expected 2 to 4"),
+        (lambda: Generator.load(folder / "nowhere"), "no Generator in"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
             call()
 
 
-# ------------------------------------------------------------------------------------- sound
+# ------------------------------------------------------------------------------------- quality
 
 
-def test_sound_is_as_long_as_the_speech_and_audible(mels):
-    rate = EMOGEN_MEL.sample_rate
-    wave = speech(1.0, sample_rate=rate)
-    values, mask = mel_of(wave, rate)
-    clip = Mels(values[None], mask[None], *(np.array([x]) for x in ("sad", "s", "c")))
-    (found,) = generate.to_sound(clip, n_iter=20)
-    assert len(found) == mask.sum() * EMOGEN_MEL.hop_length and np.abs(found).max() <= 1
-    again, _ = mel_of(found, rate)
-    assert np.corrcoef(again[:, mask].ravel(), values[:, mask].ravel())[0, 1] > 0.8
-    assert len(generate.to_sound(values, n_iter=1)[0]) == len(found)
+class AsGiven(torch.nn.Module):
+    """A feature network for torchmetrics that is given features already."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.num_features = n_features
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
 
 
-def test_a_vocoder_of_other_spectrograms_is_refused(mels):
-    for name in ("hifigan-nano", "mel-griffin-lim"):
-        with pytest.raises(ValueError, match=f"'{name}' doesn't read"):
-            generate.to_sound(mels, name)
-    with pytest.raises(ValueError, match=r"shape \(80, 10\)"):
-        generate.to_sound(np.zeros((80, 10)))
-    assert audio.HIFIGAN_MEL.hop_length != EMOGEN_MEL.hop_length
+def normal(n: int, mean: float = 0.0, std: float = 1.0, seed: int = 0, width: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, std, (n, width))
+
+
+def test_the_frechet_distance_of_gaussians_is_the_closed_form():
+    found = quality.frechet_distance(normal(2000), normal(2000, 2.0, 3.0, seed=1))
+    assert found.value == pytest.approx(4 * (2.0**2 + (3.0 - 1.0) ** 2), rel=0.05)
+    rival = FrechetInceptionDistance(feature=AsGiven(4)).set_dtype(torch.float64)
+    rival.update(torch.from_numpy(normal(40)), real=True)
+    rival.update(torch.from_numpy(normal(50, 1.0, seed=1)), real=False)
+    assert quality.frechet_distance(normal(40), normal(50, 1.0, seed=1)).value == pytest.approx(
+        float(rival.compute()), rel=1e-6
+    )
+    same = quality.frechet_distance(normal(50), normal(50), speakers=np.arange(50) % 4)
+    assert same.value == pytest.approx(0, abs=1e-6) and np.isnan(same.low)  # four speakers are too few
+
+
+def test_the_frechet_distance_of_wide_features_is_that_of_their_main_components():
+    wide = np.random.default_rng(3).normal(size=(16, 192)) @ np.diag(np.geomspace(1, 1e-2, 192))
+    a, b = (normal(120, seed=seed, width=16) @ wide for seed in (0, 1))
+    noise = 1e-3 * normal(240, seed=2, width=192)
+    found = quality.frechet_distance(a + noise[:120], b + noise[120:]).value
+    axes = np.linalg.svd(a - a.mean(0), full_matrices=False)[2][:16].T
+    assert found == pytest.approx(quality.frechet_distance(a @ axes, b @ axes).value, rel=0.01)
+    whole = quality.frechet_distance(a[:40], a[40:80], n_components=192).value
+    assert quality.frechet_distance(a[:40], a[40:80]).value <= whole * (1 + 1e-6)
+
+
+def test_the_interval_of_the_frechet_distance_lies_around_it():
+    speakers = np.arange(60) % 6
+    found = quality.frechet_distance(normal(60), normal(60, 1.0, seed=1), speakers=speakers)
+    assert 0 <= found.low < found.value < found.high
+    assert found == quality.frechet_distance(normal(60), normal(60, 1.0, seed=1), speakers=speakers)
+
+
+def test_the_inception_score_goes_from_1_to_the_number_of_classes():
+    unsure, sure = np.full((30, 3), 1 / 3), np.eye(3)[np.arange(30) % 3]
+    assert quality.inception_score(unsure).value == pytest.approx(1)
+    assert quality.inception_score(sure).value == pytest.approx(3, rel=1e-3)
+    assert quality.inception_score(np.eye(3)[np.zeros(30, int)]).value == pytest.approx(1)
+    found = quality.inception_score(0.5 * unsure + 0.5 * sure)
+    assert 1 < found.low < found.value < found.high < 3
+    rival = InceptionScore(feature=AsGiven(3), splits=1)
+    rival.update(torch.from_numpy(np.log(0.5 * unsure + 0.5 * sure)))
+    assert found.value == pytest.approx(float(rival.compute()[0]), rel=1e-5)
+
+
+def test_precision_and_recall_tell_lack_of_quality_from_lack_of_variety():
+    real = normal(300, width=2)
+    assert quality.precision_recall(real, normal(300, seed=1, width=2))[0] > 0.9
+    far = quality.precision_recall(real, normal(300, 50.0, seed=1, width=2))
+    assert far == (0.0, 0.0)
+    narrow = quality.precision_recall(real, normal(300, 0.0, 0.1, seed=1, width=2))
+    wide = quality.precision_recall(real, normal(300, 0.0, 8.0, seed=1, width=2))
+    assert narrow[0] > 0.95 and narrow[1] < 0.3
+    assert wide[0] < 0.3 and wide[1] > 0.7
+
+
+def test_copies_are_found_and_named():
+    mels = some_mels(24)
+    normaliser = Normaliser.fit(mels)
+    training = quality.mel_features(mels, normaliser)
+    difference = (normaliser.apply(mels)[0] - normaliser.apply(mels)[1]).ravel()
+    assert np.linalg.norm(training[0] - training[1]) == pytest.approx(
+        np.sqrt(np.mean(difference**2)), rel=1e-4
+    )
+    copied = training[[3, 5]] + 1e-4
+    audit = quality.copy_audit(training, mels.speakers, copied, clips=mels.clips)
+    assert audit.share == 1.0 and audit.clips.tolist() == ["3", "5"] and audit.nearest.max() < audit.threshold
+    other = quality.mel_features(some_mels(24, seed=9), normaliser)
+    assert quality.copy_audit(training, mels.speakers, other).share < 1.0
+    own = [
+        min(np.linalg.norm(clip - training[j]) for j in range(24) if j != i and mels.speakers[j] == speaker)
+        for i, (clip, speaker) in enumerate(zip(training, mels.speakers, strict=True))
+    ]
+    assert audit.threshold == pytest.approx(np.quantile(own, 0.01), rel=1e-3), (
+        "by nearest clips, not by pairs"
+    )
+
+
+def test_what_cannot_be_measured_is_refused():
+    for call, message in (
+        (lambda: quality.frechet_distance(normal(9), normal(9, width=3)), "4 and 3 dimensions"),
+        (lambda: quality.frechet_distance(normal(1), normal(9)), "at least two clips"),
+        (lambda: quality.frechet_distance(normal(9) * np.nan, normal(9)), "finite"),
+        (lambda: quality.frechet_distance(normal(9), normal(9), speakers=["a"]), "1 speakers of 9 clips"),
+        (lambda: quality.inception_score(normal(9)), "no probabilities"),
+        (lambda: quality.precision_recall(normal(3), normal(9), k=3), "k=3 of 3 real"),
+        (lambda: quality.copy_audit(normal(3), ["a", "b", "c"], normal(3)), "no speaker has two"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()

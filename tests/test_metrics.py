@@ -25,14 +25,6 @@ def test_accuracies_equal_scikit_learn_s(pairs):
     assert metrics.macro_f1(y_true, y_pred) == pytest.approx(np.mean(f1))
 
 
-def test_classes_that_are_never_predicted_count_as_missed():
-    y_true = ["sad", "sad", "angry", "calm"]
-    assert unweighted_accuracy(y_true, ["sad"] * 4) == pytest.approx(1 / 3)
-    assert metrics.weighted_accuracy(y_true, ["sad"] * 4) == 0.5
-    assert metrics.macro_f1(y_true, ["sad"] * 4) == pytest.approx((2 / 3) / 3)
-    assert unweighted_accuracy(y_true, y_true) == metrics.macro_f1(y_true, y_true) == 1.0
-
-
 def test_unequal_lengths_are_refused():
     for metric in (unweighted_accuracy, metrics.weighted_accuracy, metrics.macro_f1):
         with pytest.raises(ValueError):
@@ -48,21 +40,15 @@ def answers(n_speakers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.
     return y_true, np.where(right, y_true, "neutral"), speakers
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_interval_holds_its_value_and_is_the_same_twice(seed):
-    first, again = (speaker_bootstrap(unweighted_accuracy, *answers(8, seed)) for _ in "12")
-    assert first == again
-    assert 0 <= first.low < first.value < first.high <= 1
-    other = speaker_bootstrap(unweighted_accuracy, *answers(8, seed), seed=1)
-    assert other.value == first.value and other != first
-
-
-def test_interval_does_not_depend_on_the_order_of_clips():
-    parts = answers(6)
-    order = np.random.default_rng(0).permutation(len(parts[0]))
-    shuffled = [part[order] for part in parts]
-    first, second = (speaker_bootstrap(unweighted_accuracy, *p) for p in (parts, shuffled))
-    assert second == pytest.approx(first)
+def test_an_interval_holds_its_value_whatever_the_order_and_is_seeded():
+    for seed in range(3):
+        parts = answers(8, seed)
+        order = np.random.default_rng(0).permutation(len(parts[0]))
+        first, again = (speaker_bootstrap(unweighted_accuracy, *parts) for _ in "12")
+        assert first == again and 0 <= first.low < first.value < first.high <= 1
+        shuffled = speaker_bootstrap(unweighted_accuracy, *(part[order] for part in parts))
+        assert shuffled == pytest.approx(first)
+        assert speaker_bootstrap(unweighted_accuracy, *parts, seed=1) != first
 
 
 def test_more_speakers_give_a_narrower_interval():
@@ -86,12 +72,11 @@ def test_a_lower_confidence_gives_a_narrower_interval():
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-@pytest.mark.parametrize("n", range(1, metrics.MIN_SPEAKERS))
-def test_few_speakers_give_no_interval_and_the_text_says_so(n):
-    interval = speaker_bootstrap(unweighted_accuracy, *answers(n))
-    assert 0 < interval.value < 1
-    assert np.isnan(interval.low) and np.isnan(interval.high)
-    assert str(interval) == f"{interval.value:.3f} (no interval: fewer than 5 speakers)"
+def test_few_speakers_give_no_interval_and_the_text_says_so():
+    for n in range(1, metrics.MIN_SPEAKERS):
+        interval = speaker_bootstrap(unweighted_accuracy, *answers(n))
+        assert 0 < interval.value < 1 and np.isnan([interval.low, interval.high]).all()
+        assert str(interval) == f"{interval.value:.3f} (no interval: fewer than 5 speakers)"
 
 
 def test_any_metric_of_arrays_will_do():
@@ -134,10 +119,10 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says(n_speakers):
     assert 0.92 <= np.mean([interval.low <= 0 <= interval.high for interval in drawn]) <= 0.97
 
 
-@pytest.mark.parametrize("lengths", [(3, 2, 3), (3, 3, 2), (0, 0, 0)])
-def test_unequal_or_empty_answers_are_refused(lengths):
-    with pytest.raises(ValueError, match="expected equal"):
-        speaker_bootstrap(unweighted_accuracy, *(["a"] * n for n in lengths))
+def test_unequal_or_empty_answers_are_refused():
+    for lengths in [(3, 2, 3), (3, 3, 2), (0, 0, 0)]:
+        with pytest.raises(ValueError, match="expected equal"):
+            speaker_bootstrap(unweighted_accuracy, *(["a"] * n for n in lengths))
 
 
 def test_eta_squared_is_the_share_between_classes():

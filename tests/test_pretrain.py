@@ -1,13 +1,9 @@
-"""Pretraining: targets that mean what they say, a killed training that loses nothing, refusals."""
+"""Pretraining an encoder and a vocoder: targets that mean what they say, segments, results, refusals.
+
+What a kill or a bad loss does to a training is in test_training.py and faults/.
+"""
 
 import dataclasses
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +11,13 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoFeatureExtractor, Wav2Vec2Model
+from samples import speech
+from transformers import AutoFeatureExtractor, SpeechT5HifiGan, Wav2Vec2Model
 
-from emolib import audio, encoders, pretrain
-from emolib.pretrain import analysis, batches, filters, perturb, targets, train
+from emolib import audio, encoders, pretrain, vocoder
+from emolib.audio import HIFIGAN_MEL
+from emolib.pretrain import batches, encoder, hifigan, measures, targets
+from emolib.training import CHECKPOINT
 
 SR = 16_000
 TINY = pretrain.Settings(
@@ -26,6 +25,12 @@ TINY = pretrain.Settings(
     unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.6, steps=6, warmup=2,
     validate_every=2, checkpoint_every=2, validation_share=0.2,
 )  # fmt: skip
+VOCODER = pretrain.VocoderSettings(
+    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1, 3), batch_size=2, segment_frames=24,
+    stft_sizes=(256, 1024), steps=6, warmup=2, refine=2, validate_every=3, checkpoint_every=2,
+    validation_clips=2,
+)  # fmt: skip
+TRAININGS = {"encoder": (pretrain.pretrain, TINY), "vocoder": (pretrain.train_vocoder, VOCODER)}
 
 
 def voice(f0_hz: float, seconds: float = 0.8, seed: int = 0) -> audio.Wave:
@@ -38,85 +43,83 @@ def voice(f0_hz: float, seconds: float = 0.8, seed: int = 0) -> audio.Wave:
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+def manifest(tmp_path_factory) -> pd.DataFrame:
     """Eight clips of two voices, with labels that must not matter."""
     folder, rows = tmp_path_factory.mktemp("clips"), []
     for n in range(8):
         speaker = "low" if n < 4 else "high"
         wave = voice((110 if speaker == "low" else 220) * (1 + 0.05 * (n % 4)), 0.7 + 0.05 * n, n)
         path = audio.write(folder / f"{n}.wav", wave, SR)
-        rows.append(
-            {"path": str(path), "corpus": "toy", "speaker": speaker, "emotion": ["happy", "sad"][n % 2]}
-        )
+        rows.append({"path": str(path), "corpus": "toy", "speaker": speaker, "emotion": "happy"})
     return pd.DataFrame(rows)
 
 
 @pytest.fixture(scope="module")
-def trained(manifest: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> pretrain.Pretraining:
-    return pretrain.pretrain(manifest, tmp_path_factory.mktemp("trained"), TINY, device="cpu", progress=False)
+def loaded(manifest) -> batches.Speech:
+    return batches.load_speech(manifest)
 
 
-def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / train.CHECKPOINT)
+@pytest.fixture(scope="module")
+def made(loaded) -> targets.Targets:
+    return encoder.measure(loaded, TINY)
 
 
-def same_tensors(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def train(kind: str, manifest: pd.DataFrame, out: Path, **changes: object) -> pretrain.Pretraining:
+    function, settings = TRAININGS[kind]
+    return function(manifest, out, dataclasses.replace(settings, **changes), device="cpu", progress=False)
 
 
-def test_frames_measure_pitch_and_align_with_the_encoder() -> None:
+@pytest.fixture(scope="module")
+def trained(manifest, tmp_path_factory) -> dict[str, pretrain.Pretraining]:
+    return {kind: train(kind, manifest, tmp_path_factory.mktemp(kind)) for kind in TRAININGS}
+
+
+# ------------------------------------------------------------------------------------- measures, targets
+
+
+def test_frames_measure_pitch_and_align_with_the_encoder():
     wave = voice(150.0)
-    frames = analysis.analyse(wave)
+    frames = measures.analyse(wave)
     assert len(frames.f0_hz) == (len(wave) - 400) // 320 + 1
     assert frames.voiced.mean() > 0.8
     assert np.median(frames.f0_hz[frames.voiced]) == pytest.approx(150, rel=0.02)
     noise = np.random.default_rng(0).standard_normal(SR).astype(np.float32) * 0.1
-    hnr = analysis.VOICE.index("hnr_db")
-    assert frames.voice[:, hnr].mean() > analysis.analyse(noise).voice[:, hnr].mean() + 5
+    hnr = measures.VOICE.index("hnr_db")
+    assert frames.voice[:, hnr].mean() > measures.analyse(noise).voice[:, hnr].mean() + 5
 
 
-def test_functionals_follow_level_and_pitch() -> None:
-    plain, louder, higher = voice(150.0), 2 * voice(150.0), voice(300.0)
-    a, b, c = (analysis.functionals(analysis.analyse(wave)) for wave in (plain, louder, higher))
-    assert a.shape == (91,)
-    assert np.isfinite([a, b, c]).all()
-    # twice the amplitude moves the level by 6 dB, and of the rest nothing
-    level = 37 + 11 + 8
-    assert b[level] - a[level] == pytest.approx(6.02, abs=0.01)
-    np.testing.assert_allclose(np.delete(b - a, level), 0, atol=0.02)
-    assert c[37] - a[37] == pytest.approx(12, abs=0.5)  # an octave
+def test_functionals_follow_level_and_pitch():
+    waves = voice(150.0), 2 * voice(150.0), voice(300.0)
+    plain, louder, higher = (measures.functionals(measures.analyse(wave)) for wave in waves)
+    assert plain.shape == (91,) and np.isfinite([plain, louder, higher]).all()
+    level = 37 + 11 + 8  # twice the amplitude moves the level by 6 dB, and of the rest nothing
+    assert louder[level] - plain[level] == pytest.approx(6.02, abs=0.01)
+    np.testing.assert_allclose(np.delete(louder - plain, level), 0, atol=0.02)
+    assert higher[37] - plain[37] == pytest.approx(12, abs=0.5)  # an octave
 
 
-def test_targets_are_relative_to_the_speaker(manifest: pd.DataFrame) -> None:
-    speech, skipped = batches.load_speech(manifest)
-    assert not skipped
-    made = batches.measure(speech, TINY)
+def test_targets_are_relative_to_the_speaker_and_survive_a_file(made, tmp_path):
     expression = made.expression[:, :91]  # the relative half
-    assert np.abs(expression[:4].mean(0)).max() < 0.5
-    assert np.abs(expression[4:].mean(0)).max() < 0.5
+    assert max(np.abs(expression[:4].mean(0)).max(), np.abs(expression[4:].mean(0)).max()) < 0.5
     # the same steps of pitch around two habits an octave apart are the same targets
-    pitch = [
-        np.median(made.acoustics[a:b, 0][made.known[a:b, 0]])
-        for a, b in zip(made.starts, made.starts[1:], strict=False)
-    ]
+    spans = zip(made.starts, made.starts[1:], strict=False)
+    pitch = [np.median(made.acoustics[a:b, 0][made.known[a:b, 0]]) for a, b in spans]
     np.testing.assert_allclose(pitch[:4], pitch[4:], atol=0.1)
     assert made.units.max() < TINY.n_units
+    made.save(tmp_path / "targets.safetensors", "abc")
+    identity, back = targets.Targets.load(tmp_path / "targets.safetensors")
+    assert identity == "abc" and all(np.array_equal(a, b) for a, b in zip(made, back, strict=True))
 
 
-def test_labels_are_never_read(manifest: pd.DataFrame, trained: pretrain.Pretraining, tmp_path: Path) -> None:
-    blind = manifest[["path", "corpus", "speaker"]]
-    again = pretrain.pretrain(blind, tmp_path, TINY, device="cpu", progress=False)
-    assert same_tensors(checkpoint(again.folder), checkpoint(trained.folder))
+# ------------------------------------------------------------------------------------- batches
 
 
-def test_a_speed_moves_crops_and_targets_together(manifest: pd.DataFrame) -> None:
-    speech, _ = batches.load_speech(manifest)
-    made = batches.measure(speech, TINY)
-    drawn = batches.Batches(speech, made, np.arange(8), TINY)
+def test_a_speed_moves_crops_and_targets_together(loaded, made):
+    drawn = batches.Batches(loaded, made, np.arange(8), TINY)
     for speed in (0.9, 1.0, 1.1):
         wave, frames = drawn._cut(1, 640, 640 + round(0.5 * SR * speed), speed)
         assert len(wave) == pytest.approx(0.5 * SR, abs=2)
-        assert len(frames) == analysis.n_frames(len(wave))
+        assert len(frames) == measures.n_frames(len(wave))
         centre = 640 + speed * ((len(frames) - 1) * 320 + 200)
         assert frames[-1] - made.starts[1] == pytest.approx((centre - 200) / 320, abs=0.51)
     first, second = drawn.training(3), drawn.training(3)
@@ -124,21 +127,58 @@ def test_a_speed_moves_crops_and_targets_together(manifest: pd.DataFrame) -> Non
     assert not torch.equal(first.waves, drawn.training(4).waves)
 
 
-def test_perturbation_is_seeded_bounded_and_off_at_zero() -> None:
+def test_perturbation_is_seeded_bounded_and_off_at_zero():
     waves = torch.randn(6, 8_000)
 
-    def heard(strength: float, seed: int) -> torch.Tensor:
-        return perturb.perturb(waves, strength, torch.Generator().manual_seed(seed))
+    def perturbed(strength: float, seed: int) -> torch.Tensor:
+        return batches.perturb(waves, strength, torch.Generator().manual_seed(seed))
 
-    assert torch.equal(heard(1.0, 1), heard(1.0, 1))
-    assert torch.isfinite(heard(1.0, 2)).all()
+    assert torch.equal(perturbed(1.0, 1), perturbed(1.0, 1)) and torch.isfinite(perturbed(1.0, 2)).all()
     unit = waves / waves.square().mean(1, keepdim=True).sqrt()
-    torch.testing.assert_close(heard(0.0, 1), unit, atol=1e-4, rtol=1e-4)
-    assert (heard(1.0, 1) - unit).square().mean() > 0.1
+    torch.testing.assert_close(perturbed(0.0, 1), unit, atol=1e-4, rtol=1e-4)
+    assert (perturbed(1.0, 1) - unit).square().mean() > 0.1
 
 
-def test_the_first_layer_starts_as_a_spectrogram() -> None:
-    bank = filters.filter_bank(768, 400)
+def test_segments_of_the_vocoder_are_pieces_with_their_own_frames_at_spread_levels(loaded, tmp_path):
+    speech_22k = batches.Speech(
+        [np.repeat(wave, 2) for wave in loaded.waves], 2 * loaded.spans, loaded.speakers, 22_050, []
+    )
+    settings = dataclasses.replace(VOCODER, batch_size=16)
+    waves = hifigan.draw(speech_22k, np.arange(8), settings, 3)
+    assert hifigan.log_mel(waves).shape == (16, 24, 80)
+    assert torch.equal(waves, hifigan.draw(speech_22k, np.arange(8), settings, 3))
+    assert not torch.equal(waves, hifigan.draw(speech_22k, np.arange(8), settings, 4))
+    levels = [audio.rms_dbfs(wave) for wave in waves.numpy()]
+    assert -50 < min(levels) < -33 and -27 < max(levels) < -15
+    wave = speech(1.0, sample_rate=22_050)
+    padded = np.pad(wave, (1024 - 256) // 2, mode="reflect")
+    found = hifigan.log_mel(torch.from_numpy(padded)[None])[0].numpy()
+    np.testing.assert_allclose(found, audio.log_mel(wave, 22_050), atol=1e-4)
+
+
+def test_a_clip_shorter_than_a_segment_is_followed_by_silence(tmp_path):
+    paths = [audio.write(tmp_path / f"{n}.wav", speech(0.15, seed=2), SR) for n in range(2)]
+    loaded = batches.load_speech(pd.DataFrame({"path": map(str, paths)}), 22_050, shortest_s=0.05)
+    waves = hifigan.draw(loaded, np.array([0]), VOCODER, 0)
+    assert torch.isfinite(hifigan.log_mel(waves)).all() and waves[:, -1000:].abs().max() == 0
+
+
+def test_held_out_speakers_are_for_validation_alone(loaded):
+    training, validation = hifigan.split(loaded, ["low"], VOCODER)
+    assert list(training) == [4, 5, 6, 7] and set(validation) < {0, 1, 2, 3}
+    training, validation = hifigan.split(loaded, [], VOCODER)
+    assert sorted([*training, *validation]) == list(range(8)) and len(validation) == 2
+    with pytest.raises(ValueError, match="held-out speaker 's9' is not in the manifest"):
+        hifigan.split(loaded, ["s9"], VOCODER)
+    with pytest.raises(ValueError, match="0 clips to train on"):
+        hifigan.split(loaded, ["low", "high"], VOCODER)
+
+
+# ------------------------------------------------------------------------------------- networks, losses
+
+
+def test_the_first_layer_starts_as_a_spectrogram():
+    bank = encoder.filter_bank(768, 400)
     assert bank.shape == (768, 400)
     at_500 = round(96 * (500 - 50) / 950)  # of 96 frequencies from 50 Hz to 1 kHz, in four phases each
     own, far = slice(4 * at_500, 4 * at_500 + 4), slice(4 * 80, 4 * 80 + 4)
@@ -151,126 +191,106 @@ def test_the_first_layer_starts_as_a_spectrogram() -> None:
     assert np.ptp(magnitudes) < 0.05 * np.mean(magnitudes)  # whatever the phase
 
 
-def test_more_steps_go_on_from_the_end(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    def attempt(steps: int) -> pretrain.Pretraining:
-        settings = dataclasses.replace(TINY, steps=steps, decay_share=0.0)
-        return pretrain.pretrain(manifest, tmp_path / str(steps), settings, device="cpu", progress=False)
-
-    first = attempt(2)
-    (tmp_path / "2").rename(tmp_path / "4")
-    second = attempt(4)
-    assert (first.steps, second.steps) == (2, 4)
-    assert list(second.validation["step"]) == [2, 4]
+def test_an_untrained_generator_lets_its_input_through():
+    torch.manual_seed(0)
+    config = hifigan.generator_config(pretrain.VocoderSettings())
+    network = hifigan.untrained(config, torch.zeros(80), torch.ones(80))
+    with torch.inference_mode():
+        waves = network(torch.randn(2, 20, 80))
+    assert 0.05 < waves.std() < 0.8 and waves.shape == (2, 20 * 256)
 
 
-def test_the_result_is_an_ordinary_encoder(trained: pretrain.Pretraining) -> None:
-    weights = load_file(trained.folder / "model.safetensors")
+def test_the_vocoders_loss_is_least_for_the_same_wave():
+    wave = torch.from_numpy(speech(0.5, sample_rate=22_050))[None]
+    noisy = wave + 0.01 * torch.randn(wave.shape, generator=torch.Generator().manual_seed(0))
+    zero, turned, some, more = (
+        float(hifigan.loss_of(given, wave, VOCODER)) for given in (wave, -wave, noisy, 0 * wave)
+    )
+    assert zero == turned == 0 < some < more  # the sign of a wave can't be known
+
+
+# ------------------------------------------------------------------------------------- the trainings
+
+
+def test_the_encoder_is_an_ordinary_one(trained):
+    folder = trained["encoder"].folder
+    weights = load_file(folder / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
-    Wav2Vec2Model.from_pretrained(trained.folder)
-    extractor = AutoFeatureExtractor.from_pretrained(trained.folder)
-    assert extractor.do_normalize
-    assert extractor.sampling_rate == SR
-    states = encoders.load(str(trained.folder), device="cpu").encode([voice(120.0)], SR)
-    assert states[0].shape == (3, analysis.n_frames(len(voice(120.0))), 32)
-    curve = pd.read_csv(trained.folder / train.CURVE)
-    assert list(curve["step"]) == [2, 4, 6]
-    assert np.isfinite(curve).all(axis=None)
+    Wav2Vec2Model.from_pretrained(folder)
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    assert extractor.do_normalize and extractor.sampling_rate == SR
+    states = encoders.load(str(folder), device="cpu").encode([voice(120.0)], SR)
+    assert states[0].shape == (3, measures.n_frames(len(voice(120.0))), 32)
+    curve = pd.read_csv(folder / encoder.CURVE)
+    assert list(curve["step"]) == [2, 4, 6] and np.isfinite(curve).all(axis=None)
 
 
-def test_a_killed_training_ends_bit_equal(
-    manifest: pd.DataFrame, trained: pretrain.Pretraining, tmp_path: Path
-) -> None:
-    manifest.to_csv(tmp_path / "manifest.csv", index=False)
-    (tmp_path / "settings.json").write_text(json.dumps(dataclasses.asdict(TINY)))
-    script = textwrap.dedent("""
-        import json, sys, time
-        import pandas as pd, torch
-        from emolib import pretrain
-        from emolib.pretrain import train
-        torch.set_num_threads(int(sys.argv[2]))
-        settings = json.load(open(sys.argv[1] + "/settings.json"))
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        advance = train.Trainer.advance
-        def slowly(self, out):
-            if self.step == 3:
-                time.sleep(60)  # wait here to be killed
-            return advance(self, out)
-        train.Trainer.advance = slowly
-        pretrain.pretrain(
-            pd.read_csv(sys.argv[1] + "/manifest.csv"), sys.argv[1] + "/out",
-            pretrain.Settings(**settings), device="cpu", progress=False)
-    """)
-    threads = str(torch.get_num_threads())
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), threads])
-    path = tmp_path / "out" / train.CHECKPOINT
-    deadline = time.monotonic() + 50
-    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert path.exists()
-    resumed = pretrain.pretrain(manifest, tmp_path / "out", TINY, device="cpu", progress=False)
-    assert resumed.steps == TINY.steps
-    assert same_tensors(checkpoint(resumed.folder), checkpoint(trained.folder))
-    assert resumed.validation.equals(trained.validation)
+def test_the_vocoder_is_an_ordinary_one(trained):
+    done = trained["vocoder"]
+    assert list(done.validation["step"]) == [3, 6] and np.isfinite(done.validation).all(axis=None)
+    weights = load_file(done.folder / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    SpeechT5HifiGan.from_pretrained(done.folder)
+    network = vocoder.load(str(done.folder))
+    assert isinstance(network, vocoder.HiFiGAN) and network.refine == 2 and network.spec == HIFIGAN_MEL
+    assert network.vocode(audio.log_mel(speech(0.5), SR)).shape == (43 * 256,)
+    samples = sorted(path.name for path in (done.folder / hifigan.SAMPLES).iterdir())
+    assert samples == [f"{n}-step-{step:06d}.flac" for n in (0, 1) for step in (3, 6)]
 
 
-def test_a_nan_loss_is_refused_and_the_last_good_checkpoint_kept(
-    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    total = train.Network.total
-
-    def broken(self: train.Network, losses: dict[str, torch.Tensor]) -> torch.Tensor:
-        loss = total(self, losses)
-        broken.calls += self.training
-        return loss * float("nan") if broken.calls > 3 else loss
-
-    broken.calls = 0
-    monkeypatch.setattr(train.Network, "total", broken)
-    with pytest.raises(ValueError, match=r"loss at step 4 is nan.*last good checkpoint"):
-        pretrain.pretrain(manifest, tmp_path, TINY, device="cpu", progress=False)
-    kept = checkpoint(tmp_path)
-    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
-    assert kept["optimiser.step.unit.bias"] == 2
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_labels_are_never_read_and_more_steps_continue(trained, manifest, tmp_path, kind):
+    again = train(kind, manifest[["path", "corpus", "speaker"]], tmp_path)
+    expected, found = (load_file(done.folder / CHECKPOINT) for done in (trained[kind], again))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], value) for name, value in found.items())
+    more = train(kind, manifest, tmp_path, steps=8)
+    assert (again.steps, more.steps) == (6, 8)
+    assert list(more.validation["step"]) == [*again.validation["step"], 8]
+    with pytest.raises(ValueError, match="was made from other clips, settings"):
+        train(kind, manifest, tmp_path, seed=1)
+    with pytest.raises(ValueError, match="was made from other clips, settings"):
+        train(kind, manifest.iloc[:7], tmp_path)
 
 
-def test_what_can_not_be_trained_is_refused(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    def attempt(rows: pd.DataFrame, **changes: int) -> None:
-        pretrain.pretrain(rows, tmp_path, dataclasses.replace(TINY, **changes), device="cpu", progress=False)
+def test_the_vocoders_loss_falls(manifest, tmp_path):
+    done = train("vocoder", manifest, tmp_path, steps=40, validate_every=10)
+    assert done.validation["loss"].iloc[-1] < 0.8 * done.validation["loss"].iloc[0]
 
-    with pytest.raises(ValueError, match="the manifest has no clips"):
-        attempt(manifest.iloc[:0])
-    with pytest.raises(ValueError, match=r"a vocabulary of 100000 units for .* frames"):
-        attempt(manifest, n_units=100_000)
-    with pytest.raises(ValueError, match="a vocabulary of 9 units for 8 clips"):
-        attempt(manifest, n_expression_units=9)
+
+def test_a_clip_that_pesq_cannot_rate_is_counted_and_ends_nothing(tmp_path):
+    rows = []
+    for n, seconds in enumerate((0.1, 1.2, 1.0, 1.1)):
+        path = audio.write(tmp_path / f"{n}.wav", speech(seconds, seed=n), SR)
+        rows.append({"path": str(path), "corpus": "toy", "speaker": "out" if n < 2 else "in"})
+    settings = dataclasses.replace(VOCODER, steps=1)
+    done = pretrain.train_vocoder(
+        pd.DataFrame(rows), tmp_path / "out", settings, hold_out=["out"], device="cpu", progress=False
+    )
+    last = done.validation.iloc[-1]
+    assert last["n_pesq"] == 1 and last[["loss", "log_mel_l1", "pesq", "pesq_refined"]].notna().all()
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_what_can_not_be_trained_is_refused_and_skipped_clips_are_listed(manifest, tmp_path, kind):
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    with pytest.raises(ValueError, match=r"0 of 1 clips can be used.*broken\.wav"):
-        attempt(pd.DataFrame({"path": [str(tmp_path / "broken.wav")]}))
-
-
-def test_a_checkpoint_of_another_training_is_refused(
-    manifest: pd.DataFrame, trained: pretrain.Pretraining
-) -> None:
-    other = dataclasses.replace(TINY, seed=1)
-    with pytest.raises(ValueError, match="other settings or other speech"):
-        pretrain.pretrain(manifest, trained.folder, other, device="cpu", progress=False)
-
-
-def test_skipped_clips_are_told(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    short = audio.write(tmp_path / "short.wav", voice(200.0, 0.1), SR)
-    rows = pd.concat([manifest[["path"]], pd.DataFrame({"path": [str(short)]})], ignore_index=True)
-    settings = dataclasses.replace(TINY, steps=1)
-    done = pretrain.pretrain(rows, tmp_path / "out", settings, device="cpu", progress=False)
-    assert done.n_clips == 8
-    assert [row["path"] for row in done.skipped] == [str(short)]
-    assert done.steps == 1
-
-
-def test_targets_come_back_from_disk(manifest: pd.DataFrame, tmp_path: Path) -> None:
-    speech, _ = batches.load_speech(manifest)
-    made = batches.measure(speech, TINY)
-    made.save(tmp_path / "targets.safetensors", "abc")
-    identity, back = targets.Targets.load(tmp_path / "targets.safetensors")
-    assert identity == "abc"
-    assert all(np.array_equal(a, b) for a, b in zip(made, back, strict=True))
+    broken = pd.DataFrame({"path": [str(tmp_path / "broken.wav")]})
+    cases = [
+        (manifest.iloc[:0], {}, "the manifest has no clips"),
+        (manifest.iloc[:1], {}, "1 of 1 clips can be used and at least 2"),
+        (broken, {}, r"0 of 1 clips can be used.*broken\.wav"),
+    ]
+    cases += {
+        "encoder": [
+            (manifest, {"n_units": 100_000}, r"a vocabulary of 100000 units for .* frames"),
+            (manifest, {"n_expression_units": 9}, "a vocabulary of 9 units for 8 clips"),
+        ],
+        "vocoder": [(manifest, {"rates": (8, 8)}, r"rates \(8, 8\) multiply to 64; expected .* 256")],
+    }[kind]
+    for rows, changes, message in cases:
+        with pytest.raises(ValueError, match=message):
+            train(kind, rows, tmp_path / "none", **changes)
+    short = audio.write(tmp_path / "short.wav", voice(200.0, 0.04), SR)
+    rows = pd.concat([manifest[["path"]], pd.DataFrame({"path": [str(short)]}), broken], ignore_index=True)
+    done = train(kind, rows, tmp_path / "out", steps=1)
+    assert (done.n_clips, done.steps, len(done.skipped)) == (8, 1, 2)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -41,14 +40,11 @@ def test_a_planted_signal_is_found():
     assert np.array_equal(probe.y_true, MANIFEST["emotion"].to_numpy())
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_shuffled_labels_are_at_chance(seed):
-    shuffled = MANIFEST.assign(
-        emotion=MANIFEST["emotion"].sample(frac=1, random_state=seed).to_numpy()
-    )  # the signal stays with the clips, the labels move
-    ua = probing.cross_validate(planted(MANIFEST, 3), shuffled, CUT).ua
-    assert ua.low - 0.03 < CHANCE < ua.high + 0.03
-    assert abs(ua.value - CHANCE) < 0.1
+def test_shuffled_labels_are_at_chance():
+    for seed in range(3):  # the signal stays with the clips, the labels move
+        shuffled = MANIFEST.assign(emotion=MANIFEST["emotion"].sample(frac=1, random_state=seed).to_numpy())
+        ua = probing.cross_validate(planted(MANIFEST, 3), shuffled, CUT).ua
+        assert ua.low - 0.03 < CHANCE < ua.high + 0.03 and abs(ua.value - CHANCE) < 0.1
 
 
 def test_predictions_of_a_fold_do_not_depend_on_its_labels():
@@ -68,36 +64,6 @@ def test_test_clips_may_be_heard_otherwise_than_training_clips():
     assert np.array_equal(same.y_pred, probing.cross_validate(X, MANIFEST, CUT).y_pred)
     with pytest.raises(ValueError, match=r"test features of shape \(240, 2\)"):
         probing.cross_validate(X, MANIFEST, CUT, test_features=X[:, :2])
-
-
-class ScaleSpy(ClassifierMixin, BaseEstimator):
-    """Answers one word, and notes how far from standard the data is that it is trained and tested on."""
-
-    fitted_on: list[np.ndarray]
-    asked_for: list[np.ndarray]
-
-    def fit(self, X, y):
-        self.classes_ = np.unique(y)
-        ScaleSpy.fitted_on.append(X.mean(axis=0))
-        return self
-
-    def predict(self, X):
-        ScaleSpy.asked_for.append(X.mean(axis=0))
-        return np.full(len(X), self.classes_[0])
-
-
-def test_the_scaler_is_fitted_inside_the_fold():
-    X = planted(MANIFEST, 1)
-    X[CUT[0][1]] += 1000  # the test speaker of the first fold is far away
-    ScaleSpy.fitted_on, ScaleSpy.asked_for = [], []
-    probing.cross_validate(X, MANIFEST, CUT, estimator=make_pipeline(StandardScaler(), ScaleSpy()))
-    # scaled over all clips, the training part would sit at -0.38 and the test part at 2.6
-    assert np.abs(ScaleSpy.fitted_on[0]).max() < 1e-9
-    assert np.abs(ScaleSpy.asked_for[0]).min() > 100
-    ScaleSpy.fitted_on, ScaleSpy.asked_for = [], []
-    probing.cross_validate(X, MANIFEST, CUT, estimator=ScaleSpy())
-    assert np.allclose(ScaleSpy.fitted_on[0], X[CUT[0][0]].mean(axis=0)), "nothing is scaled outside"
-    assert np.allclose(ScaleSpy.asked_for[0], X[CUT[0][1]].mean(axis=0))
 
 
 def test_the_default_probe_scales_inside_the_fold():
@@ -126,11 +92,6 @@ def test_estimators_are_cloned_and_never_changed():
     assert probing.cross_validate(X, MANIFEST, CUT, estimator=estimator).wa > 0.9
     assert not hasattr(estimator, "classes_")
     assert np.array_equal(X, kept)
-
-
-def test_a_probe_says_the_same_twice():
-    first, second = (probing.cross_validate(planted(MANIFEST, 0.7), MANIFEST, CUT) for _ in "12")
-    assert np.array_equal(first.y_pred, second.y_pred) and first.ua == second.ua
 
 
 def test_a_leak_flatters():
@@ -179,21 +140,14 @@ def test_the_choice_does_not_see_test_labels():
     assert np.array_equal(seen.y_pred[test], unseen.y_pred[test])
 
 
-def test_one_layer_leaves_nothing_to_choose():
-    X = planted(MANIFEST, 1)
-    probe = probing.choose_layer({4: X}, MANIFEST, CUT)
-    assert probe.layer == 4
-    assert np.array_equal(probe.y_pred, probing.cross_validate(X, MANIFEST, CUT).y_pred)
-
-
 def test_two_speakers_are_enough_for_one_layer():
     manifest = clips(n_speakers=2)
-    probe = probing.choose_layer({0: planted(manifest, 3)}, manifest, splits.folds(manifest))
-    assert probe.wa > 0.8
+    X, cut = planted(manifest, 3), splits.folds(manifest)
+    probe = probing.choose_layer({4: X}, manifest, cut)
+    assert probe.wa > 0.8 and probe.layer == 4
+    assert np.array_equal(probe.y_pred, probing.cross_validate(X, manifest, cut).y_pred)
     with pytest.raises(ValueError, match="two speakers"):
-        probing.choose_layer(
-            {0: planted(manifest, 3), 1: planted(manifest, 3)}, manifest, splits.folds(manifest)
-        )
+        probing.choose_layer({0: X, 1: X}, manifest, cut)
 
 
 # ------------------------------------------------------------------------------------- geometry
@@ -204,13 +158,9 @@ def test_similarity_is_symmetric_with_ones_on_its_diagonal():
     table = probing.class_similarity(planted(MANIFEST, 2)[order], MANIFEST["emotion"].to_numpy()[order])
     assert list(table.index) == list(table.columns) == emotions.ordered(list(NAMES))
     assert np.allclose(table, table.T) and np.allclose(np.diag(table), 1)
-    assert (table.to_numpy() <= 1 + 1e-9).all() and (table.to_numpy() >= -1 - 1e-9).all()
-
-
-def test_similarity_of_opposites_is_minus_one():
     X = np.array([[5.0, 1], [5, 1], [5, -1], [5, -1]])
-    table = probing.class_similarity(X, ["sad", "sad", "angry", "angry"])
-    assert table.loc["sad", "angry"] == pytest.approx(-1)
+    opposites = probing.class_similarity(X, ["sad", "sad", "angry", "angry"])
+    assert opposites.loc["sad", "angry"] == pytest.approx(-1)
 
 
 def test_voices_do_not_hide_emotions():
@@ -244,36 +194,25 @@ def test_silhouette_of_known_cases():
     assert probing.silhouette(far, mixed) < probing.silhouette(far, labels) - 0.3
     stretched = far * [1, 1000, 1, 0.001]
     assert probing.silhouette(stretched, labels) == pytest.approx(probing.silhouette(far, labels))
-
-
-def test_silhouette_of_many_clips_takes_a_seeded_sample():
-    labels = np.tile(["sad", "angry"], 1500)
-    X = np.random.default_rng(0).standard_normal((3000, 2)) + (labels == "sad")[:, None]
-    first, again, other = (probing.silhouette(X, labels, seed=seed) for seed in (0, 0, 1))
-    assert first == again != other and other == pytest.approx(first, abs=0.05)
+    many = np.random.default_rng(0).standard_normal((3000, 2))
+    first, again, other = (probing.silhouette(many, np.tile(["a", "b"], 1500), seed=n) for n in (0, 0, 1))
+    assert first == again != other, "a sample, seeded"
 
 
 # ------------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (len(MANIFEST),), (len(MANIFEST), 2, 2)])
-def test_features_of_a_wrong_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=rf"for {len(MANIFEST)} clips; expected \({len(MANIFEST)}, D\)"):
-        probing.cross_validate(np.zeros(shape), MANIFEST, CUT)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_refused(value):
-    X = planted(MANIFEST, 1)
-    X[[3, 3, 8], [0, 1, 2]] = value
-    with pytest.raises(ValueError, match="features of 2 clips are not finite"):
-        probing.cross_validate(X, MANIFEST, CUT)
-
-
-def test_one_emotion_is_refused():
-    manifest = MANIFEST.assign(emotion="sad")
+def test_unfit_features_and_labels_are_refused():
+    for shape in [(5, 3), (len(MANIFEST),), (len(MANIFEST), 2, 2)]:
+        with pytest.raises(ValueError, match=rf"for {len(MANIFEST)} clips; expected \({len(MANIFEST)}, D\)"):
+            probing.cross_validate(np.zeros(shape), MANIFEST, CUT)
+    for value in (np.nan, np.inf):
+        X = planted(MANIFEST, 1)
+        X[[3, 3, 8], [0, 1, 2]] = value
+        with pytest.raises(ValueError, match="features of 2 clips are not finite"):
+            probing.cross_validate(X, MANIFEST, CUT)
     with pytest.raises(ValueError, match="holds 'sad' alone; a probe needs two emotions"):
-        probing.cross_validate(planted(MANIFEST, 1), manifest, CUT)
+        probing.cross_validate(planted(MANIFEST, 1), MANIFEST.assign(emotion="sad"), CUT)
 
 
 def test_a_clip_in_no_fold_is_refused():

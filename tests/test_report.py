@@ -120,12 +120,9 @@ def test_of_two_runs_of_one_thing_the_newer_with_results_counts(home):
     assert len(report.gather("all")) == 2, "other parameters are another thing"
     with pytest.raises(ValueError, match="no run 'nothing' in"):
         report.gather("nothing")
-
-
-def test_an_older_run_tells_its_parameters_by_its_copies(home):
     given = {"CORPUS": "folder", "TABLE": "/x/mine.csv", "ENCODER": "a/b", "SEED": 3}
     write_run(home / "runs" / "r", given, {"01_probing_layers": {"ua": 0.1}}, told=False)
-    [finding] = report.gather("r")
+    [finding] = report.gather("r")  # of an older kind: its copies tell its parameters
     assert (finding.corpus, finding.encoder, finding.seed, finding.others) == ("mine", "a/b", 3, "")
 
 
@@ -154,15 +151,14 @@ def test_without_a_run_the_committed_results_are_read(home):
     assert len(report.tables(findings)["layer curves"]) == 4
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "a,b\n1,2\n", "\0"])
-def test_torn_files_are_missing_results_and_not_errors(sweep, content):
-    (sweep / "x_seed0" / "results" / "01_probing_layers.json").write_text(content)
-    (sweep / "x_seed1" / "figures" / "01_layer_curve.csv").write_text(content)
-    (sweep / "y_seed0" / "02_axis_construction.ipynb").write_text(content)
-    findings = report.gather("sweep")
-    assert len(report.missing(findings)) == 4
-    curves = report.tables(findings)["layer curves"]
-    assert set(curves["encoder"]) == {"y"}
+def test_torn_files_are_missing_results_and_not_errors(sweep):
+    for content in ("", "{", "[]", "a,b\n1,2\n", "\0"):
+        (sweep / "x_seed0" / "results" / "01_probing_layers.json").write_text(content)
+        (sweep / "x_seed1" / "figures" / "01_layer_curve.csv").write_text(content)
+        (sweep / "y_seed0" / "02_axis_construction.ipynb").write_text(content)
+        findings = report.gather("sweep")
+        assert len(report.missing(findings)) == 4
+        assert set(report.tables(findings)["layer curves"]["encoder"]) == {"y"}
 
 
 class Links(HTMLParser):
@@ -194,10 +190,5 @@ def test_the_page_needs_no_other_file_and_runs_nothing(sweep, tmp_path):
     assert written >= {"report.html", "layer_curves.csv", "axis_transfer.csv", "missing.csv", "results.csv"}
     kept = pd.read_csv(page.parent / "layer_curves.csv")
     pd.testing.assert_frame_equal(kept, tables["layer curves"], check_dtype=False)
-
-
-def test_a_report_on_nothing_is_a_page_too(tmp_path):
-    page = report.write_report(tmp_path, "empty", {}, report.tables([]), report.missing([]))
-    assert (
-        "Nothing that was asked for is missing" in page.read_text() and "No run has this" in page.read_text()
-    )
+    nothing = report.write_report(tmp_path, "empty", {}, report.tables([]), report.missing([])).read_text()
+    assert "Nothing that was asked for is missing" in nothing and "No run has this" in nothing

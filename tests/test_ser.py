@@ -1,16 +1,19 @@
-"""The judge: deaf to level, calibrated, honest about its accuracy, and the same after saving."""
+"""The judge ignores level, is calibrated and states its accuracy; the ResNet uses speech and no padding."""
 
 import json
 import os
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from samples import speech
 
 from emolib import audio, corpora, ser
 from emolib.ser.acoustics import SAMPLE_RATE, analyse
-from emolib.ser.linear import calibration_error, fit_discriminant, fit_temperature
+from emolib.ser.judge import Discriminant, calibration_error, fit_temperature
 
 RATE = 16_000
 
@@ -43,14 +46,10 @@ def judge(clips):
 # ------------------------------------------------------------------------------------- acoustics
 
 
-def test_measures_do_not_know_the_level():
+def test_level_and_silence_at_the_ends_do_not_matter():
     wave = speech(1.0)
     loud, quiet = ser.acoustics(wave, RATE), ser.acoustics(0.01 * wave, RATE)
     np.testing.assert_allclose(loud, quiet, atol=2e-3)
-
-
-def test_how_long_the_silence_at_the_ends_is_does_not_matter():
-    wave = speech(1.0)
     short, long = np.pad(wave, (5 * 160, 5 * 160)), np.pad(wave, (40 * 160, 90 * 160))
     np.testing.assert_allclose(ser.acoustics(short, RATE), ser.acoustics(long, RATE), atol=2e-3)
 
@@ -63,63 +62,52 @@ def test_the_pitch_of_a_buzz_is_found():
         assert frames.voiced[5:-5].all()
         found = 150 * 2.0 ** np.median(frames.pitch_oct[frames.voiced])
         assert abs(found / f0_hz - 1) < 0.03
-
-
-def test_noise_has_no_voice():
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     assert analyse(noise, RATE).voiced.mean() < 0.1
 
 
-@pytest.mark.parametrize("n_samples", [400, 500, 900, 3_000, 200_000])
-def test_clips_of_any_length_have_finite_measures_of_one_number(n_samples):
-    wave = speech(n_samples / RATE + 0.1, seed=3)[-n_samples:]
-    measures = ser.acoustics(wave, RATE)
-    assert measures.shape == ser.acoustics(speech(1.0), RATE).shape and np.isfinite(measures).all()
+def test_clips_of_any_length_and_rate_have_finite_measures_of_one_number():
+    expected = ser.acoustics(speech(1.0), RATE)
+    for n_samples in (400, 500, 3_000, 200_000):
+        measures = ser.acoustics(speech(n_samples / RATE + 0.1, seed=3)[-n_samples:], RATE)
+        assert measures.shape == expected.shape and np.isfinite(measures).all()
+    resampled = ser.acoustics(audio.resample(speech(1.0), SAMPLE_RATE, 44_100), 44_100)
+    assert np.median(np.abs(resampled - expected)) < 0.02
 
 
-def test_the_rate_is_taken_into_account():
-    wave = speech(1.0, sample_rate=SAMPLE_RATE)
-    there = audio.resample(wave, SAMPLE_RATE, 44_100)
-    difference = np.abs(ser.acoustics(there, 44_100) - ser.acoustics(wave, SAMPLE_RATE))
-    assert np.median(difference) < 0.02
-
-
-@pytest.mark.parametrize(
-    "wave, why",
-    [
+def test_what_is_no_speech_is_refused(judge):
+    for wave, why in (
         (np.zeros(RATE, np.float32), "silent"),
         (np.full(RATE, np.nan, np.float32), "finite"),
         (speech(0.02), "too short"),
         (np.zeros((RATE, 2), np.float32), "one channel"),
-    ],
-)
-def test_what_is_no_speech_is_refused(judge, wave, why):
-    with pytest.raises(audio.AudioError, match=f"wave 1: .*{why}"):
-        judge.predict_proba([speech(0.5), wave], RATE)
+    ):
+        with pytest.raises(audio.AudioError, match=f"wave 1: .*{why}"):
+            judge.predict_proba([speech(0.5), wave], RATE)
 
 
 # ------------------------------------------------------------------------------------- the judge
 
 
-def test_it_tells_voices_of_speakers_it_never_heard(judge):
+def test_it_classifies_unseen_speakers_whatever_the_level(judge):
     waves = [sentence(emotion, 1.5, i) for emotion in ("angry", "sad") for i in range(3)]
     probability = judge.predict_proba(waves, RATE)
     assert probability.shape == (6, 2) and probability.dtype == np.float64
     np.testing.assert_allclose(probability.sum(1), 1)
     assert judge.predict(waves, RATE).tolist() == ["angry"] * 3 + ["sad"] * 3
     assert (probability[:3, judge.column("angry")] > 0.5).all()
-
-
-def test_loudness_alone_cannot_win(judge):
-    wave = sentence("sad", 2.5, 1)
-    by_level = judge.predict_proba([wave, 0.02 * wave, 5 * wave], RATE)
+    by_level = judge.predict_proba([waves[4], 0.02 * waves[4], 5 * waves[4]], RATE)
     np.testing.assert_allclose(by_level, np.tile(by_level[0], (3, 1)), atol=1e-3)
 
 
-def test_its_accuracy_stands_beside_its_name(judge):
-    assert judge.natural_ua_.value > 0.9
-    assert set(judge.natural_recall_) == {"angry", "sad"}
+def test_it_states_its_accuracy_its_speakers_and_its_emotions(judge):
+    assert judge.natural_ua_.value > 0.9 and set(judge.natural_recall_) == {"angry", "sad"}
     assert re.search(r"2 emotions, 32 clips of 4 speakers; natural speech .* chance 0\.500", repr(judge))
+    judge.check_unseen(["s9", "x"])
+    with pytest.raises(ValueError, match="s2"):
+        judge.check_unseen(["s2", "s9"])
+    with pytest.raises(ValueError, match=r"'happy'.*angry, sad"):
+        judge.column("happy")
 
 
 def test_it_is_the_same_twice_and_after_saving(judge, clips, tmp_path):
@@ -132,32 +120,18 @@ def test_it_is_the_same_twice_and_after_saving(judge, clips, tmp_path):
     assert repr(loaded) == repr(judge) and loaded.speakers_ == judge.speakers_
 
 
-def test_it_says_whom_it_must_not_judge(judge):
-    judge.check_unheard(["s9", "x"])
-    with pytest.raises(ValueError, match="s2"):
-        judge.check_unheard(["s2", "s9"])
-
-
-def test_an_emotion_it_does_not_know(judge):
-    with pytest.raises(ValueError, match=r"'happy'.*angry, sad"):
-        judge.column("happy")
-
-
-@pytest.mark.parametrize(
-    "change, why",
-    [
-        (lambda w, e, s: (w, RATE, e[:-1], s), "emotions"),
-        (lambda w, e, s: (w, [RATE], e, s), "sampling rates"),
-        (lambda w, e, s: (w, RATE, np.full(len(w), "sad"), s), "one emotion"),
-        (lambda w, e, s: (w, RATE, e, np.full(len(w), "s0")), "one speaker"),
-        (lambda w, e, s: (w, RATE, np.where(s == "s0", "angry", "sad"), s), "alone"),
-        (lambda w, e, s: (w[::8], RATE, e[::8], s[::8]), "more clips than emotions"),
-    ],
-)
-def test_training_refuses_what_it_cannot_learn_from(clips, change, why):
-    waves, emotions, speakers = clips
-    with pytest.raises(ValueError, match=why):
-        ser.Judge().fit(*change(waves, emotions, speakers))
+def test_training_refuses_what_it_cannot_learn_from(clips):
+    w, e, s = clips
+    for words, why in (
+        ((w, RATE, e[:-1], s), "emotions"),
+        ((w, [RATE], e, s), "sampling rates"),
+        ((w, RATE, np.full(len(w), "sad"), s), "one emotion"),
+        ((w, RATE, e, np.full(len(w), "s0")), "one speaker"),
+        ((w, RATE, np.where(s == "s0", "angry", "sad"), s), "alone"),
+        ((w[::8], RATE, e[::8], s[::8]), "more clips than emotions"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            ser.Judge().fit(*words)
 
 
 def test_unfitted_and_foreign_folders(judge, tmp_path):
@@ -168,7 +142,7 @@ def test_unfitted_and_foreign_folders(judge, tmp_path):
         ser.Judge.load(tmp_path)
     config = json.loads((judge.save(tmp_path) / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"ears": "other"}))
-    with pytest.raises(ValueError, match="train again"):
+    with pytest.raises(ValueError, match="train it again"):
         ser.Judge.load(tmp_path)
 
 
@@ -180,10 +154,7 @@ def test_temperature_recovers_the_factor_that_scores_were_stretched_by():
     logits = rng.normal(size=(4000, 3))
     codes = np.array([rng.choice(3, p=np.exp(row) / np.exp(row).sum()) for row in logits])
     assert abs(fit_temperature(5 * logits, codes) - 5) < 0.5
-
-
-def test_calibration_error_of_the_sure_and_wrong_is_one():
-    assert calibration_error(np.ones(10), np.zeros(10, bool)) == 1
+    assert calibration_error(np.ones(10), np.zeros(10, bool)) == 1  # sure and wrong
     assert calibration_error(np.full(10, 0.7), np.arange(10) < 7) == pytest.approx(0)
 
 
@@ -211,18 +182,18 @@ def test_the_calibration_error_is_of_speakers_whom_the_temperature_was_not_fitte
     assert len(heard["p"]) == 120 and heard["p"].min() > 0.33 and heard["right"].mean() > 0.4
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_the_discriminant_is_scikit_learns(n_classes):
+def test_the_discriminant_is_scikit_learns():
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     rng = np.random.default_rng(0)
-    codes = np.arange(90) % n_classes
-    X = rng.normal(size=(90, 6)) + codes[:, None]
-    scaled = (X - X.mean(0)) / X.std(0)
-    even = np.full(n_classes, 1 / n_classes)
-    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=even).fit(scaled, codes)
-    scores = fit_discriminant(X, codes, n_classes, 0.3).scores(X)
-    assert (scores.argmax(1) == reference.predict(scaled)).all()
+    for n_classes in (2, 3):
+        codes = np.arange(90) % n_classes
+        X = rng.normal(size=(90, 6)) + codes[:, None]
+        scaled = (X - X.mean(0)) / X.std(0)
+        even = np.full(n_classes, 1 / n_classes)
+        reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=even).fit(scaled, codes)
+        scores = Discriminant.fit(X, codes, n_classes, 0.3).scores(X)
+        assert (scores.argmax(1) == reference.predict(scaled)).all()
 
 
 # ------------------------------------------------------------------------------------- from a manifest
@@ -231,7 +202,7 @@ def test_the_discriminant_is_scikit_learns(n_classes):
 def test_a_judge_is_trained_once_and_again_when_its_clips_change(manifest, tmp_path, monkeypatch):
     trained = ser.train(manifest, tmp_path / "judge", without=["03"])
     assert trained.speakers_ == ("01", "02")
-    monkeypatch.setattr("emolib.ser.training.acoustics", lambda *_: pytest.fail("heard again"))
+    monkeypatch.setattr("emolib.ser.judge.acoustics", lambda *_: pytest.fail("measured again"))
     kept = ser.train(manifest, tmp_path / "judge", without=["03"])
     assert repr(kept) == repr(trained)
     monkeypatch.undo()
@@ -249,3 +220,175 @@ def test_half_of_ravdess_is_enough_to_beat_log_mel_statistics():
     judge = ser.train(manifest)
     assert judge.natural_ua_.value > 0.42  # log-mel statistics, on all speakers
     assert judge.calibration_error_ < 0.08
+
+
+# ------------------------------------------------------------------------------------- the network
+
+SMALL = ser.ResNetSettings(widths=(4, 8, 8), steps=40, batch_size=16, crop=32, rate=1e-2, dropout=0.0)
+
+
+def mels(
+    n_each: int = 12, seed: int = 0, n_frames: int = 48, classes: tuple[str, ...] = ("angry", "sad", "happy")
+):
+    """Return spectrograms of 32 bands in which each class has a band of its own; padding on both sides."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(classes, n_each)
+    values = rng.normal(-5, 1, (len(labels), 32, n_frames)).astype(np.float32)
+    mask = np.zeros((len(labels), n_frames), bool)
+    for i, label in enumerate(labels):
+        values[i, 4 + 8 * classes.index(label)] += 4
+        start = rng.integers(0, n_frames // 4)
+        mask[i, start : start + rng.integers(n_frames // 2, 3 * n_frames // 4)] = True
+    return of(np.where(mask[:, None], values, np.float32(-23)), mask, labels)
+
+
+def of(values, mask, labels) -> SimpleNamespace:
+    return SimpleNamespace(values=values, mask=mask, labels=labels)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ser.ResNetRecogniser:
+    return ser.ResNetRecogniser(SMALL).fit(mels())
+
+
+def test_unseen_clips_are_classified(fitted):
+    given = mels(seed=1)
+    chances, features = fitted.predict_proba(given), fitted.features(given)
+    assert features.shape == (36, 16) and np.isfinite(features).all()
+    assert not np.allclose(features[0], features[-1])
+    assert chances.shape == (36, 3) and np.allclose(chances.sum(1), 1) and (chances >= 0).all()
+    assert fitted.classes_.tolist() == ["angry", "happy", "sad"]
+    assert (fitted.predict(given) == given.labels).mean() > 0.9
+    shuffled = replace_labels(mels(), np.random.default_rng(0).permutation(mels().labels))
+    wrong = ser.ResNetRecogniser(SMALL).fit(shuffled)
+    assert (wrong.predict(given) == given.labels).mean() < 0.7
+
+
+def replace_labels(mels, labels) -> SimpleNamespace:
+    return of(mels.values, mels.mask, labels)
+
+
+def test_padding_and_neighbours_change_no_answer(fitted):
+    given = mels(4, seed=2)
+    values = np.pad(given.values, ((0, 0), (0, 0), (17, 40)), constant_values=99)
+    longer = of(values, np.pad(given.mask, ((0, 0), (17, 40))), given.labels)
+    assert np.allclose(fitted.predict_proba(longer), fitted.predict_proba(given), atol=1e-6)
+    alone = [
+        fitted.predict_proba(of(given.values[i : i + 1], given.mask[i : i + 1], given.labels[:1]))[0]
+        for i in range(12)
+    ]
+    assert np.allclose(alone, fitted.predict_proba(given), atol=1e-5), "up to the rounding of float32"
+    louder = of(np.where(given.mask[:, None], given.values, np.nan), given.mask, given.labels)
+    assert np.allclose(fitted.predict_proba(louder), fitted.predict_proba(given), atol=1e-6)
+
+
+def test_normalisation_is_that_of_training_speech(fitted):
+    speech = np.concatenate(
+        [value[:, mask] for value, mask in zip(mels().values, mels().mask, strict=True)], axis=1
+    )
+    assert np.allclose(fitted.mean_, speech.mean(1), atol=1e-4)
+    assert np.allclose(fitted.scale_, speech.std(1), atol=1e-4)
+    other = ser.ResNetRecogniser(replace(SMALL, steps=5)).fit(mels(1, seed=7), normalised_by=mels())
+    assert np.array_equal(other.mean_, fitted.mean_) and np.array_equal(other.scale_, fitted.scale_)
+    assert len(other.losses_) == 5  # fewer clips are no fewer steps
+
+
+def test_a_seed_gives_one_recogniser_and_leaves_torch_as_it_was(fitted):
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    again = ser.ResNetRecogniser(SMALL).fit(mels())
+    assert torch.rand(1) == wanted
+    assert np.array_equal(again.predict_proba(mels(seed=1)), fitted.predict_proba(mels(seed=1)))
+    other = ser.ResNetRecogniser(replace(SMALL, seed=1)).fit(mels())
+    assert not np.allclose(other.predict_proba(mels(seed=1)), fitted.predict_proba(mels(seed=1)))
+
+
+def test_every_class_is_drawn_alike():
+    every, settings = mels(), replace(SMALL, batch_size=18)
+    rare = np.r_[0:12, 12:14, 24:27]
+    few = of(every.values[rare], every.mask[rare], every.labels[rare])
+    recogniser = ser.ResNetRecogniser(replace(settings, steps=1)).fit(few)
+    codes = np.unique(few.labels, return_inverse=True)[1]
+    _, _, targets = recogniser._batch(*recogniser._packed(few), codes, 0)
+    assert targets.sum(0).tolist() == [6, 6, 6]
+
+
+def test_stripes_of_bands_and_frames_are_hidden():
+    batch = np.ones((200, 20, 30), np.float32)
+    hidden = ser.spec_augment(batch, np.random.default_rng(0), n_masks=1, max_bands=6, max_frames=9) == 0
+    bands, frames = hidden.all(2).sum(1), hidden.all(1).sum(1)
+    assert bands.max() == 6 and frames.max() == 9 and bands.min() == frames.min() == 0
+    whole = hidden.all(2)[:, :, None] | hidden.all(1)[:, None]
+    assert np.array_equal(hidden, whole), "nothing but stripes"
+    edges = np.abs(np.diff(np.pad(hidden.all(2), ((0, 0), (1, 1))).astype(int), axis=1)).sum(1)
+    assert set(edges) == {0, 2}, "of one piece"
+    assert (batch == 1).all()
+
+
+def test_mixed_clips_have_mixed_targets():
+    values = np.repeat(np.arange(4, dtype=np.float32)[:, None, None], 6, axis=2)
+    mixed, targets = ser.mixup(values, np.eye(4, dtype=np.float32), np.random.default_rng(0), alpha=1.0)
+    assert np.allclose(targets.sum(1), 1)
+    assert np.allclose(targets @ np.arange(4), mixed[:, 0, 0], atol=1e-6)
+    with pytest.raises(ValueError, match="above 0"):
+        ser.mixup(values, np.eye(4, dtype=np.float32), np.random.default_rng(0), alpha=0.0)
+
+
+def test_kept_and_loaded_it_answers_the_same(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "resnet")
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    again = ser.ResNetRecogniser.load(folder)
+    assert again.settings == fitted.settings
+    assert np.array_equal(again.predict_proba(mels(seed=1)), fitted.predict_proba(mels(seed=1)))
+    assert np.array_equal(again.features(mels(seed=1)), fitted.features(mels(seed=1)))
+
+
+def test_a_warm_start_goes_on_from_what_was_learned(fitted):
+    few = mels(2, seed=5)
+    done = fitted.warm_start(
+        of(few.values[:4], few.mask[:4], few.labels[:4]), replace(SMALL, steps=1, rate=1e-6)
+    )
+    assert np.array_equal(done.mean_, fitted.mean_) and done.classes_.tolist() == fitted.classes_.tolist()
+    assert (done.predict(mels(seed=1)) == mels(seed=1).labels).mean() > 0.8
+    with pytest.raises(ValueError, match="labels bored"):
+        fitted.warm_start(replace_labels(few, np.full(6, "bored")), SMALL)
+
+
+def test_classical_augmentation_changes_training_alone(fitted):
+    both = replace(SMALL, steps=80, spec_augment=True, mixup=0.3)
+    done = ser.ResNetRecogniser(both).fit(mels())
+    assert (done.predict(mels(seed=1)) == mels(seed=1).labels).mean() > 0.55, "chance is 0.33"
+    assert not np.allclose(done.losses_[:40], fitted.losses_)
+
+
+def test_what_the_network_cannot_learn_from_or_read_is_refused(fitted, tmp_path):
+    m, frames = mels(), np.arange(36)
+    for unfit, message in (
+        (of(m.values[:, 0], m.mask, m.labels), "expected .N, M, T."),
+        (of(m.values, m.mask[:, 1:], m.labels), "expected .N, M, T."),
+        (of(m.values, m.mask, m.labels[1:]), "35 labels for 36 clips"),
+        (of(m.values + np.nan, m.mask, m.labels), "NaN or infinity"),
+        (of(m.values, m.mask & (frames > 1)[:, None], m.labels), "2 clips have no frame"),
+        (of(m.values[:12], m.mask[:12], m.labels[:12]), "one class, 'angry'"),
+        (of(m.values[:0], m.mask[:0], m.labels[:0]), "N at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ser.ResNetRecogniser(SMALL).fit(unfit)
+    wrong = [{"steps": 0}, {"crop": 0}, {"widths": (8,)}, {"rate": 0.0}, {"mixup": -1.0}, {"dropout": 1.0}]
+    for change in wrong:
+        with pytest.raises(ValueError, match="expected"):
+            ser.ResNetRecogniser(replace(SMALL, **change))
+    with pytest.raises(ValueError, match="isn't fitted"):
+        ser.ResNetRecogniser(SMALL).predict(m)
+    with pytest.raises(ValueError, match="16 bands; this recogniser reads 32"):
+        fitted.predict(of(m.values[:, :16], m.mask, m.labels))
+    with pytest.raises(ValueError, match="learning rate below"):
+        ser.ResNetRecogniser(replace(SMALL, rate=1e30)).fit(m)
+    with pytest.raises(FileNotFoundError, match="no recogniser"):
+        ser.ResNetRecogniser.load(tmp_path)
+    config = json.loads((fitted.save(tmp_path) / "config.json").read_text())
+    config["settings"]["widths"] = [4, 8, 12]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="another network"):
+        ser.ResNetRecogniser.load(tmp_path)

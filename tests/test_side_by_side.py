@@ -26,7 +26,6 @@ from typer.testing import CliRunner
 
 from emolib import (
     atomic,
-    augment,
     features,
     finetune,
     generate,
@@ -35,14 +34,14 @@ from emolib import (
     pretrain,
     ser,
     steering,
-    vocoding,
 )
 from emolib.cli import app
 from emolib.cli.app import default_folder
+from emolib.studies import augmentation
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    [f"emolib.{name}" for name in ("augment", "cli", "finetune", "pretrain", "steering", "vocoding")]
+    [f"emolib.{name}" for name in ("cli", "finetune", "pretrain", "steering", "studies.augmentation")]
 )
 #: Longer than a process needs from one file to the next; one that waits for a lock comes later or never.
 WAIT_S = 1.0
@@ -60,15 +59,15 @@ PRETRAIN = pretrain.Settings(
     unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.3, steps=4, warmup=2,
     validate_every=2, checkpoint_every=2, validation_share=0.2,
 )  # fmt: skip
-VOCODER = vocoding.Settings(
-    channels=32, rates=(16, 16), kernels=(32, 32), block_kernels=(3,), dilations=(1,), batch_size=2,
-    segment_frames=8, stft_sizes=(256,), adversarial_from=99, steps=4, warmup=2, refine=0,
+VOCODER = pretrain.VocoderSettings(
+    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1,), batch_size=2,
+    segment_frames=8, stft_sizes=(256,), steps=4, warmup=2, refine=0,
     validate_every=4, checkpoint_every=2, validation_clips=1,
 )  # fmt: skip
 TUNING = finetune.Settings(n_epochs=3, batch_size=4, crop_s=0.2, bottleneck=8, warm_start=False)
-STUDY = augment.Settings(
-    (augment.CLASSICAL, augment.BOTH), shares=(1.0,), generated_shares=(1.0,), seeds=(1,), flattering=(),
-    generator=GENERATOR, steps=2,
+STUDY = augmentation.Settings(
+    (augmentation.CLASSICAL, augmentation.BOTH), shares=(1.0,), generated_shares=(1.0,), seeds=(1,),
+    flattering=(), generator=GENERATOR, steps=2,
     recogniser=ser.ResNetSettings(widths=(4, 8), steps=2, batch_size=4, crop=16),
 )  # fmt: skip
 
@@ -116,7 +115,7 @@ def pretrain_encoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.nd
 def train_vocoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     settings = replace(VOCODER, seed=seed)
     folder = default_folder("vocoder", clips, [], settings)
-    return files(vocoding.train(clips, folder, settings, device="cpu", progress=False).folder)
+    return files(pretrain.train_vocoder(clips, folder, settings, device="cpu", progress=False).folder)
 
 
 def tune(clips: pd.DataFrame, encoder: str, seed: int, **changes: object) -> list[np.ndarray]:
@@ -141,7 +140,7 @@ def train_codebook(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndar
 def study(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     mels, _ = generate.load_mels(clips, ["angry", "calm"])
     genders = {name: "fm"[int(name) % 2] for name in clips["speaker"]}
-    grid = augment.Grid(mels, genders, paths.home() / "study", STUDY, device="cpu", seed=seed)
+    grid = augmentation.Grid(mels, genders, paths.home() / "study", STUDY, device="cpu", seed=seed)
     for cell in grid.cells:
         grid.run(cell)
     found = [grid.read(cell) for cell in grid.cells]

@@ -1,31 +1,25 @@
 """A digest of code follows what the code does, not how it is described."""
 
-import pytest
-
 from emolib import demo, scheduling, source
 
 CODE = '"""A module."""\n\n\ndef f(x):\n    """Add."""\n    return x + 1  # one\n'
 
 
-@pytest.mark.parametrize(
-    "edited",
-    [
+def test_the_tree_follows_the_code_alone():
+    same = (
         CODE.replace("A module.", "Another text."),
         CODE.replace('    """Add."""\n', ""),
         CODE.replace("# one", "# a comment"),
         CODE.replace("x + 1", "(x\n            + 1)"),
-    ],
-)
-def test_a_docstring_a_comment_or_the_layout_keeps_the_tree(edited):
-    assert edited != CODE and source.tree_of(edited.encode()) == source.tree_of(CODE.encode())
-
-
-@pytest.mark.parametrize(
-    "edited",
-    [CODE.replace("+ 1", "+ 2"), CODE.replace("(x)", "(x, y=0)"), CODE + "g = 'a text'\n", CODE + "'a'\n"],
-)
-def test_code_changes_the_tree(edited):
-    assert source.tree_of(edited.encode()) != source.tree_of(CODE.encode())
+    )
+    other = (
+        CODE.replace("+ 1", "+ 2"),
+        CODE.replace("(x)", "(x, y=0)"),
+        CODE + "g = 'a text'\n",
+        CODE + "'a'\n",
+    )
+    assert len({source.tree_of(code.encode()) for code in (CODE, *same)}) == 1
+    assert len({source.tree_of(code.encode()) for code in (CODE, *other)}) == 5
 
 
 def test_a_name_is_part_of_the_digest(tmp_path):

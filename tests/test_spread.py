@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import spread
 
-from emolib.sweep.parameters import cells, declared
+from emolib.sweep.grid import cells, declared
 
 
 def of(*values, seeds=()):

@@ -1,19 +1,31 @@
-"""Text to speech: alpha 0 is the plain voice, more alpha more emotion; what can't be spoken is refused."""
+"""Text to speech: alpha 0 is the plain voice, more alpha more emotion; what can't be spoken is refused.
 
-from dataclasses import asdict, replace
+The voices that are networks are tiny VITS, SpeechT5 and FastSpeech2-Conformer models made here.
+"""
+
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
 from samples import speech
 
-from emolib import audio, demo, emotions, encoders, speakers, tts
+from emolib import audio, demo, emotions, encoders, tts
 from emolib.axis import EmotionAxis
-from emolib.tts import dial, references
+from emolib.demo import espeak
+from emolib.tts import loading, speaking, voices
 from emolib.tts.voices import PLAIN
 from emolib.world import Settings
 
 TEXT = "We will meet her at the river in the morning."
+RATE = 16_000
+_VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
+_CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
+ARPABET = {*(vowel + stress for vowel in _VOWELS.split() for stress in "012"), *_CONSONANTS.split()}
 
 
 @pytest.fixture(scope="module")
@@ -21,27 +33,41 @@ def voice() -> tts.Voice:
     return tts.load_voice("en-us+f2")
 
 
-def write(path: Path, spoken: tuple[audio.Wave, int]) -> Path:
-    return audio.write(path, *spoken)
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> tuple[Path, Path]:
+    """A calm and an angry rendition of one sentence by a demo voice."""
+    folder = tmp_path_factory.mktemp("clips")
+    spoken = {
+        word: demo.render(demo.VOICES[5], demo.SENTENCES["s4"], word, *demo.ANCHORS[word])
+        for word in ("calm", "angry")
+    }
+    calm, angry = (audio.write(folder / f"{word}.wav", *wave) for word, wave in spoken.items())
+    return calm, angry
 
 
-def measured(path: Path, spoken: tuple[audio.Wave, int]) -> dict[str, float]:
-    return references.measure(write(path, spoken))
+@pytest.fixture
+def measured(tmp_path):
+    """Measure the prosody of a spoken wave as a reference clip's is."""
+    return lambda spoken: speaking.measure(audio.write(tmp_path / "measured.wav", *spoken))
 
 
-# ------------------------------------------------------------------------------------- the dial
+# ------------------------------------------------------------------------------------- alpha
 
 
-@pytest.mark.parametrize("target", ["angry", "sad", "surprised"])
-def test_alpha_zero_is_the_plain_voice(voice, target):
+def test_alpha_zero_and_neutral_are_the_plain_voice(voice, clips):
     plain, sample_rate = voice.say(TEXT)
-    spoken, same_rate = tts.speak(TEXT, voice=voice, target=target, alpha=0)
-    assert np.array_equal(spoken, plain) and same_rate == sample_rate == voice.sample_rate
-    assert plain.dtype == np.float32 and plain.ndim == 1
-
-
-def test_neutral_is_the_plain_voice_at_any_alpha(voice):
-    assert np.array_equal(tts.speak(TEXT, voice=voice, target="neutral")[0], voice.say(TEXT)[0])
+    assert plain.dtype == np.float32 and plain.ndim == 1 and sample_rate == voice.sample_rate
+    for arguments in (
+        {"target": "angry", "alpha": 0},
+        {"target": "surprised", "alpha": 0},
+        {"target": "neutral"},
+        {"clips": clips, "alpha": 0},
+        {"clips": (clips[1], clips[1])},
+    ):
+        assert np.array_equal(tts.speak(TEXT, voice=voice, **arguments)[0], plain), arguments
+    assert np.array_equal(voice.say(f"  {TEXT}\n")[0], plain), "white space says nothing"
+    first = tts.speak(TEXT, voice=voice, target="fearful", alpha=0.7)[0]
+    assert np.array_equal(first, tts.speak(TEXT, voice="en-us+f2", target="fearful", alpha=0.7)[0])
 
 
 @pytest.mark.parametrize(
@@ -50,68 +76,44 @@ def test_neutral_is_the_plain_voice_at_any_alpha(voice):
         ("angry", ("pitch_st", "range_log", "rate_log", "level_db", "tilt_db"), ()),
         ("sad", (), ("pitch_st", "rate_log", "level_db", "tilt_db")),
         ("fearful", ("pitch_st", "rate_log", "level_db"), ()),
+        (None, ("pitch_st", "range_log", "level_db", "tilt_db"), ()),  # by reference clips
     ],
 )
-def test_more_alpha_is_more_emotion(voice, tmp_path, target, rising, falling):
+def test_more_alpha_is_more_emotion_and_below_zero_is_the_opposite(
+    voice, clips, measured, target, rising, falling
+):
     values = []
-    for alpha in (0, 0.3, 1):
-        spoken = tts.speak(TEXT, voice=voice, target=target, alpha=alpha)
-        values.append(measured(tmp_path / f"{alpha}.wav", spoken))
-        values[-1]["rate_log"] = -np.log(len(spoken[0]))  # of one text, the length tells it exactly
+    for alpha in (-0.5, 0, 0.3, 1):
+        goal = {"target": target} if target else {"clips": clips}
+        spoken = tts.speak(TEXT, voice=voice, alpha=alpha, **goal)
+        values.append(measured(spoken) | {"rate_log": -np.log(len(spoken[0]))})
     for name in (*rising, *falling):
-        none, some, full = (value[name] for value in values)
+        below, none, some, full = (value[name] for value in values)
         assert (none < some < full) if name in rising else (none > some > full), name
+        if name in ("pitch_st", "level_db"):
+            assert (below < none) == (name in rising), name
 
 
-def test_the_dial_says_what_is_then_heard(voice, tmp_path):
-    wanted = Settings(pitch_st=4.0, level_db=5.0)
-    plain, moved = (measured(tmp_path / "w.wav", voice.say(TEXT, s)) for s in (PLAIN, wanted))
+def test_settings_are_a_difference_from_the_plain_voice(voice, measured):
+    plain, moved = (measured(voice.say(TEXT, s)) for s in (PLAIN, Settings(pitch_st=4.0, level_db=5.0)))
     assert moved["pitch_st"] - plain["pitch_st"] == pytest.approx(4.0, abs=0.3)
     assert moved["level_db"] - plain["level_db"] == pytest.approx(5.0, abs=0.5)
+    slow, fast = (measured(voice.say(TEXT, Settings(rate_log=r)))["rate_log"] for r in (-0.3, 0.3))
+    assert 0.2 < fast - slow < 0.8  # of 0.6: in fast speech syllables merge
 
 
-def test_below_zero_is_the_opposite(voice, tmp_path):
-    names = ("pitch_st", "level_db", "tilt_db")
-    less, plain, more = (
-        measured(tmp_path / "w.wav", tts.speak(TEXT, voice=voice, alpha=alpha)) for alpha in (-0.5, 0, 0.5)
-    )
-    assert all(less[name] < plain[name] < more[name] for name in names)
-
-
-def test_equal_arguments_give_equal_samples(voice):
-    first = tts.speak(TEXT, voice=voice, target="fearful", alpha=0.7)[0]
-    voice.say("Something else.")
-    assert np.array_equal(first, tts.speak(TEXT, voice="en-us+f2", target="fearful", alpha=0.7)[0])
-
-
-def test_turning_is_linear_but_for_what_a_voice_has_none_of():
-    angry = dial.toward("angry")
-    assert dial.turned(angry, 0) == PLAIN == dial.toward("neutral")
-    half, back = asdict(dial.turned(angry, 0.5)), asdict(dial.turned(angry, -1))
+def test_scaling_is_linear_and_every_emotion_is_a_target():
+    angry = speaking.toward("angry")
+    assert speaking.scaled(angry, 0) == PLAIN == speaking.toward("neutral")
+    half, back = asdict(speaking.scaled(angry, 0.5)), asdict(speaking.scaled(angry, -1))
     for name, value in asdict(angry).items():
-        never = name in ("jitter", "shimmer_db", "pause_s")
-        assert half[name] == pytest.approx(max(value / 2, 0.0) if never else value / 2)
-        assert back[name] == pytest.approx(max(-value, 0.0) if never else -value)
-
-
-@pytest.mark.parametrize("emotion", emotions.EMOTIONS)
-def test_every_emotion_of_the_vocabulary_is_a_target(emotion):
-    settings = asdict(dial.toward(emotion))
-    assert np.isfinite(list(settings.values())).all()
-    assert any(settings.values()) == (emotion != "neutral")
-
-
-@pytest.mark.parametrize("alpha", [1.01, -1.5, 3, float("nan"), float("inf")])
-def test_alpha_out_of_range_is_refused(voice, alpha):
-    with pytest.raises(ValueError, match=r"alpha .*; expected a number from -1 to 1, or to 2 with"):
-        tts.speak(TEXT, voice=voice, alpha=alpha)
-
-
-def test_extrapolation_is_for_those_who_ask(voice):
-    far = tts.speak(TEXT, voice=voice, alpha=1.5, allow_extrapolation=True)[0]
-    assert len(far) < len(tts.speak(TEXT, voice=voice)[0])
-    with pytest.raises(ValueError, match=r"from -2 to 2$"):
-        tts.speak(TEXT, voice=voice, alpha=2.5, allow_extrapolation=True)
+        least = 0.0 if name in ("jitter", "shimmer_db", "pause_s") else -np.inf
+        assert half[name] == pytest.approx(max(value / 2, least))
+        assert back[name] == pytest.approx(max(-value, least))
+    for emotion in emotions.EMOTIONS:
+        settings = asdict(speaking.toward(emotion))
+        assert np.isfinite(list(settings.values())).all()
+        assert any(settings.values()) == (emotion != "neutral"), emotion
 
 
 def test_a_steerer_may_be_the_target(voice):
@@ -125,163 +127,64 @@ def test_a_steerer_may_be_the_target(voice):
             return analysis * (1 + delta)
 
         def steer(self, wave, sample_rate, delta):
-            return self.render(self.analyse(wave, sample_rate), delta)
+            return self.render(wave, delta)
 
     plain = voice.say(TEXT)[0]
-    assert np.array_equal(tts.speak(TEXT, voice=voice, target=Louder(), alpha=0)[0], plain)
     assert np.allclose(tts.speak(TEXT, voice=voice, target=Louder(), alpha=0.5)[0], 1.5 * plain)
 
 
-# ------------------------------------------------------------------------------------- text and voices
+# ------------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "empty text"),
-        (" \n\t", "empty text"),
-        ("... !", "nothing to speak"),
-        ("a" * 1001, "1001 characters; expected at most 1000"),
-        ("a\0b", "control characters"),
-        ("a \ud800 b", "control characters"),
-    ],
-)
-def test_what_is_no_text_is_refused(voice, text, message):
-    with pytest.raises(ValueError, match=message):
-        tts.speak(text, voice=voice)
+def test_text_voice_emotion_and_alpha_are_checked(voice, clips, tmp_path):
+    (tmp_path / "text.wav").write_text("not a sound")
+    hiss = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    noise = audio.write(tmp_path / "noise.wav", hiss, RATE)
+    for message, arguments in (
+        ("empty text", {"text": " \n\t"}),
+        ("nothing to speak", {"text": "... !"}),
+        ("1001 characters; expected at most 1000", {"text": "a" * 1001}),
+        ("control characters", {"text": "a\0b"}),
+        ("control characters", {"text": "a \ud800 b"}),
+        ("unknown emotion 'furious'", {"target": "furious"}),
+        ("alpha 1.01; expected a number from -1 to 1, or to 2 with", {"alpha": 1.01}),
+        ("alpha nan; expected", {"alpha": float("nan")}),
+        ("from -2 to 2$", {"alpha": 2.5, "allow_extrapolation": True}),
+        ("both a target, 'sad', and reference clips", {"target": "sad", "clips": clips}),
+        ("text.wav: not readable as sound", {"clips": (tmp_path / "text.wav", clips[1])}),
+        ("gone.wav: can't be opened", {"clips": (clips[0], tmp_path / "gone.wav")}),
+        ("noise.wav: hardly a voiced frame", {"clips": (clips[0], noise)}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tts.speak(**{"text": TEXT, "voice": voice} | arguments)
+    far = tts.speak(TEXT, voice=voice, alpha=1.5, allow_extrapolation=True)[0]
+    assert len(far) < len(tts.speak(TEXT, voice=voice)[0])
 
 
-def test_white_space_says_nothing(voice):
-    assert np.array_equal(voice.say(f"  {TEXT}\n")[0], voice.say(TEXT)[0])
-
-
-@pytest.mark.parametrize("name", ["en-xx", "", "en-us+nobody", "no/such-voice", "a b/c"])
-def test_unknown_voices_are_refused(name):
-    with pytest.raises(ValueError, match=r"^unknown voice .*; expected a language of espeak-ng"):
-        tts.load_voice(name)
-
-
-def test_unknown_emotions_are_refused(voice):
-    with pytest.raises(ValueError, match="unknown emotion 'furious'; expected one of: neutral, calm"):
-        tts.speak(TEXT, voice=voice, target="furious")
-
-
-def test_espeak_takes_no_vocoder_and_no_speaker():
+def test_unknown_voices_and_options_are_refused():
+    for name in ("en-xx", "", "en-us+nobody", "no/such-voice", "a b/c"):
+        with pytest.raises(ValueError, match=r"^unknown voice .*; expected a language of espeak-ng"):
+            tts.load_voice(name)
     for options in ({"vocoder": "x"}, {"speaker": 1}):
         with pytest.raises(ValueError, match="takes neither"):
             tts.load_voice("en-us", **options)
-
-
-def test_other_languages_speak_too():
     wave, sample_rate = tts.speak("Der Bus fährt um neun.", voice="de", alpha=0.5)
     assert 0.8 < len(wave) / sample_rate < 3 and np.abs(wave).max() <= 1
 
 
-# ------------------------------------------------------------------------------------- references
+# ------------------------------------------------------------------------------------- references and score
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory) -> dict[str, Path]:
-    """A calm and an angry rendition of one sentence by an embedded voice."""
-    folder = tmp_path_factory.mktemp("clips")
-    return {
-        word: write(
-            folder / f"{word}.wav",
-            speakers.render(speakers.VOICES[5], demo.SENTENCES["s4"], word, *dial.ANCHORS[word]),
-        )
-        for word in ("calm", "angry")
-    }
-
-
-def test_references_are_followed(voice, clips, tmp_path):
-    pair = (clips["calm"], clips["angry"])
-    values = [
-        measured(tmp_path / "w.wav", tts.speak(TEXT, voice=voice, clips=pair, alpha=alpha))
-        for alpha in (0, 0.3, 1)
-    ]
-    for name in ("pitch_st", "range_log", "level_db", "tilt_db"):
-        assert values[0][name] < values[1][name] < values[2][name], name
-    assert np.array_equal(tts.speak(TEXT, voice=voice, clips=pair, alpha=0)[0], voice.say(TEXT)[0])
-
-
-def test_references_differ_as_the_rules_made_them(clips):
-    found = asdict(references.between(clips["calm"], clips["angry"]))
-    rules = {name: v - asdict(dial.toward("calm"))[name] for name, v in asdict(dial.toward("angry")).items()}
+def test_references_differ_as_the_rules_made_them(clips, tmp_path):
+    there, back = (asdict(speaking.difference(*pair)) for pair in (clips, clips[::-1]))
+    calm, angry = (asdict(speaking.toward(word)) for word in ("calm", "angry"))
     for name, tolerance in (("pitch_st", 3), ("range_log", 0.4), ("level_db", 4), ("tilt_db", 1.5)):
-        assert found[name] == pytest.approx(rules[name], abs=tolerance) and found[name] > 0
-    assert not any(value for name, value in found.items() if name not in references.LIMITS)
-
-
-def test_equal_references_change_nothing(voice, clips):
-    pair = (clips["angry"], clips["angry"])
-    assert np.array_equal(tts.speak(TEXT, voice=voice, clips=pair)[0], voice.say(TEXT)[0])
-
-
-def test_swapped_references_are_the_opposite(clips):
-    there, back = (asdict(references.between(*pair)) for pair in (clips.values(), list(clips.values())[::-1]))
+        assert there[name] == pytest.approx(angry[name] - calm[name], abs=tolerance) and there[name] > 0
+    assert not any(value for name, value in there.items() if name not in speaking.LIMITS)
     assert back == pytest.approx({name: -value for name, value in there.items()})
-
-
-def test_channels_and_rate_of_a_reference_do_not_matter(clips, tmp_path):
-    import soundfile as sf
-
-    wave, sample_rate = audio.load(clips["angry"])
-    wide = audio.resample(wave, sample_rate, 48_000)
-    sf.write(tmp_path / "wide.wav", np.stack([wide, wide], axis=1), 48_000)
-    before, after = references.measure(clips["angry"]), references.measure(tmp_path / "wide.wav")
-    for name, tolerance in (("pitch_st", 0.2), ("range_log", 0.15), ("level_db", 0.5), ("tilt_db", 0.5)):
-        assert after[name] == pytest.approx(before[name], abs=tolerance), name
-
-
-def test_a_difference_is_believed_up_to_a_limit(clips, tmp_path):
-    wave, sample_rate = audio.load(clips["calm"])
-    faint = write(tmp_path / "faint.wav", (audio.level(wave, -60), sample_rate))
-    assert references.between(faint, clips["angry"]).level_db == references.LIMITS["level_db"]
-
-
-def test_the_speaking_rate_is_heard(voice, tmp_path):
-    slow, fast = (
-        measured(tmp_path / "w.wav", voice.say(TEXT, Settings(rate_log=rate)))["rate_log"]
-        for rate in (-0.3, 0.3)
-    )
-    assert 0.2 < fast - slow < 0.8  # of 0.6: in fast speech syllables merge
-
-
-RATE = 16_000
-NOISE = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-
-
-@pytest.mark.parametrize(
-    ("wave", "message"),
-    [
-        (np.zeros(RATE, np.float32), "silent"),
-        (NOISE, "voiced"),
-        (speech(0.1), "at least 0.2 s"),
-        (np.tile(speech(1.0), 121), "at most 120 s"),
-    ],
-    ids=["silence", "whisper", "short", "long"],
-)
-def test_references_without_speech_are_refused(voice, clips, tmp_path, wave, message):
-    bad = write(tmp_path / "bad.wav", (wave, RATE))
-    for pair in ((bad, clips["angry"]), (clips["calm"], bad)):
-        with pytest.raises(ValueError, match=rf"bad.wav: .*{message}"):
-            tts.speak(TEXT, voice=voice, clips=pair)
-
-
-def test_references_that_are_no_sound_are_refused(voice, clips, tmp_path):
-    (tmp_path / "text.wav").write_text("not a sound")
-    with pytest.raises(ValueError, match=r"text.wav: not readable as sound"):
-        tts.speak(TEXT, voice=voice, clips=(tmp_path / "text.wav", clips["angry"]))
-    with pytest.raises(ValueError, match=r"gone.wav: can't be opened"):
-        tts.speak(TEXT, voice=voice, clips=(clips["calm"], tmp_path / "gone.wav"))
-
-
-def test_references_and_a_target_exclude_each_other(voice, clips):
-    with pytest.raises(ValueError, match="both a target, 'sad', and reference clips"):
-        tts.speak(TEXT, voice=voice, target="sad", clips=(clips["calm"], clips["angry"]))
-
-
-# ------------------------------------------------------------------------------------- the score
+    wave, sample_rate = audio.load(clips[0])
+    faint = audio.write(tmp_path / "faint.wav", audio.level(wave, -60), sample_rate)
+    assert speaking.difference(faint, clips[1]).level_db == speaking.LIMITS["level_db"]
 
 
 @pytest.fixture(scope="module")
@@ -289,29 +192,28 @@ def score() -> tts.AxisScore:
     return tts.embedded_score(encoder="logmel")
 
 
-def test_the_score_tells_anger_from_calm(score, clips):
-    calm, angry = (score(*audio.load(clips[word])) for word in ("calm", "angry"))
+def test_the_score_distinguishes_anger_from_calm_and_rises_with_alpha(score, voice, clips, tmp_path):
+    calm, angry = (score(*audio.load(clip)) for clip in clips)
     assert calm < 0.4 and angry > 0.6
-
-
-def test_the_score_rises_with_alpha(score, voice):
     values = [score(*tts.speak(TEXT, voice=voice, alpha=alpha)) for alpha in (-1, 0, 0.5, 1)]
     assert values == sorted(values) and values[-1] > values[1] + 0.2
+    score.axis.save(tmp_path / "axis")
+    assert tts.AxisScore(EmotionAxis.load(tmp_path / "axis"))(*audio.load(clips[1])) == pytest.approx(
+        angry, abs=1e-5
+    )
 
 
 def test_with_a_score_the_embedding_adds_what_cannot_be_measured(score, clips):
-    pair = (clips["calm"], clips["angry"])
-    alone, heard = tts.settings_between(*pair), tts.settings_between(*pair, score)
-    steps = score(*audio.load(pair[1])) - score(*audio.load(pair[0]))
-    assert all(getattr(alone, name) == getattr(heard, name) for name in references.LIMITS)
-    rule = dial.toward("angry").abrupt_st - dial.toward("calm").abrupt_st
-    assert heard.abrupt_st == pytest.approx(min(steps, 1.5) * rule) and heard.abrupt_st > 1
-    assert tts.settings_between(pair[0], pair[0], score) == PLAIN
+    alone, scored = tts.settings_between(*clips), tts.settings_between(*clips, score)
+    steps = score(*audio.load(clips[1])) - score(*audio.load(clips[0]))
+    assert all(getattr(alone, name) == getattr(scored, name) for name in speaking.LIMITS)
+    rule = speaking.toward("angry").abrupt_st - speaking.toward("calm").abrupt_st
+    assert scored.abrupt_st == pytest.approx(min(steps, 1.5) * rule) and scored.abrupt_st > 1
+    assert tts.settings_between(clips[0], clips[0], score) == PLAIN
 
 
 def test_axes_that_do_not_fit_are_refused(score):
-    rng = np.random.default_rng(0)
-    bare = EmotionAxis().fit(rng.normal(size=(20, 80)), ["calm", "angry"] * 10)
+    bare = EmotionAxis().fit(np.random.default_rng(0).normal(size=(20, 80)), ["calm", "angry"] * 10)
     with pytest.raises(ValueError, match="doesn't say which encoder"):
         tts.AxisScore(bare)
     with pytest.raises(ValueError, match="logmel"):
@@ -320,15 +222,191 @@ def test_axes_that_do_not_fit_are_refused(score):
         tts.embedded_score("calm", "furious", "logmel")
 
 
-def test_a_saved_axis_scores_the_same(score, clips, tmp_path):
-    score.axis.save(tmp_path / "axis")
-    again = tts.AxisScore(EmotionAxis.load(tmp_path / "axis"))
-    wave = audio.load(clips["angry"])
-    assert again(*wave) == pytest.approx(score(*wave), abs=1e-5)
+# ------------------------------------------------------------------------------------- networks
 
 
-def test_settings_of_a_voice_are_a_difference(voice):
-    plain = voice.say(TEXT)[0]
-    assert np.array_equal(voice.say(TEXT, replace(PLAIN))[0], plain)
-    louder = voice.say(TEXT, Settings(level_db=6.0))[0]
-    assert audio.rms_dbfs(louder) == pytest.approx(audio.rms_dbfs(plain) + 6, abs=0.01)
+def test_every_english_sound_has_its_arpabet():
+    assert loading.arpabet("Hello, world!") == ["HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", "!"]
+    assert loading.arpabet("button")[-2:] == ["AH0", "N"]
+    text = (
+        "The beige judge chose a thick, sharp vision; yes, how boys heard the young singer who could fly up, "
+        "caught by far zebras; a man was big."
+    )
+    found = set(loading.arpabet(text))
+    assert found <= ARPABET | {";", ",", "."}
+    assert {token.rstrip("012") for token in ARPABET} <= {token.rstrip("012") for token in found}
+
+
+def tiny(settings: dict) -> dict:
+    """Return settings of a HiFi-GAN of a few channels."""
+    return settings | {
+        "upsample_initial_channel": 16, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]],
+    }  # fmt: skip
+
+
+def save(model_class, config, folder: Path) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model_class(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vits(tmp_path_factory) -> Path:
+    letters = [*"_abcdefghijklmnopqrstuvwxyz '", "<unk>"]
+    folder = tmp_path_factory.mktemp("vits")
+    (folder / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
+    transformers.VitsTokenizer(folder / "vocab.json", pad_token="_", phonemize=False).save_pretrained(folder)
+    config = transformers.VitsConfig(
+        vocab_size=len(letters), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16,
+        flow_size=16, spectrogram_bins=33, upsample_initial_channel=32, upsample_rates=[8, 8],
+        upsample_kernel_sizes=[16, 16], resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1]],
+        prior_encoder_num_flows=2, prior_encoder_num_wavenet_layers=1, posterior_encoder_num_wavenet_layers=1,
+        duration_predictor_num_flows=2, depth_separable_num_layers=1, num_speakers=3,
+        speaker_embedding_size=4,
+    )  # fmt: skip
+    return save(transformers.VitsModel, config, folder)
+
+
+@pytest.fixture(scope="module")
+def fastspeech(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("fastspeech")
+    tokens = ["<blank>", "<unk>", *sorted(ARPABET), *".,?!", "<sos/eos>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    model = transformers.FastSpeech2ConformerConfig(
+        vocab_size=len(tokens), hidden_size=16, encoder_layers=1, decoder_layers=1, encoder_linear_units=16,
+        decoder_linear_units=16, duration_predictor_channels=8, energy_predictor_channels=8,
+        pitch_predictor_channels=8, speech_decoder_postnet_units=8, speech_decoder_postnet_layers=2,
+        num_mel_bins=20,
+    )  # fmt: skip
+    vocoder = transformers.FastSpeech2ConformerHifiGanConfig(**tiny({"model_in_dim": 20}))
+    config = transformers.FastSpeech2ConformerWithHifiGanConfig(
+        model_config=model.to_dict(), vocoder_config=vocoder.to_dict()
+    )
+    return save(transformers.FastSpeech2ConformerWithHifiGan, config, folder)
+
+
+def test_vits_says_what_its_network_says_and_its_speakers_differ(vits):
+    said, sample_rate = tts.load_voice(str(vits)).say("hello there")
+    model = transformers.VitsModel.from_pretrained(vits).eval()
+    tokens = transformers.VitsTokenizer.from_pretrained(vits)("hello there", return_tensors="pt")
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        wave = audio.trim(model(tokens["input_ids"], speaker_id=0).waveform[0].numpy(), 45)
+    inner = said[np.flatnonzero(said)[0] :][: len(wave)]
+    wave = wave[np.flatnonzero(wave)[0] :]
+    assert sample_rate == model.config.sampling_rate
+    assert np.corrcoef(inner[: len(wave)], wave)[0, 1] > 0.9999
+    first, third = (tts.load_voice(str(vits), speaker=number).say("hello")[0] for number in (0, "2"))
+    assert not np.array_equal(first, third)
+    for wrong in (3, "-1", "Anna", -1):
+        with pytest.raises(ValueError, match=r"unknown speaker .*; expected a number from 0 to 2"):
+            tts.load_voice(str(vits), speaker=wrong)
+    with pytest.raises(ValueError, match="nothing in '北京' that the voice knows"):
+        tts.load_voice(str(vits)).say("北京")
+
+
+def test_what_a_network_says_is_reshaped_as_any_voice_is(vits):
+    letters = tts.load_voice(str(vits))
+    voice = voices.NetworkVoice(
+        "vowel", letters._model, letters._tokenise,
+        lambda tokens: torch.from_numpy(speech(0.1 * tokens.shape[1])), RATE,
+    )  # fmt: skip
+    slow, plain, fast = (len(voice.say("hello", Settings(rate_log=rate))[0]) for rate in (-0.4, 0.0, 0.4))
+    assert slow > 1.2 * plain > 1.4 * fast
+
+
+def test_vits_with_phonemes_needs_no_other_package(vits, tmp_path):
+    sounds = ["_", *sorted({*espeak.ipa("hello there you")}), "<unk>"]
+    (tmp_path / "vocab.json").write_text(json.dumps({sound: i for i, sound in enumerate(sounds)}))
+    tokenizer = transformers.VitsTokenizer(tmp_path / "vocab.json", pad_token="_", phonemize=True)
+    tokenizer.save_pretrained(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((vits / name).read_bytes())
+    voice = tts.load_voice(str(tmp_path))
+    tokens = voice._tokenise("hello there you")[0].tolist()
+    assert [sounds[i] for i in tokens[1::2]] == [*espeak.ipa("hello there you")]
+
+
+def test_fastspeech_s_own_predictors_are_steered(fastspeech):
+    voice = tts.load_voice(str(fastspeech))
+
+    def predictions(settings: Settings) -> dict[str, torch.Tensor]:
+        with torch.inference_mode(), voices.steered(voice._model, settings):
+            found = voice._model(voice._tokenise("good morning to you"))
+        return {name: found[f"{name}_outputs"].flatten() for name in ("pitch", "energy", "duration")}
+
+    plain = predictions(PLAIN)
+    steered = predictions(Settings(pitch_st=voices.PITCH_SD_ST, level_db=3.0, rate_log=float(-np.log(3))))
+    assert torch.allclose(steered["pitch"], plain["pitch"] + 1, atol=1e-5)
+    assert torch.allclose(steered["energy"], plain["energy"] + 3 / voices.ENERGY_SD_DB, atol=1e-5)
+    assert ((steered["duration"] - 3 * plain["duration"]).abs() <= 2).all()  # rounded once, after the stretch
+    assert steered["duration"].sum() > 2 * plain["duration"].sum()
+    wide = predictions(Settings(range_log=float(np.log(2))))
+    assert torch.allclose(wide["pitch"].std(), 2 * plain["pitch"].std())
+    assert torch.allclose(wide["pitch"].mean(), plain["pitch"].mean(), atol=1e-5)
+
+
+def test_fastspeech_is_left_as_it_was_and_a_bare_one_needs_a_vocoder(fastspeech, tmp_path):
+    voice = tts.load_voice(str(fastspeech))
+    before = voice.say("good morning")[0]
+    longer = voice.say("good morning", Settings(rate_log=-0.7))[0]
+    with pytest.raises(RuntimeError, match="stop"), voices.steered(voice._model, speaking.toward("angry")):
+        raise RuntimeError("stop")
+    assert np.array_equal(voice.say("good morning")[0], before) and len(longer) > 1.2 * len(before)
+    both = transformers.FastSpeech2ConformerWithHifiGan.from_pretrained(fastspeech)
+    both.model.save_pretrained(tmp_path)
+    (tmp_path / "vocab.json").write_text((fastspeech / "vocab.json").read_text())
+    with pytest.raises(ValueError, match="its vocoder 'espnet/fastspeech2_conformer_hifigan' can't"):
+        tts.load_voice(str(tmp_path))
+    both.vocoder.save_pretrained(tmp_path / "vocoder")
+    for vocoder in (None, str(tmp_path / "vocoder")):
+        bare = tts.load_voice(str(tmp_path), vocoder=vocoder).say("good morning")[0]
+        assert np.allclose(bare, before, atol=1e-5)
+
+
+def test_speecht5_speaks(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece", reason="SpeechT5's tokenizer needs sentencepiece")
+    (tmp_path / "words.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "words.txt"), model_prefix=str(tmp_path / "spm_char"), model_type="char",
+        vocab_size=32, bos_id=0, pad_id=1, eos_id=2, unk_id=3, minloglevel=2,
+    )  # fmt: skip
+    tokenizer = transformers.SpeechT5Tokenizer(str(tmp_path / "spm_char.model"))
+    tokenizer.save_pretrained(tmp_path)
+    config = transformers.SpeechT5Config(
+        vocab_size=len(tokenizer), hidden_size=16, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+        speech_decoder_prenet_units=16, speech_decoder_postnet_units=16, speech_decoder_postnet_layers=2,
+        num_mel_bins=20, speaker_embedding_dim=8, max_text_positions=60,
+    )  # fmt: skip
+    save(transformers.SpeechT5ForTextToSpeech, config, tmp_path)
+    vocoder = transformers.SpeechT5HifiGanConfig(**tiny({"model_in_dim": 20}))
+    save(transformers.SpeechT5HifiGan, vocoder, tmp_path / "vocoder")
+    voice = tts.load_voice(str(tmp_path))
+    wave, sample_rate = voice.say("the lazy dog")
+    assert sample_rate == 16_000 and wave.any() and np.array_equal(wave, voice.say("the lazy dog")[0])
+    vector = tmp_path / "x.npy"
+    np.save(vector, np.ones(8, np.float32))
+    assert not np.array_equal(tts.load_voice(str(tmp_path), speaker=str(vector)).say("dog")[0], wave)
+    np.save(vector, np.ones(9, np.float32))
+    with pytest.raises(ValueError, match="expected 8 finite numbers"):
+        tts.load_voice(str(tmp_path), speaker=str(vector))
+    with pytest.raises(ValueError, match="takes 60: speak it in parts"):
+        voice.say("the lazy dog " * 10)
+
+
+def test_folders_without_a_voice_are_refused(model_folder, vits, tmp_path):
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    for name in ("config.json", "vocab.json", "tokenizer_config.json"):
+        (lacking / name).write_text((vits / name).read_text())
+    weights = transformers.VitsModel.from_pretrained(vits).state_dict()
+    save_file({k: v for k, v in weights.items() if "text_encoder" not in k}, lacking / "model.safetensors")
+    for folder, message in (
+        (model_folder(), "a 'wav2vec2' model; expected vits, speecht5"),
+        (tmp_path, "holds no usable voice"),
+        (lacking, r"its weights lack \d+ of the model's tensors"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tts.load_voice(str(folder))

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from transformers import SpeechT5HifiGan
 
-from emolib import audio, hifigan, paths, phase, quality, vocoder
+from emolib import audio, paths, phase, quality, vocoder
 from emolib.audio import HIFIGAN_MEL
 
 RATE = HIFIGAN_MEL.sample_rate
@@ -134,29 +134,20 @@ def test_a_wave_has_a_hop_for_each_frame(any_vocoder: vocoder.Vocoder, log_mel: 
         assert wave.shape == (256 * n_frames,)
         assert wave.dtype == np.float32
         assert np.isfinite(wave).all()
-
-
-def test_vocoding_is_repeatable_and_leaves_its_input(
-    any_vocoder: vocoder.Vocoder, log_mel: np.ndarray
-) -> None:
     before = log_mel.copy()
     assert np.array_equal(any_vocoder.vocode(log_mel), any_vocoder.vocode(log_mel))
     assert np.array_equal(log_mel, before)
 
 
-@pytest.mark.parametrize(
-    "bad, message",
-    [
+def test_what_is_no_log_mel_is_refused(any_vocoder: vocoder.Vocoder) -> None:
+    for bad, message in (
         (np.zeros((80, 12)), r"shape \(80, 12\); expected .* 80 bands"),
         (np.zeros(80), r"shape \(80,\)"),
         (np.zeros((0, 80)), r"shape \(0, 80\)"),
         (np.full((4, 80), np.nan), "NaN or infinity"),
-        (np.full((4, 80), np.inf), "NaN or infinity"),
-    ],
-)
-def test_what_is_no_log_mel_is_refused(any_vocoder: vocoder.Vocoder, bad: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        any_vocoder.vocode(bad)
+    ):
+        with pytest.raises(ValueError, match=message):
+            any_vocoder.vocode(bad)
 
 
 def test_other_units_are_refused(any_vocoder: vocoder.Vocoder, log_mel: np.ndarray) -> None:
@@ -172,12 +163,6 @@ def test_other_units_are_refused(any_vocoder: vocoder.Vocoder, log_mel: np.ndarr
             any_vocoder.vocode(cut)
     any_vocoder.vocode(quiet)
     any_vocoder.vocode(quiet - 0.5)
-
-
-def test_silence_stays_silent() -> None:
-    silence = np.full((20, 80), np.log(1e-5), np.float32)
-    for classic in (vocoder.GriffinLim(), vocoder.MelGriffinLim()):
-        assert np.abs(classic.vocode(silence)).max() < 1e-3
 
 
 # ------------------------------------------------------------------------------------- Griffin-Lim
@@ -240,25 +225,19 @@ def test_converted_generators_give_the_original_output(config: dict) -> None:
     np.testing.assert_allclose(made.vocode(frames), expected, atol=1e-5)
 
 
-def test_both_spellings_of_weight_norm_are_read(small: vocoder.HiFiGAN, log_mel: np.ndarray) -> None:
-    again = vocoder.HiFiGAN.from_jik876(SMALL, original(SMALL).state_dict())
-    assert np.array_equal(again.vocode(log_mel), small.vocode(log_mel))
-
-
-def test_folded_weights_are_read_too(small: vocoder.HiFiGAN, log_mel: np.ndarray) -> None:
-    folded = hifigan.fold_weight_norm(original(SMALL).published_names())
-    assert not [name for name in folded if "weight_" in name]
-    again = vocoder.HiFiGAN.from_jik876(SMALL, folded)
-    assert np.array_equal(again.vocode(log_mel), small.vocode(log_mel))
-
-
-def test_a_checkpoint_is_read_from_its_files(
+def test_a_checkpoint_is_read_from_its_files_and_in_any_spelling(
     small: vocoder.HiFiGAN, log_mel: np.ndarray, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(SMALL))
     torch.save({"generator": original(SMALL).published_names()}, tmp_path / "g_02500000")
-    made = vocoder.HiFiGAN.from_jik876(tmp_path / "config.json", tmp_path / "g_02500000")
-    assert np.array_equal(made.vocode(log_mel), small.vocode(log_mel))
+    plain = {name.replace("upsampler.", "ups."): value for name, value in small.network.state_dict().items()}
+    for config, tensors in (
+        (tmp_path / "config.json", tmp_path / "g_02500000"),
+        (SMALL, original(SMALL).state_dict()),
+        (SMALL, plain),
+    ):
+        made = vocoder.HiFiGAN.from_jik876(config, tensors)
+        assert np.array_equal(made.vocode(log_mel), small.vocode(log_mel))
 
 
 class Trap:
@@ -278,47 +257,32 @@ def test_a_checkpoint_can_not_run_code(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     tensors = original(SMALL).published_names()
-    convert = vocoder.HiFiGAN.from_jik876
-    with pytest.raises(ValueError, match="isn't a generator of this configuration"):
-        convert(V3, tensors)
-    with pytest.raises(ValueError, match="hop_size 200"):
-        convert({**SMALL, "hop_size": 200}, tensors)
-    with pytest.raises(ValueError, match="without upsample_rates"):
-        convert({k: v for k, v in SMALL.items() if k != "upsample_rates"}, tensors)
-    with pytest.raises(ValueError, match="resblock '3'"):
-        convert({**SMALL, "resblock": "3"}, tensors)
-    with pytest.raises(ValueError, match="no HiFi-GAN configuration"):
-        convert(tmp_path / "missing.json", tensors)
-    with pytest.raises(ValueError, match="no checkpoint of plain tensors"):
-        convert(SMALL, tmp_path / "missing")
+    for config, weights, message in (
+        (V3, tensors, "isn't a generator of this configuration"),
+        ({**SMALL, "hop_size": 200}, tensors, "hop_size 200"),
+        ({k: v for k, v in SMALL.items() if k != "upsample_rates"}, tensors, "without upsample_rates"),
+        ({**SMALL, "resblock": "3"}, tensors, "resblock '3'"),
+        (tmp_path / "missing.json", tensors, "no HiFi-GAN configuration"),
+        (SMALL, tmp_path / "missing", "no checkpoint of plain tensors"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            vocoder.HiFiGAN.from_jik876(config, weights)
 
 
 # ------------------------------------------------------------------------------------- folders and names
 
 
-def test_a_saved_vocoder_comes_back_bit_equal(
-    small: vocoder.HiFiGAN, log_mel: np.ndarray, tmp_path: Path
-) -> None:
-    folder = small.save(tmp_path / "own")
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
-    for again in (vocoder.HiFiGAN.load(folder), vocoder.load(str(folder))):
-        assert np.array_equal(again.vocode(log_mel), small.vocode(log_mel))
-
-
-def test_a_saved_vocoder_is_an_ordinary_speecht5_hifigan(
-    small: vocoder.HiFiGAN, log_mel: np.ndarray, tmp_path: Path
-) -> None:
-    network = SpeechT5HifiGan.from_pretrained(small.save(tmp_path))
+def test_a_saved_vocoder_comes_back_bit_equal(log_mel: np.ndarray, tmp_path: Path) -> None:
+    for config in (SMALL, {**V3, "upsample_initial_channel": 16}):
+        made = vocoder.HiFiGAN.from_jik876(config, original(config).published_names())
+        folder = made.save(tmp_path / config["resblock"])
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+        for again in (vocoder.HiFiGAN.load(folder), vocoder.load(str(folder))):
+            assert np.array_equal(again.vocode(log_mel), made.vocode(log_mel))
+    network = SpeechT5HifiGan.from_pretrained(tmp_path / "1")
     with torch.inference_mode():
         wave = network(torch.from_numpy(log_mel)).numpy()
-    np.testing.assert_allclose(wave, small.vocode(log_mel), atol=1e-6)
-
-
-def test_short_blocks_survive_a_folder(log_mel: np.ndarray, tmp_path: Path) -> None:
-    config = {**V3, "upsample_initial_channel": 16}
-    made = vocoder.HiFiGAN.from_jik876(config, original(config).published_names())
-    again = vocoder.HiFiGAN.load(made.save(tmp_path))
-    assert np.array_equal(again.vocode(log_mel), made.vocode(log_mel))
+    np.testing.assert_allclose(wave, vocoder.HiFiGAN.load(tmp_path / "1").vocode(log_mel), atol=1e-6)
 
 
 def test_refinement_brings_the_mel_nearer(small: vocoder.HiFiGAN, log_mel: np.ndarray) -> None:
@@ -371,11 +335,3 @@ def test_an_unknown_mel_is_refused(small: vocoder.HiFiGAN, tmp_path: Path) -> No
         vocoder.load(str(folder))
     (folder / "config.json").write_text(json.dumps({**config, "sampling_rate": 16_000, "fmax": 7_600}))
     assert vocoder.load(str(folder)).spec == audio.MelSpec(16_000, 1024, 256, 80, 0, 7_600)
-
-
-def test_the_shipped_vocoder_fits_its_limits() -> None:
-    folder = Path(__file__).parent.parent / "models" / vocoder.TRAINED
-    if not (folder / hifigan.WEIGHTS).exists():
-        pytest.skip("no vocoder is shipped: Griffin-Lim on the mel scale is the default")
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
-    assert vocoder.HiFiGAN.load(folder).spec == HIFIGAN_MEL

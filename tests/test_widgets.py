@@ -71,31 +71,19 @@ def played(player) -> np.ndarray:
     return sf.read(io.BytesIO(player.value))[0]
 
 
-def test_at_first_the_clip_is_heard_as_it_is(panel):
-    assert panel.clip.name == "a-one-neutral"
-    assert np.array_equal(panel.heard, panel.clip.wave)
-    assert panel.before.value == panel.after.value
-
-
 def test_the_slider_changes_sound_pictures_bars_and_words(panel):
+    assert panel.before.value == panel.after.value
     seen = [panel.after.value, panel.picture.value, panel.verdict.value, panel.status.value]
     panel.delta.value = 0.5
     now = [panel.after.value, panel.picture.value, panel.verdict.value, panel.status.value]
     assert all(before != after for before, after in zip(seen, now, strict=True))
     assert np.allclose(played(panel.after), 1.25 * panel.clip.wave, atol=1e-3)
     assert "delta +0.50 toward angry" in panel.status.value and panel.latency_s > 0
-
-
-def test_delta_zero_plays_the_clip_itself(panel):
-    panel.delta.value = 0.5
     panel.delta.value = 0.0
-    assert panel.after.value == panel.before.value
-
-
-def test_a_clip_is_analysed_once_for_all_deltas(panel):
+    assert panel.after.value == panel.before.value and np.array_equal(panel.heard, panel.clip.wave)
     for delta in (0.1, 0.2, 0.3):
         panel.delta.value = delta
-    assert Louder.n_analysed == 1
+    assert Louder.n_analysed == 1, "a clip is analysed once for all deltas"
     panel.target.value = "sad"
     assert Louder.n_analysed == 2
 
@@ -111,16 +99,12 @@ def test_speaker_sentence_and_source_choose_the_clip(panel):
     assert panel.clip.name == "a-two-sad"
 
 
-def test_the_pad_steers_to_its_point(panel):
+def test_the_pad_steers_to_its_point_and_stays_inside_the_plane(panel):
     panel.pad.valence = 0.5
     assert "valence +0.50" in panel.status.value
     assert np.allclose(played(panel.after), 1.5 * panel.clip.wave, atol=1e-3)
-
-
-def test_the_pad_stays_inside_the_plane():
     pad = PlanePad(ANCHORS)
-    pad.valence = 3
-    pad.arousal = -7
+    pad.valence, pad.arousal = 3, -7
     assert (pad.valence, pad.arousal) == (1, -1)
     assert [row["name"] for row in pad.anchors] == list(ANCHORS)
 
@@ -133,32 +117,28 @@ def test_what_a_steerer_refuses_is_said_and_the_sound_stays(panel):
     assert panel.after.value == sound
 
 
-@pytest.mark.parametrize(("channels", "rate"), [(1, 8_000), (2, 44_100)])
-def test_one_s_own_recording_is_taken(panel, channels, rate):
-    wave = np.repeat(voice(150)[:, None], channels, axis=1)
+def wav(wave: np.ndarray, rate: int = RATE) -> bytes:
     file = io.BytesIO()
     sf.write(file, wave, rate, format="WAV")
-    panel.take_upload("mine.wav", file.getvalue())
-    assert panel.clip.name == "mine.wav" and panel.clip.sample_rate == rate
-    panel.delta.value = 0.4
-    assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
+    return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"not a sound", "mine.wav"), (None, "silen")],
-    ids=["noise", "silence"],
-)
-def test_uploads_that_can_t_be_used_are_refused(panel, content, reason):
-    if not isinstance(content, bytes):
-        file = io.BytesIO()
-        sf.write(file, np.zeros(RATE), RATE, format="WAV")
-        content = file.getvalue()
-    with pytest.raises(ValueError, match=reason) as refusal:
-        panel.take_upload("mine.wav", content)
-    assert "/tmp" not in str(refusal.value)
-    send(panel.upload, "mine.wav", content)
-    assert 'role="alert"' in panel.status.value and panel.clip.name == "a-one-neutral"
+def test_one_s_own_recording_is_taken(panel):
+    for channels, rate in ((1, 8_000), (2, 44_100)):
+        panel.delta.value = 0.0
+        panel.take_upload("mine.wav", wav(np.repeat(voice(150)[:, None], channels, axis=1), rate))
+        assert panel.clip.name == "mine.wav" and panel.clip.sample_rate == rate
+        panel.delta.value = 0.4
+        assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
+
+
+def test_uploads_that_can_t_be_used_are_refused(panel):
+    for content, reason in ((b"not a sound", "mine.wav"), (wav(np.zeros(RATE)), "silen")):
+        with pytest.raises(ValueError, match=reason) as refusal:
+            panel.take_upload("mine.wav", content)
+        assert "/tmp" not in str(refusal.value)
+        send(panel.upload, "mine.wav", content)
+        assert 'role="alert"' in panel.status.value and panel.clip.name == "a-one-neutral"
 
 
 def send(upload: Upload, name: str, content: bytes, piece: int = 10_000) -> None:
@@ -169,9 +149,8 @@ def send(upload: Upload, name: str, content: bytes, piece: int = 10_000) -> None
 
 
 def test_of_a_long_recording_the_first_minute_is_taken(panel):
-    file = io.BytesIO()
-    sf.write(file, np.repeat(voice(150, 61.0)[:, None], 2, axis=1), RATE, format="WAV")
-    send(panel.upload, "mine.wav", file.getvalue(), piece=1_000_000)
+    content = wav(np.repeat(voice(150, 61.0)[:, None], 2, axis=1))
+    send(panel.upload, "mine.wav", content, piece=1_000_000)
     assert panel.clip.name == "mine.wav, the first 60 of 61 s" and len(panel.clip.wave) == 60 * RATE
     assert "the first 60 of 61 s" in panel.status.value and panel.save().name.startswith("mine_")
 
@@ -229,26 +208,18 @@ def test_an_empty_manifest_is_refused():
         )  # fmt: skip
 
 
-def test_the_pitch_sketch_is_higher_for_a_higher_voice():
-    low, high = (sketches.f0(voice(110), voice(f0_hz), RATE) for f0_hz in (110, 220))
-    heights = [
-        [float(y) for y in re.findall(r",([\d.]+)", line)] for line in re.findall(r'points="([^"]+)"', high)
-    ]
-    assert len(heights) == 2 and np.mean(heights[1]) < np.mean(heights[0]) - 20, "up is less in SVG"
-    assert len(set(re.findall(r'points="([^"]+)"', low))) == 1
-
-
-def test_silence_has_no_pitch_and_still_a_sketch():
-    assert "polyline" not in sketches.f0(np.zeros(RATE, np.float32), np.zeros(RATE, np.float32), RATE)
-
-
-def test_bars_are_as_long_as_the_probabilities():
+def test_sketches_show_pitch_and_probabilities():
+    high, silence = sketches.f0(voice(110), voice(220), RATE), np.zeros(RATE, np.float32)
+    lines = re.findall(r'points="([^"]+)"', high)
+    heights = [np.mean([float(y) for y in re.findall(r",([\d.]+)", line)]) for line in lines]
+    assert len(heights) == 2 and heights[1] < heights[0] - 20, "up is less in SVG"
+    assert "polyline" not in sketches.f0(silence, silence, RATE)
     drawn = sketches.bars({"angry": 0.1, "sad": 0.9}, {"angry": 0.5, "sad": 0.5}, "angry")
     assert re.findall(r'<rect[^>]* width="([\d.]+)"', drawn) == ["75.0", "75.0"]
     assert 'font-weight="bold">angry' in drawn
 
 
-def test_a_clicked_point_is_heard_and_named(tmp_path):
+def test_a_clicked_point_is_played_and_named(tmp_path):
     rows = []
     for name, f0_hz in (("one", 120), ("two", 240)):
         sf.write(tmp_path / f"{name}.wav", voice(f0_hz), RATE)
@@ -262,8 +233,5 @@ def test_a_clicked_point_is_heard_and_named(tmp_path):
     (tmp_path / "one.wav").write_bytes(b"")
     scatter.scatter.chosen = 0
     assert "one.wav" in scatter.words.value
-
-
-def test_as_many_points_as_clips_are_asked_for():
     with pytest.raises(ValueError, match=r"shape \(1, 2\) for 2 clips"):
-        AudibleScatter([[0, 0]], pd.DataFrame({"emotion": ["sad", "sad"]}))
+        AudibleScatter([[0, 0]], manifest)

@@ -1,13 +1,12 @@
-"""Arousal and valence from categories: class anchors, reductions that pull towards them, and their judgement.
+"""Arousal and valence from categories: class anchors, reductions towards them, and their evaluation.
 
-A reduction sees features, a category for each clip, and where each category lies on the plane (`anchors`); no
-rating of any clip. `AVLearner` is the estimator, with a reduction in closed form (`barycentre`) and one by
-UMAP (`layout`); `evaluate` places every clip of a corpus by a reduction that never heard its speaker.
+A reduction is given features, a category for each clip, and where each category lies on the plane; no rating
+of any clip. `AVLearner` is the estimator, with a reduction in closed form and one by UMAP; `place` and
+`transfer` place every clip by a reduction that was fitted without its speaker; `lines` are the baselines.
 """
 
-from emolib.av.anchors import JOINED, resolve
 from emolib.av.evaluate import Plane, lines, place, standardise_speakers, transfer
-from emolib.av.learner import AVLearner, Method
+from emolib.av.learner import JOINED, AVLearner, Method, resolve
 
 __all__ = [
     "JOINED",

@@ -1,6 +1,6 @@
-"""The plane of a whole corpus, each clip placed by a reduction that never heard its speaker, and its worth.
+"""The plane of a whole corpus, each clip placed by a reduction fitted without its speaker, and its agreement.
 
-Last stage of `emolib.av`. Ratings are read here alone, and only to judge, or by the lines that say so.
+Ratings are read in this module only: to evaluate, or by the baselines that say so.
 
 References
 ----------
@@ -24,9 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from emolib import splits
-from emolib.av import barycentre
-from emolib.av.anchors import Anchors, resolve
-from emolib.av.learner import AVLearner
+from emolib.av.learner import Anchors, AVLearner, resolve
+from emolib.av.reductions import assign_folds
 from emolib.metrics import Interval, ccc, speaker_bootstrap
 
 AXES = ("valence", "arousal")
@@ -38,7 +37,7 @@ ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 6, 13))
 
 @dataclass(frozen=True)
 class Plane:
-    """Where clips were placed, and what people say of them.
+    """Where clips were placed, and how people rated them.
 
     Attributes
     ----------
@@ -99,8 +98,8 @@ def standardise_speakers(
 
     Notes
     -----
-    It needs all of a speaker's clips at once, and supposes that speakers spoke with much the same emotions: a
-    speaker of whom only anger is known would come out neutral.
+    It needs all of a speaker's clips at once, and assumes that all speakers spoke with much the same
+    emotions: the clips of a speaker with angry clips only would be placed as neutral.
     """
     X, names = np.array(features, dtype=np.float64), np.asarray(speakers)
     if len(X) != len(names):
@@ -116,13 +115,9 @@ def standardise_speakers(
 
 
 def place(
-    layers: Mapping[int, ArrayLike],
-    manifest: pd.DataFrame,
-    folds: Sequence[splits.Fold],
-    *,
-    learner: AVLearner | None = None,
-    anchors: Anchors = None,
-) -> Plane:
+    layers: Mapping[int, ArrayLike], manifest: pd.DataFrame, folds: Sequence[splits.Fold], *,
+    learner: AVLearner | None = None, anchors: Anchors = None,
+) -> Plane:  # fmt: skip
     """Place every clip of a corpus by a reduction that was fitted without its fold.
 
     Parameters
@@ -142,9 +137,7 @@ def place(
     ValueError
         If the lengths differ, a clip is in no test fold, or as `AVLearner.fit` does.
     """
-    tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
-    y, speakers = manifest["emotion"].to_numpy().astype(str), manifest["speaker"].to_numpy().astype(str)
-    _check_lengths(tables, len(y))
+    tables, y, speakers = _checked(layers, manifest)
     points, chosen = np.full((len(y), 2), np.nan), []
     with threadpool_limits(1):  # of BLAS: on problems of this size they wait longer than they work
         for train, test in folds:
@@ -158,14 +151,9 @@ def place(
 
 
 def transfer(
-    layers: Mapping[int, ArrayLike],
-    manifest: pd.DataFrame,
-    unseen_layers: Mapping[int, ArrayLike],
-    unseen: pd.DataFrame,
-    *,
-    learner: AVLearner | None = None,
-    anchors: Anchors = None,
-) -> Plane:
+    layers: Mapping[int, ArrayLike], manifest: pd.DataFrame, unseen_layers: Mapping[int, ArrayLike],
+    unseen: pd.DataFrame, *, learner: AVLearner | None = None, anchors: Anchors = None,
+) -> Plane:  # fmt: skip
     """Fit a reduction on one corpus, or several joined, and place the clips of another with it.
 
     Parameters
@@ -179,53 +167,43 @@ def transfer(
     ValueError
         If the lengths differ, a speaker is in both, or as `AVLearner.fit` does.
     """
-    tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
-    others = {layer: np.asarray(X, dtype=np.float64) for layer, X in unseen_layers.items()}
-    speakers, strangers = (part["speaker"].to_numpy().astype(str) for part in (manifest, unseen))
-    splits.check_disjoint(speakers, strangers)
-    _check_lengths(tables, len(manifest))
-    _check_lengths(others, len(unseen))
+    tables, y, speakers = _checked(layers, manifest)
+    others, _, unseen_speakers = _checked(unseen_layers, unseen)
+    splits.check_disjoint(speakers, unseen_speakers)
     with threadpool_limits(1):
-        y = manifest["emotion"].to_numpy().astype(str)
         layer, fitted = _fit_best(tables, y, speakers, learner or AVLearner(), anchors)
         points = fitted.transform(others[layer])
-    return Plane(points, _ratings(unseen), strangers, layer)
+    return Plane(points, _ratings(unseen), unseen_speakers, layer)
 
 
 def lines(
-    manifest: pd.DataFrame,
-    features: ArrayLike,
-    folds: Sequence[splits.Fold],
-    anchors: Anchors = None,
+    manifest: pd.DataFrame, features: ArrayLike, folds: Sequence[splits.Fold], anchors: Anchors = None
 ) -> dict[str, Plane]:
-    """Return what a plane is held against.
+    """Return the planes that a reduction is compared with: an oracle, an upper bound and a supervised one.
 
     Parameters
     ----------
     manifest : DataFrame, N rows
         Clips without ratings are placed, and neither learned from nor judged.
     features : array-like, (N, D)
-        What the supervised line is trained on.
+        What the supervised baseline is trained on.
     folds : list of (train, test)
     anchors : str or mapping, optional
 
     Returns
     -------
     lines : dict
-        ``anchor of the true class``: each clip at the anchor of what was acted; an oracle, for a reduction
-        must guess it. ``mean rating of the true class``: the best that a single point per class can do.
+        ``anchor of the true class``: each clip at the anchor of its label; an oracle, because a reduction
+        has to predict it. ``mean rating of the true class``: the best that a single point per class can do.
         ``ridge on the ratings``: trained on other speakers' ratings, its penalty chosen on held-out training
-        speakers, as what the learner chooses is.
+        speakers, as `AVLearner` chooses.
     """
-    ratings, speakers = _ratings(manifest), manifest["speaker"].to_numpy().astype(str)
-    classes, codes = np.unique(manifest["emotion"].to_numpy().astype(str), return_inverse=True)
-    means = pd.DataFrame(ratings).groupby(codes).transform("mean").to_numpy()
+    tables, emotion, speakers = _checked({0: features}, manifest)
+    ratings, (classes, codes) = _ratings(manifest), np.unique(emotion, return_inverse=True)
     placed = {
         "anchor of the true class": resolve(classes, anchors)[codes],
-        "mean rating of the true class": means,
-        "ridge on the ratings": _supervised(
-            np.asarray(features, dtype=np.float64), ratings, codes, speakers, folds
-        ),
+        "mean rating of the true class": pd.DataFrame(ratings).groupby(codes).transform("mean").to_numpy(),
+        "ridge on the ratings": _supervised(tables[0], ratings, codes, speakers, folds),
     }
     return {name: Plane(points, ratings, speakers) for name, points in placed.items()}
 
@@ -242,7 +220,7 @@ def _supervised(
         known = train[rated[train]]
         if len(known) < 2:
             continue
-        inner = PredefinedSplit(barycentre.deal(codes[known], speakers[known]))
+        inner = PredefinedSplit(assign_folds(codes[known], speakers[known]))
         model = make_pipeline(StandardScaler(), Ridge())
         search = GridSearchCV(model, {"ridge__alpha": ALPHAS}, scoring=make_scorer(_mean_ccc), cv=inner)
         with threadpool_limits(1):
@@ -273,9 +251,15 @@ def _ratings(manifest: pd.DataFrame) -> NDArray[np.float64]:
     return manifest[list(AXES)].to_numpy(dtype=np.float64)
 
 
-def _check_lengths(tables: Mapping[int, NDArray], n_clips: int) -> None:
+def _checked(
+    layers: Mapping[int, ArrayLike], manifest: pd.DataFrame
+) -> tuple[dict[int, NDArray[np.float64]], NDArray, NDArray]:
+    """Return features by layer, and the emotions and speakers of a manifest's clips."""
+    tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
     if not tables:
         raise ValueError("no layers; expected at least one")
     for layer, X in tables.items():
-        if X.ndim != 2 or len(X) != n_clips:
-            raise ValueError(f"layer {layer} has features of shape {X.shape}; expected ({n_clips}, D)")
+        if X.ndim != 2 or len(X) != len(manifest):
+            raise ValueError(f"layer {layer} has features of shape {X.shape}; expected ({len(manifest)}, D)")
+    y, speakers = (manifest[name].to_numpy().astype(str) for name in ("emotion", "speaker"))
+    return tables, y, speakers

@@ -1,17 +1,16 @@
 """`AVLearner`: from features and categories to valence and arousal, as a scikit-learn transformer.
 
-Fourth stage of `emolib.av`.
-
 References
 ----------
 The idea, and the method ``umap``: E. Zhou, Y. Zhang, Z. Duan (2023), "Learning Arousal-Valence Representation
 from Categorical Emotion Labels of Speech", arXiv:2311.14816. The method ``anchored`` is this project's
-(`emolib.av.barycentre`).
+(`emolib.av.reductions`). Classes that are numbers are laid around a circle, after J. A. Russell (1980), "A
+circumplex model of affect", Journal of Personality and Social Psychology 39(6), 1161-1178.
 """
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,16 +19,66 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from emolib import folders
-from emolib.av import anchors as tables
-from emolib.av import barycentre, layout
+from emolib import demo, emotions, folders
+from emolib.av.reductions import Barycentre, Layout, Settings, assign_folds, fit_barycentre, fit_layout
 
 Method = Literal["anchored", "umap"]
-_KIND = "AVLearner"
+Anchors = str | Mapping[str, Sequence[float]] | None
+
+#: Every emotion's anchor: the table of EmoDB, IEMOCAP's where that lacks one, and the demo corpus's calm.
+JOINED: Mapping[str, emotions.Anchor] = MappingProxyType(
+    {"calm": demo.ANCHORS["calm"]} | dict(emotions.ANCHORS["iemocap"]) | dict(emotions.ANCHORS["emodb"])
+)
+_UMAP_OPTIONS = (
+    "n_neighbors", "n_epochs", "negative_sample_rate", "min_dist", "spread", "learning_rate", "target_weight",
+    "repulsion_strength",
+)  # fmt: skip
 
 
-class AVLearner(TransformerMixin, BaseEstimator):
-    """Reduce features to valence and arousal, knowing each clip's category and where categories lie.
+def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
+    """Return where classes lie on the plane.
+
+    Parameters
+    ----------
+    classes : array-like, (C,)
+    anchors : str or mapping, optional
+        ``joined`` (the default), ``emodb``, ``iemocap``, or a mapping from class to (valence, arousal). Where
+        none is given and the classes are numbers, they are laid evenly around the unit circle.
+
+    Returns
+    -------
+    points : float64 array, (C, 2); valence, arousal
+
+    Raises
+    ------
+    ValueError
+        If the table is unknown, lacks a class, or holds a point that is not two finite numbers.
+    """
+    names = np.asarray(classes)
+    if anchors is None and names.dtype.kind in "biuf":
+        angles = 2 * np.pi * np.arange(len(names)) / len(names)
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    tables: Mapping[str, Mapping[str, Sequence[float]]] = {"joined": JOINED, **emotions.ANCHORS}
+    if isinstance(anchors, str) and anchors not in tables:
+        raise ValueError(
+            f"unknown anchors {anchors!r}; expected {', '.join(tables)}, or a mapping from class to "
+            f"(valence, arousal)"
+        )
+    table = tables[anchors or "joined"] if anchors is None or isinstance(anchors, str) else anchors
+    if lacking := [str(name) for name in names.tolist() if name not in table]:
+        raise ValueError(
+            f"no anchor for {', '.join(lacking)}; the table has {', '.join(map(str, table))}: "
+            f"give anchors as a mapping from class to (valence, arousal)"
+        )
+    points = [np.asarray(table[name], dtype=np.float64) for name in names.tolist()]
+    for name, point in zip(names.tolist(), points, strict=True):
+        if point.shape != (2,) or not np.isfinite(point).all():
+            raise ValueError(f"anchor {point.tolist()} of {name!r}; expected (valence, arousal), both finite")
+    return np.stack(points)
+
+
+class AVLearner(folders.Saved, TransformerMixin, BaseEstimator):
+    """Reduce features to valence and arousal, given each clip's category and where categories lie.
 
     Parameters
     ----------
@@ -69,23 +118,15 @@ repulsion_strength
     (60, 2)
     """
 
+    KIND = "AVLearner"
+
     def __init__(
-        self,
-        method: Method = "anchored",
-        *,
-        shrinkage: float | None = None,
-        temperature: float | None = None,
-        within: float | None = None,
-        n_neighbors: int = 20,
-        n_epochs: int = 150,
-        negative_sample_rate: int = 10,
-        min_dist: float = 0.1,
-        spread: float = 1.0,
-        learning_rate: float = 0.01,
-        target_weight: float = 0.1,
-        repulsion_strength: float = 0.1,
+        self, method: Method = "anchored", *, shrinkage: float | None = None,
+        temperature: float | None = None, within: float | None = None, n_neighbors: int = 20,
+        n_epochs: int = 150, negative_sample_rate: int = 10, min_dist: float = 0.1, spread: float = 1.0,
+        learning_rate: float = 0.01, target_weight: float = 0.1, repulsion_strength: float = 0.1,
         seed: int = 0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.method = method
         self.shrinkage = shrinkage
         self.temperature = temperature
@@ -101,13 +142,9 @@ repulsion_strength
         self.seed = seed
 
     def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        anchors: tables.Anchors = None,
-        *,
+        self, X: ArrayLike, y: ArrayLike | None = None, anchors: Anchors = None, *,
         groups: ArrayLike | None = None,
-    ) -> "AVLearner":
+    ) -> Self:  # fmt: skip
         """Fit the reduction.
 
         Parameters
@@ -132,27 +169,23 @@ repulsion_strength
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"1 class, {self.classes_[0]!r}; expected at least two to lay out")
-        self.anchors_ = tables.resolve(self.classes_, anchors)
+        self.anchors_ = resolve(self.classes_, anchors)
         if self.method == "umap":
-            self.reduction_: Any = layout.fit(features, codes, self.anchors_, self._layout(), self.seed)
+            options = {name: getattr(self, name) for name in _UMAP_OPTIONS}
+            self.reduction_: Any = fit_layout(features, codes, self.anchors_, options, self.seed)
             self.embedding_ = self.reduction_.places
             return self
         named = None if groups is None else column_or_1d(groups)
         check_consistent_length(features, named)
-        fixed = (self.shrinkage, self.temperature, self.within)
-        folds = barycentre.deal(codes, named)
-        self.reduction_, self.settings_ = barycentre.fit(features, codes, self.anchors_, folds, fixed)
+        fixed, folds = (self.shrinkage, self.temperature, self.within), assign_folds(codes, named)
+        self.reduction_, self.settings_ = fit_barycentre(features, codes, self.anchors_, folds, fixed)
         self.embedding_ = self.reduction_(features)
         return self
 
     def fit_transform(
-        self,
-        X: ArrayLike,
-        y: ArrayLike | None = None,
-        anchors: tables.Anchors = None,
-        *,
+        self, X: ArrayLike, y: ArrayLike | None = None, anchors: Anchors = None, *,
         groups: ArrayLike | None = None,
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.float64]:  # fmt: skip
         """Fit the reduction and return the training clips' places, (N, 2): valence, arousal."""
         return self.fit(X, y, anchors, groups=groups).embedding_.copy()
 
@@ -166,45 +199,29 @@ repulsion_strength
         check_is_fitted(self)
         return np.array(["valence", "arousal"], dtype=object)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the fitted learner into a folder."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         check_is_fitted(self)
-        arrays = {
-            name: value for name, value in vars(self.reduction_).items() if isinstance(value, np.ndarray)
-        }
+        parts = vars(self.reduction_).items()
+        arrays = {name: value for name, value in parts if isinstance(value, np.ndarray)}
         arrays |= {"anchors_": self.anchors_, "embedding_": self.embedding_}
         config = {
             "parameters": self.get_params(),
             "classes": self.classes_.tolist(),
-            "settings": asdict(self.settings_) if self.method == "anchored" else None,
+            "settings": self.settings_._asdict() if self.method == "anchored" else None,
             "provenance": self.provenance_,
         }
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return config, arrays
 
     @classmethod
-    def load(cls, folder: str | Path) -> "AVLearner":
-        """Read a learner that `save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds no saved learner, or is damaged.
-        """
-        try:
-            config, arrays = folders.read(Path(folder), _KIND)
-            learner = cls(**config["parameters"])
-            learner.classes_, learner.provenance_ = np.array(config["classes"]), config["provenance"]
-            learner.anchors_, learner.embedding_ = arrays.pop("anchors_"), arrays.pop("embedding_")
-            if learner.method == "umap":
-                learner.reduction_ = layout.Layout(**arrays, n_neighbors=learner.n_neighbors)
-            else:
-                learner.settings_ = barycentre.Settings(**config["settings"])
-                temperature = learner.settings_.temperature
-                learner.reduction_ = barycentre.Barycentre(**arrays, temperature=temperature)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{folder} holds no saved AVLearner ({error}); name a folder of `save`"
-            ) from error
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> Self:
+        learner = cls(**config["parameters"])
+        learner.classes_, learner.provenance_ = np.array(config["classes"]), config["provenance"]
+        learner.anchors_, learner.embedding_ = arrays.pop("anchors_"), arrays.pop("embedding_")
+        if learner.method == "umap":
+            learner.reduction_ = Layout(**arrays, n_neighbors=learner.n_neighbors)
+        else:
+            learner.settings_ = Settings(**config["settings"])
+            learner.reduction_ = Barycentre(**arrays, temperature=learner.settings_.temperature)
         learner.n_features_in_ = len(learner.reduction_.mean)
         return learner
 
@@ -212,12 +229,6 @@ repulsion_strength
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-    def _layout(self) -> layout.LayoutSettings:
-        return layout.LayoutSettings(
-            self.n_neighbors, self.n_epochs, self.negative_sample_rate, self.min_dist, self.spread,
-            self.learning_rate, self.target_weight, self.repulsion_strength,
-        )  # fmt: skip
 
     def _check_parameters(self) -> None:
         if self.method not in get_args(Method):

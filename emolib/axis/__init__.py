@@ -1,9 +1,9 @@
-"""One direction from one emotion to another, and what it is worth on speech that it never saw.
+"""One direction from one emotion to another, and how well it separates them in unseen speech.
 
-`EmotionAxis` finds it in one of four ways, projects, shifts, combines and saves; `fit_axis` takes it from a
-feature store and `fit_axes` fits several; `EmotionSubspace` spans more than two emotions. `cross_project` and
-`transfer` hold speakers, sentences and corpora out, `random_aucs` and `shuffled_aucs` are what it must beat,
-`ladder` and its like ask whether stronger is further.
+`EmotionAxis` finds it in one of four ways, projects, shifts and saves; `fit_axis` takes it from a feature
+store. `fit_axes`, `cosine_table` and `EmotionSubspace` are about several emotions. `cross_project` and
+`transfer` hold out speakers, sentences and corpora; `random_aucs` and `shuffled_aucs` are the baselines;
+`ladder`, `strength_auc` and `evenness` ask whether stronger emotions project further.
 
 References
 ----------
@@ -12,20 +12,26 @@ N. Panickssery et al. (2023), "Steering Llama 2 via Contrastive Activation Addit
 """
 
 from emolib.axis.controls import random_aucs, shuffle_labels, shuffled_aucs
-from emolib.axis.directions import METHODS, Method
-from emolib.axis.estimator import EmotionAxis
-from emolib.axis.evaluation import choose_layer, cross_project, sentence_folds, transfer
-from emolib.axis.families import cosine_table, fit_axes, fit_axis
-from emolib.axis.scores import HeldOut, auc, auc_interval
-from emolib.axis.strength import evenness, ladder, strength_auc
-from emolib.axis.subspace import EmotionSubspace
+from emolib.axis.estimator import METHODS, EmotionAxis, fit_axis
+from emolib.axis.evaluation import (
+    HeldOut,
+    auc,
+    auc_interval,
+    choose_layer,
+    cross_project,
+    evenness,
+    ladder,
+    sentence_folds,
+    strength_auc,
+    transfer,
+)
+from emolib.axis.subspace import EmotionSubspace, cosine_table, fit_axes
 
 __all__ = [
     "METHODS",
     "EmotionAxis",
     "EmotionSubspace",
     "HeldOut",
-    "Method",
     "auc",
     "auc_interval",
     "choose_layer",

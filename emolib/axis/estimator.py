@@ -1,47 +1,54 @@
 """`EmotionAxis`: the direction from one emotion to another in the space of an encoder's features.
 
-Second stage of `emolib.axis`: names, speakers and units around a direction.
+References
+----------
+Mean difference: N. Panickssery et al. (2023), "Steering Llama 2 via Contrastive Activation Addition",
+arXiv:2312.06681. Principal component: A. Zou et al. (2023), "Representation Engineering", arXiv:2310.01405.
+Shrinkage: O. Ledoit, M. Wolf (2004), doi:10.1016/S0047-259X(03)00096-4. Resultant length: K. V. Mardia,
+P. E. Jupp (2000), "Directional Statistics".
 """
 
+import json
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import solve
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.covariance import ledoit_wolf
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from emolib.axis.algebra import AxisAlgebra
-from emolib.axis.directions import (
-    Floats,
-    class_means,
-    find_direction,
-    resultant_length,
-    speaker_directions,
-)
-from emolib.axis.provenance import check_same, describe
-from emolib.axis.saved import read_model, write_model
-from emolib.axis.selection import centred, complete_speakers, speakers_of, two_labels
+from emolib import __version__, folders, results
 from emolib.probing import centre_speakers
+from emolib.store import FeatureStore, Pooling
+
+METHODS = ("mean-difference", "logistic", "lda", "pca")
+Floats = NDArray[np.float64]
+
+#: What an axis and the features that it is applied to must share.
+_IDENTITY = ("encoder", "fingerprint", "layer", "pooling")
 
 
-class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
+class EmotionAxis(folders.Saved, TransformerMixin, BaseEstimator):
     """One direction from a source emotion to a target emotion.
 
     Parameters
     ----------
     source, target : str, optional
-        Labels in y; any others are of use for centring alone. None takes the first, or the last, of y's
-        labels in sorted order.
+        Labels in y. Clips of other labels only help to estimate each speaker's mean. None takes the first,
+        or the last, of y's labels in sorted order.
     method : {"logistic", "mean-difference", "lda", "pca"}
         ``mean-difference``: every speaker's difference of means at unit length, averaged. ``logistic`` and
         ``lda``: the discriminant of speaker-centred clips. ``pca``: their first principal component. The
-        discriminants separate best on the corpus that they were fitted on; the mean difference travels best.
+        discriminants separate best on the corpus that they were fitted on; the mean difference transfers
+        best.
     regularisation : float
-        scikit-learn's C of the logistic regression, on features at unit spread within the emotions. A tenth
-        of the probe's: it separates unseen speakers as well, and loses less on other corpora.
+        scikit-learn's C of the logistic regression, on features at unit spread within the emotions. It is a
+        tenth of the probe's: it separates unseen speakers as well, and loses less on other corpora.
 
     Attributes
     ----------
@@ -53,7 +60,7 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
     speakers_ : list; the speakers fitted on, one None without groups
     speaker_directions_ : float64 array, (S, D); each speaker's own axis, unit length
     resultant_length_ : float; 1 if the speakers' own axes agree, about S ** -0.5 by chance
-    incomplete_ : list of str; a sentence for each speaker left out for want of one of the emotions
+    incomplete_ : list of str; a sentence for each speaker who lacks one of the emotions and was left out
 
     Notes
     -----
@@ -70,41 +77,34 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
     np.float64(1.0)
     """
 
-    direction_: NDArray[np.float64]
+    KIND, ALONE = "EmotionAxis", True
+    direction_: Floats
     scale_: float
-    origin_: NDArray[np.float64]
-    centre_: NDArray[np.float64]
+    origin_: Floats
+    centre_: Floats
 
     def __init__(
-        self,
-        source: str | None = "calm",
-        target: str | None = "angry",
-        method: str = "logistic",
-        *,
+        self, source: str | None = "calm", target: str | None = "angry", method: str = "logistic", *,
         regularisation: float = 0.01,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.source = source
         self.target = target
         self.method = method
         self.regularisation = regularisation
 
     def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        groups: ArrayLike | None = None,
-        *,
+        self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, *,
         provenance: Mapping[str, object] | None = None,
-    ) -> Self:
+    ) -> Self:  # fmt: skip
         """Find the direction.
 
         Parameters
         ----------
         X : array-like, (N, D)
         y : array-like of str, (N,)
-            Emotions, more than the two are welcome: a speaker's mean is taken over all of their clips.
+            Emotions, also others than the two: a speaker's mean is taken over all of their clips.
         groups : array-like, (N,), optional
-            Speakers. Without them everybody counts as one, and voices are not told from emotions.
+            Speakers. Without them all clips count as one speaker's, and voices mix with emotions.
         provenance : mapping, optional
             encoder, fingerprint, layer, pooling and corpus of the features, as `fit_axis` gives them.
 
@@ -126,32 +126,60 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
             warnings.warn(f"left out: {'; '.join(self.incomplete_)}", UserWarning, stacklevel=2)
         self.speakers_ = [None] if groups is None else chosen
         known, is_source, is_target = np.isin(speakers, chosen), y == self.source_, y == self.target_
-        self.centre_ = class_means(X[known], speakers[known]).mean(axis=0)
         rows = known & (is_source | is_target)
-        clips = centred(X, speakers)[rows], is_target[rows], speakers[rows]
-        self.direction_ = find_direction(*clips, self.method, self.regularisation)
-        self.speaker_directions_ = speaker_directions(*clips)
-        self.resultant_length_ = resultant_length(self.speaker_directions_)
-        means = [class_means(X[rows & of], speakers[rows & of]).mean(axis=0) for of in (is_source, is_target)]
-        self.origin_, self.scale_ = means[0], float((means[1] - means[0]) @ self.direction_)
-        self.provenance_ = describe(provenance, self.speakers_, int(rows.sum()))
+        self._find(centred(X, speakers)[rows], is_target[rows], speakers[rows])
+        self.centre_, self.origin_, end = (
+            class_means(X[some], speakers[some]).mean(axis=0)
+            for some in (known, known & is_source, known & is_target)
+        )
+        self.scale_ = float((end - self.origin_) @ self.direction_)
+        unknown = dict.fromkeys((*_IDENTITY, "corpus", "commit"))
+        named = [str(name) for name in self.speakers_ if name is not None]
+        own = {"speakers": named, "n": int(rows.sum()), "emolib": __version__}
+        self.provenance_: dict[str, Any] = unknown | dict(provenance or {}) | own
         return self
 
+    def _find(self, X: Floats, is_target: NDArray[np.bool_], speakers: NDArray) -> None:
+        """Set the direction from speaker-centred clips of both emotions."""
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; expected one of: {', '.join(METHODS)}")
+        target, source = (class_means(X[some], speakers[some]) for some in (is_target, ~is_target))
+        differences = target - source
+        length = np.linalg.norm(differences, axis=1, keepdims=True)
+        units = np.divide(differences, length, out=np.zeros_like(differences), where=length > 0)
+        direction = {
+            "mean-difference": lambda: units.mean(axis=0),
+            "logistic": lambda: _logistic(X, is_target, self.regularisation),
+            "lda": lambda: _lda(X, is_target),
+            "pca": lambda: np.linalg.svd(X - X.mean(axis=0), full_matrices=False)[2][0],
+        }[self.method]()
+        size, towards = np.linalg.norm(direction), differences.mean(axis=0) @ direction
+        if not size > 0 or towards == 0:
+            raise ValueError(
+                f"no direction by {self.method!r}: the two emotions' features have the same mean, or do not "
+                f"vary"
+            )
+        self.direction_ = direction / size * np.sign(towards)
+        self.speaker_directions_ = units
+        self.resultant_length_ = float(np.linalg.norm(units.mean(axis=0)))
+
+    @property
+    def vector_(self) -> Floats:
+        """``scale_ * direction_``, (D,): the step from the source emotion to the target."""
+        return self.scale_ * self.direction_
+
     def project(self, X: ArrayLike, groups: ArrayLike | None = None) -> Floats:
-        """Return where clips lie on the axis: 0 at the source emotion's mean, 1 at the target's.
+        """Return where clips lie on the axis, (N,): 0 at the source emotion's mean, 1 at the target's.
 
         Parameters
         ----------
         X : array-like, (N, D)
         groups : array-like, (N,), optional
-            Speakers; each one's mean over these very clips is moved to `centre_` first. That asks for several
-            clips of each, in more than one emotion, but for no label.
-
-        Returns
-        -------
-        projections : float64 array, (N,)
+            Speakers; each one's mean over these very clips is moved to `centre_` first. That needs several
+            clips of each, in more than one emotion, but no label.
         """
-        clips = self._checked(X)
+        check_is_fitted(self)
+        clips = np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
         if groups is not None:
             clips = centre_speakers(clips, speakers_of(groups, len(clips))) + self.centre_
         return (clips - self.origin_) @ self.direction_ / self.scale_
@@ -182,10 +210,10 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
             )
         return rows + (steps[..., None] * self.vector_).astype(rows.dtype)
 
-    def remove(self, X: ArrayLike) -> Floats:
-        """Return X without its variation along the axis, (N, D): every row then projects to 0."""
-        clips = self._checked(X)
-        return clips - np.outer((clips - self.origin_) @ self.direction_, self.direction_)
+    def speaker_cosines(self) -> Floats:
+        """Return the cosine similarity among the speakers' own axes, (S, S)."""
+        check_is_fitted(self, "speaker_directions_")
+        return np.clip(self.speaker_directions_ @ self.speaker_directions_.T, -1, 1)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -194,53 +222,42 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
         return dict(self.provenance_)
 
     def check(
-        self,
-        *,
-        encoder: str | None = None,
-        fingerprint: str | None = None,
-        layer: int | None = None,
+        self, *, encoder: str | None = None, fingerprint: str | None = None, layer: int | None = None,
         pooling: str | None = None,
-    ) -> None:
-        """Raise ValueError unless the axis belongs to features of this making.
+    ) -> None:  # fmt: skip
+        """Raise ValueError if the axis was fitted on features of another encoder, layer or pooling.
 
-        Parameters
-        ----------
-        encoder, fingerprint, layer, pooling
-            Of the features; those left out are not looked at. What the axis does not know itself, having been
-            fitted on bare arrays, can't differ.
+        Properties of the features that are left out are not compared, nor those that an axis of bare arrays
+        lacks. The same weights under another path are the same encoder.
         """
         check_is_fitted(self)
-        features = {"encoder": encoder, "fingerprint": fingerprint, "layer": layer, "pooling": pooling}
-        check_same(self.provenance_, features, f"{self.source_} to {self.target_}")
+        own, its = self.provenance_, dict(zip(_IDENTITY, (encoder, fingerprint, layer, pooling), strict=True))
+        shared = [name for name in _IDENTITY if None not in (own.get(name), its[name])]
+        if "fingerprint" in shared and own["fingerprint"] == its["fingerprint"]:
+            shared = [name for name in shared if name != "encoder"]
+        if differing := [name for name in shared if own[name] != its[name]]:
+            mine, theirs = (", ".join(f"{name} {of[name]}" for name in differing) for of in (own, its))
+            raise ValueError(
+                f"the axis {self.source_} to {self.target_} was fitted on features of {mine}; these are of "
+                f"{theirs}: fit one on features like these, or take features like its own"
+            )
 
-    def speaker_cosines(self) -> Floats:
-        """Return the cosine similarity among the speakers' own axes, (S, S)."""
-        check_is_fitted(self, "speaker_directions_")
-        return np.clip(self.speaker_directions_ @ self.speaker_directions_.T, -1, 1)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the axis as ``config.json`` and ``model.safetensors``; an axis that is there is replaced.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds anything else.
-        """
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         check_is_fitted(self)
-        return write_model(Path(folder), self)
+        # the columns' names come from the table that was fitted on, and are no part of the model
+        fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "feature_names_in_"}
+        arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
+        plain = {name: value for name, value in fitted.items() if name not in arrays}
+        try:
+            return json.loads(json.dumps({"parameters": self.get_params(), "fitted": plain})), arrays
+        except TypeError as error:
+            raise ValueError(f"{error}; what is saved needs words or plain numbers as labels") from None
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read an axis that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none.
-        ValueError
-            If the folder holds something else, or its files do not belong together.
-        """
-        return read_model(Path(folder), cls)
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> Self:
+        axis = cls(**config["parameters"])
+        axis.__dict__.update(config["fitted"] | arrays)
+        return axis
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -250,7 +267,122 @@ class EmotionAxis(AxisAlgebra, TransformerMixin, BaseEstimator):
         tags._skip_test = None not in (self.source, self.target)
         return tags
 
-    def _checked(self, X: ArrayLike) -> Floats:
-        """Return X as it was fitted on, float64 (N, D)."""
-        check_is_fitted(self)
-        return np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
+
+def fit_axis(
+    manifest: pd.DataFrame, store: FeatureStore, layer: int, *, source: str = "calm", target: str = "angry",
+    method: str = "logistic", pooling: Pooling = "mean",
+) -> EmotionAxis:  # fmt: skip
+    """Fit an axis on every clip of a manifest, and note where it comes from.
+
+    Parameters
+    ----------
+    manifest : DataFrame, N rows; clip, corpus, speaker and emotion are used
+    store : FeatureStore that holds these clips
+    layer : int
+    source, target, method
+        As `EmotionAxis` takes them.
+    pooling : {"mean", "mean+std"}
+        An axis of means moves single frames as well; one of means and deviations does not.
+
+    Raises
+    ------
+    ValueError
+        If a clip or the layer is not in the store, or as `EmotionAxis.fit` does.
+    """
+    X, config = store.pooled(layer, pooling, manifest["clip"].tolist()), store.config
+    identity = (config.encoder, config.fingerprint, layer, pooling)
+    provenance = dict(zip(_IDENTITY, identity, strict=True)) | {
+        "corpus": " + ".join(sorted(set(manifest["corpus"]))),
+        "commit": results.environment("cpu")["commit"],
+    }
+    axis = EmotionAxis(source, target, method)
+    return axis.fit(X, manifest["emotion"], manifest["speaker"], provenance=provenance)
+
+
+def two_labels(y: NDArray, source: str | None, target: str | None) -> tuple[Any, Any]:
+    """Return the labels of the two emotions; None stands for the first, or the last, in sorted order.
+
+    Raises
+    ------
+    ValueError
+        If y lacks one of them, or both are the same.
+    """
+    present = np.unique(y).tolist()
+    chosen = (present[0] if source is None else source, present[-1] if target is None else target)
+    for label in chosen:
+        if label not in present:
+            raise ValueError(f"no clip of emotion {label!r}; those there are: {', '.join(map(str, present))}")
+    if chosen[0] == chosen[1]:
+        raise ValueError(f"one class, {chosen[0]!r}, as both source and target; an axis needs two")
+    return chosen
+
+
+def complete_speakers(y: NDArray, speakers: NDArray, source: Any, target: Any) -> tuple[list[Any], list[str]]:
+    """Return the speakers who have clips of both emotions, sorted, and a sentence for each who has only one.
+
+    Raises
+    ------
+    ValueError
+        If no speaker has both.
+    """
+    of_source, of_target = (set(speakers[y == emotion].tolist()) for emotion in (source, target))
+    if not of_source & of_target:
+        raise ValueError(
+            f"no speaker has clips of both {source!r} and {target!r}; an axis is learned from differences "
+            f"within speakers"
+        )
+    sentences = [
+        f"speaker {name} has no clip of {target if name in of_source else source!r}"
+        for name in sorted(of_source ^ of_target)
+    ]
+    return sorted(of_source & of_target), sentences
+
+
+def speakers_of(groups: ArrayLike | None, n: int) -> NDArray:
+    """Return each row's speaker, (N,); without groups all rows have the same one."""
+    if groups is None:
+        return np.zeros(n, dtype=int)
+    speakers = column_or_1d(np.asarray(groups))
+    if len(speakers) != n:
+        raise ValueError(f"{len(speakers)} groups for {n} rows of X; expected one speaker per row")
+    return speakers
+
+
+def centred(X: Floats, speakers: NDArray) -> Floats:
+    """Take each speaker's mean away; what rounding leaves of a constant feature becomes 0."""
+    result = centre_speakers(X, speakers)
+    result[:, np.abs(result).max(axis=0) <= 1e-12 * np.abs(X).max(axis=0)] = 0
+    return result
+
+
+def class_means(X: Floats, groups: NDArray) -> Floats:
+    """Return the mean of each group's rows, (S, D), groups in sorted order."""
+    names, codes = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(names), X.shape[1]))
+    np.add.at(sums, codes, X)
+    return sums / np.bincount(codes)[:, None]
+
+
+def _logistic(X: Floats, is_target: NDArray[np.bool_], regularisation: float) -> Floats:
+    """Return the weights of a logistic regression, each feature at unit spread within the classes."""
+    # at unit spread over both classes, the features that separate them would be shrunk the most
+    _, deviation = _within(X, is_target)
+    model = LogisticRegression(C=regularisation, tol=1e-6, max_iter=2000)
+    return model.fit(X / deviation, is_target).coef_[0] / deviation
+
+
+def _lda(X: Floats, is_target: NDArray[np.bool_]) -> Floats:
+    """Return Fisher's discriminant under a shrunk covariance within the classes."""
+    within, deviation = _within(X, is_target)
+    difference = X[is_target].mean(axis=0) - X[~is_target].mean(axis=0)
+    covariance, _ = ledoit_wolf(within / deviation, assume_centered=True)
+    # a floor keeps it invertible where the classes have no spread, or a feature none
+    floor = 1e-9 * np.eye(len(covariance))
+    return solve(covariance + floor, difference / deviation, assume_a="pos") / deviation
+
+
+def _within(X: Floats, is_target: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return the clips' differences from their class's mean, (N, D), and their deviations, 1 where 0."""
+    within = X - class_means(X, is_target)[is_target.astype(int)]
+    deviation = within.std(axis=0)
+    return within, np.where(deviation > 0, deviation, 1.0)

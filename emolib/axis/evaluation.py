@@ -1,37 +1,123 @@
-"""Axes tried on clips that they never saw: of other speakers, other sentences, other corpora.
+"""Axes tested on clips that they were not fitted on: of other speakers, other sentences, other corpora.
 
-Fifth stage of `emolib.axis`: everything here ends in a `HeldOut`, whose AUC is the verdict.
+The measure is the area under the ROC curve (AUC): how often a clip of the target emotion projects further
+than one of the source emotion. It needs no threshold, and 0.5 is chance.
+
+References
+----------
+The AUC as the Mann-Whitney statistic: J. A. Hanley, B. J. McNeil (1982), doi:10.1148/radiology.143.1.7063747.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
 from emolib import splits
-from emolib.axis.directions import Floats
-from emolib.axis.estimator import EmotionAxis
-from emolib.axis.scores import HeldOut
-from emolib.axis.selection import complete_speakers, two_labels
+from emolib.axis.estimator import EmotionAxis, Floats, complete_speakers, two_labels
+from emolib.metrics import Interval, draws, mean_interval, percentile_interval, speaker_bootstrap
 from emolib.probing import centre_speakers
+
+#: A corpus's words for the strength of an acted emotion.
+INTENSITIES = ("normal", "strong")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Where every clip lies on an axis that was fitted without it.
+
+    Attributes
+    ----------
+    projections : float64 array, (N,); 0 at the source emotion's mean of the training clips, 1 at the target's
+    emotions, speakers : arrays, (N,)
+    source, target, method : str
+    layer : int, optional
+    incomplete : list of str; a sentence for each speaker who lacks one of the emotions: the AUC leaves them
+        out
+    """
+
+    projections: Floats
+    emotions: NDArray
+    speakers: NDArray
+    source: str
+    target: str
+    method: str
+    layer: int | None
+    incomplete: list[str]
+
+    @property
+    def rows(self) -> NDArray[np.bool_]:
+        """The clips that the AUC is of: of both emotions, of speakers who have both."""
+        known, _ = complete_speakers(self.emotions, self.speakers, self.source, self.target)
+        return np.isin(self.emotions, (self.source, self.target)) & np.isin(self.speakers, known)
+
+    @property
+    def auc(self) -> Interval:
+        """AUC of the target emotion against the source, with its interval over speakers."""
+        rows = self.rows
+        return auc_interval(self.projections[rows], self.emotions[rows] == self.target, self.speakers[rows])
+
+    @property
+    def score(self) -> float:
+        """The AUC without an interval."""
+        rows = self.rows
+        return float(auc(self.projections[rows], self.emotions[rows] == self.target))
+
+    @property
+    def n_speakers(self) -> int:
+        """The number of speakers that the AUC is of."""
+        return len(np.unique(self.speakers[self.rows]))
+
+
+def auc(projections: ArrayLike, is_target: ArrayLike) -> Floats:
+    """Return the AUC of one or several projections, (N,) or (N, K); ties count half.
+
+    Raises ValueError unless `is_target`, (N,), holds both values.
+    """
+    mask = np.asarray(is_target, dtype=bool)
+    n_target = int(mask.sum())
+    if n_target in (0, len(mask)):
+        raise ValueError(f"{n_target} of {len(mask)} clips are of the target emotion; expected some, not all")
+    ranks = rankdata(projections, axis=0)[mask].sum(axis=0)
+    return (ranks - n_target * (n_target + 1) / 2) / (n_target * (len(mask) - n_target))
+
+
+def auc_interval(
+    projections: ArrayLike, is_target: ArrayLike, speakers: ArrayLike, *, seed: int = 0
+) -> Interval:
+    """Return an AUC with its interval over speakers.
+
+    The numbers are those of `metrics.speaker_bootstrap`, some hundred times as fast: pairs of clips are
+    compared once and counted by pairs of speakers, and a resample then only weights these counts.
+    """
+    values, mask = np.asarray(projections, dtype=np.float64), np.asarray(is_target, dtype=bool)
+    value = float(auc(values, mask))
+    names, codes = np.unique(np.asarray(speakers), return_inverse=True)
+    n = len(names)
+    wins = np.empty((n, n))  # how often target clips of each speaker exceed source clips of each other
+    for j in range(n):
+        others = np.sort(values[~mask & (codes == j)])
+        below = np.searchsorted(others, values[mask], "left") + np.searchsorted(others, values[mask], "right")
+        wins[:, j] = np.bincount(codes[mask], weights=below / 2, minlength=n)
+    n_target, n_source = (np.bincount(codes[of], minlength=n) for of in (mask, ~mask))
+    times = draws(n, seed)
+    pairs = (times @ n_target) * (times @ n_source)
+    won = ((times @ wins) * times).sum(axis=1)
+    # if few speakers have both emotions, a resample may hold one emotion alone: it has no AUC
+    resampled = np.divide(won, pairs, out=np.full(len(times), np.nan), where=pairs > 0)
+    return percentile_interval(value, resampled, n)
 
 
 def cross_project(
-    X: ArrayLike,
-    manifest: pd.DataFrame,
-    folds: Sequence[splits.Fold],
-    *,
-    source: str = "calm",
-    target: str = "angry",
-    method: str = "logistic",
-    centre: bool = True,
-    layer: int | None = None,
-) -> HeldOut:
+    X: ArrayLike, manifest: pd.DataFrame, folds: Sequence[splits.Fold], *, source: str = "calm",
+    target: str = "angry", method: str = "logistic", centre: bool = True, layer: int | None = None,
+) -> HeldOut:  # fmt: skip
     """Project every clip, of any emotion, on an axis fitted without its fold.
 
     Parameters
@@ -39,12 +125,14 @@ def cross_project(
     X : array-like, (N, D), in the order of the manifest
     manifest : DataFrame, N rows; speaker and emotion are used
     folds : list of (train, test)
-        ``splits.folds(manifest, "loso")`` leaves one speaker out; `sentence_folds` leaves sentences out.
+        ``splits.folds(manifest, "loso")`` holds one speaker out at a time; `sentence_folds` holds out
+        sentences.
     source, target, method
         As `EmotionAxis` takes them.
     centre : bool
-        Take each speaker's mean over all of their clips away, of the unseen ones too. That uses no label, but
-        several clips of the speaker in several emotions at once; False judges each clip by itself.
+        Take each speaker's mean over all of their clips away, also of the unseen speakers. That uses no
+        label, but several clips of the speaker in several emotions at once; with False each clip is
+        projected by itself.
     layer : int, optional
         Passed on to the result.
 
@@ -69,14 +157,9 @@ def cross_project(
 
 
 def transfer(
-    axis: EmotionAxis,
-    X: ArrayLike,
-    manifest: pd.DataFrame,
-    *,
-    source: str | None = None,
-    target: str | None = None,
-    centre: bool = True,
-) -> HeldOut:
+    axis: EmotionAxis, X: ArrayLike, manifest: pd.DataFrame, *, source: str | None = None,
+    target: str | None = None, centre: bool = True,
+) -> HeldOut:  # fmt: skip
     """Project another corpus's clips on a fitted axis.
 
     Parameters
@@ -85,7 +168,7 @@ def transfer(
     X : array-like, (N, D), features of the axis's own layer and pooling
     manifest : DataFrame, N rows
     source, target : str, optional
-        The emotions to be told apart, the axis's own by default; a corpus without calm may have neutral.
+        The emotions to separate, by default the axis's own; a corpus without calm may have neutral.
     centre : bool
         As in `cross_project`.
     """
@@ -99,16 +182,10 @@ def transfer(
 
 
 def choose_layer(
-    layers: Mapping[int, ArrayLike],
-    manifest: pd.DataFrame,
-    folds: Sequence[splits.Fold],
-    *,
-    source: str = "calm",
-    target: str = "angry",
-    method: str = "logistic",
-    centre: bool = True,
-) -> HeldOut:
-    """Project every clip at the layer that was best among its training speakers alone.
+    layers: Mapping[int, ArrayLike], manifest: pd.DataFrame, folds: Sequence[splits.Fold], *,
+    source: str = "calm", target: str = "angry", method: str = "logistic", centre: bool = True,
+) -> HeldOut:  # fmt: skip
+    """Project every clip at the layer that was best among its fold's training speakers.
 
     Parameters
     ----------
@@ -123,35 +200,34 @@ def choose_layer(
     Raises
     ------
     ValueError
-        As `cross_project` does, and if three speakers aren't there for choosing.
+        As `cross_project` does, and if a fold has fewer than three training speakers to choose by.
     """
     project = partial(cross_project, source=source, target=target, method=method, centre=centre)
     if len(layers) == 1:
         [(layer, X)] = layers.items()
         return project(X, manifest, folds, layer=layer)
     everywhere = {k: project(X, manifest, folds) for k, X in layers.items()}
-    chosen = []
-    result = next(iter(everywhere.values()))
-    projections = np.empty(len(manifest))
+    chosen, projections = [], np.empty(len(manifest))
     for train, test in folds:
         part = manifest.iloc[train].reset_index(drop=True)
         inner = splits.folds(part, "speaker", n_folds=3)
         scores = {k: project(np.asarray(X)[train], part, inner).score for k, X in layers.items()}
         chosen.append(max(scores, key=lambda k: scores[k]))
         projections[test] = everywhere[chosen[-1]].projections[test]
-    return replace(result, projections=projections, layer=max(sorted(set(chosen)), key=chosen.count))
+    most_often = max(sorted(set(chosen)), key=chosen.count)
+    return replace(everywhere[most_often], projections=projections, layer=most_often)
 
 
 def sentence_folds(
     manifest: pd.DataFrame, *, new_speakers: bool = False, most: int = 20
 ) -> list[splits.Fold]:
-    """Cut a manifest by sentences: each is tested by an axis that never heard it.
+    """Split a manifest by sentences: each is tested by an axis that was fitted without it.
 
     Parameters
     ----------
     manifest : DataFrame; text_id and speaker are used
     new_speakers : bool
-        Hold the speakers of the test clips out as well, one at a time. Without it they are known, and a good
+        Hold out the speakers of the test clips as well, one at a time. Without it they are known, and a good
         score says nothing about others.
     most : int
         More sentences than that are held out in groups.
@@ -159,19 +235,19 @@ def sentence_folds(
     Raises
     ------
     ValueError
-        If the manifest does not tell two sentences apart.
+        If the manifest does not distinguish two sentences.
     """
     texts = manifest["text_id"].astype(object).fillna("").to_numpy().astype(str)
     n_texts = len(np.unique(texts))
     if n_texts < 2 or "" in texts:
         raise ValueError(f"{n_texts} sentence in text_id, or clips without; expected two or more, all named")
-    cut = list(GroupKFold(min(n_texts, most)).split(texts, groups=texts))
+    folds = list(GroupKFold(min(n_texts, most)).split(texts, groups=texts))
     if not new_speakers:
-        return cut
+        return folds
     speakers = manifest["speaker"].to_numpy()
     return [
         (train[speakers[train] != name], test[speakers[test] == name])
-        for train, test in cut
+        for train, test in folds
         for name in np.unique(speakers[test])
     ]
 
@@ -187,3 +263,62 @@ def checked(X: ArrayLike, manifest: pd.DataFrame) -> tuple[Floats, NDArray, NDAr
         n_bad = int((~np.isfinite(clips)).any(axis=1).sum())
         raise ValueError(f"features of {n_bad} clips are not finite; extract them again")
     return clips, manifest["emotion"].to_numpy().astype(str), manifest["speaker"].to_numpy().astype(str)
+
+
+def ladder(held_out: HeldOut, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean projection of the source emotion and of each intensity of the target, with intervals.
+
+    Returns
+    -------
+    table : DataFrame; step, n, value, low, high; from the source emotion up
+
+    Raises
+    ------
+    ValueError
+        If the target's clips do not have both intensities, normal and strong.
+    """
+    steps = _steps(held_out, manifest)
+    means = [mean_interval(held_out.projections[mask], held_out.speakers[mask]) for mask in steps.values()]
+    counts = [int(mask.sum()) for mask in steps.values()]
+    return pd.DataFrame(means).assign(step=list(steps), n=counts)[["step", "n", "value", "low", "high"]]
+
+
+def strength_auc(held_out: HeldOut, manifest: pd.DataFrame) -> Interval:
+    """Return how often a strong clip of the target emotion projects further than a normal one: an AUC."""
+    _, normal, strong = _steps(held_out, manifest).values()
+    rows = normal | strong
+    return auc_interval(held_out.projections[rows], strong[rows], held_out.speakers[rows])
+
+
+def evenness(held_out: HeldOut, manifest: pd.DataFrame) -> Interval:
+    """Return where the mean of the normal target lies between the source's and the strong target's.
+
+    Returns
+    -------
+    share : Interval; 0 at the source, 1 at the strong target, 0.5 if the projection rises evenly; NaN where
+        strong does not lie beyond the source
+    """
+    masks = list(_steps(held_out, manifest).values())
+    step = np.select(masks, np.arange(len(masks)), -1)
+    rows = step >= 0
+    return speaker_bootstrap(_share, step[rows], held_out.projections[rows], held_out.speakers[rows])
+
+
+def _steps(held_out: HeldOut, manifest: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Return which clips are of the source, the normal target and the strong target."""
+    intensity = manifest["intensity"].astype(object).fillna("").to_numpy().astype(str)
+    is_target = held_out.emotions == held_out.target
+    masks = {f"{held_out.target}, {word}": is_target & (intensity == word) for word in INTENSITIES}
+    if not all(mask.any() for mask in masks.values()):
+        found = sorted(set(intensity[is_target].tolist()))
+        raise ValueError(
+            f"intensities {found} of {held_out.target!r}; expected clips of both {' and '.join(INTENSITIES)}"
+        )
+    return {held_out.source: held_out.emotions == held_out.source} | masks
+
+
+def _share(step: NDArray, projections: Floats) -> float:
+    source, normal, strong = (
+        projections[step == k].mean() if (step == k).any() else np.nan for k in range(3)
+    )
+    return float((normal - source) / (strong - source)) if strong > source else float("nan")

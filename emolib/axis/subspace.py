@@ -1,6 +1,4 @@
-"""`EmotionSubspace`: the few dimensions that the means of several emotions span.
-
-Part of `emolib.axis`: what `EmotionAxis` is to two emotions, this is to more.
+"""Directions of several emotions: axes from one source, their similarity, and the subspace of the means.
 
 References
 ----------
@@ -8,19 +6,53 @@ C. R. Rao (1948), "The Utilization of Multiple Measurements in Problems of Biolo
 doi:10.1111/j.2517-6161.1948.tb00008.x: the subspace of class means, here without whitening.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from emolib.axis.directions import Floats, class_means
-from emolib.axis.saved import read_model, write_model
-from emolib.axis.selection import centred, speakers_of
+from emolib import emotions
+from emolib.axis.estimator import EmotionAxis, Floats, centred, class_means, speakers_of
 from emolib.probing import centre_speakers
+
+
+def fit_axes(
+    X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, *, source: str = "neutral",
+    method: str = "logistic",
+) -> dict[str, EmotionAxis]:  # fmt: skip
+    """Fit one axis from a source to each of the other emotions in y.
+
+    The parameters are those of `EmotionAxis.fit`; the axes come in the vocabulary's order.
+    """
+    present = emotions.ordered(np.asarray(y).astype(str).tolist())
+    return {name: EmotionAxis(source, name, method).fit(X, y, groups) for name in present if name != source}
+
+
+def cosine_table(directions: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Return the cosine similarity among directions, (D,) each, as a symmetric table.
+
+    Notes
+    -----
+    Two random directions in D dimensions have a cosine of 0 with a standard deviation of D ** -0.5.
+
+    Raises
+    ------
+    ValueError
+        If their lengths differ or one is zero.
+    """
+    rows = [np.asarray(direction, dtype=np.float64) for direction in directions.values()]
+    if len({row.shape for row in rows}) > 1 or rows[0].ndim != 1:
+        raise ValueError(f"directions of shapes {[row.shape for row in rows]}; expected one width, (D,)")
+    for name, row in zip(directions, rows, strict=True):
+        if not np.linalg.norm(row) > 0:
+            raise ValueError(f"{name!r} has length 0; it has no direction")
+    table = np.clip(cosine_similarity(np.stack(rows)), -1, 1)
+    return pd.DataFrame(table, index=list(directions), columns=list(directions))
 
 
 class EmotionSubspace(TransformerMixin, BaseEstimator):
@@ -31,7 +63,7 @@ class EmotionSubspace(TransformerMixin, BaseEstimator):
     emotions : sequence of str, optional
         All labels in y by default.
     n_components : int, optional
-        As many as there are, one less than emotions, by default.
+        By default as many as the means span, at most one less than emotions.
 
     Attributes
     ----------
@@ -47,13 +79,7 @@ class EmotionSubspace(TransformerMixin, BaseEstimator):
         self.n_components = n_components
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
-        """Find the subspace.
-
-        Parameters
-        ----------
-        X : array-like, (N, D)
-        y : array-like of str, (N,)
-        groups : array-like, (N,), optional; speakers
+        """Find the subspace; the parameters are those of `EmotionAxis.fit`.
 
         Raises
         ------
@@ -86,20 +112,6 @@ class EmotionSubspace(TransformerMixin, BaseEstimator):
         if groups is not None:
             return centre_speakers(clips, speakers_of(groups, len(clips))) @ self.components_.T
         return (clips - self.centre_) @ self.components_.T
-
-    def remove(self, X: ArrayLike) -> Floats:
-        """Return X without its variation in the subspace, (N, D)."""
-        return np.asarray(X, dtype=np.float64) - self.transform(X) @ self.components_
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the subspace as ``config.json`` and ``model.safetensors``."""
-        check_is_fitted(self)
-        return write_model(Path(folder), self)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Read a subspace that `save` wrote."""
-        return read_model(Path(folder), cls)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,37 +1,6 @@
-"""The command line: each command a few lines over the package, one module a group of them."""
+"""The command line: each command a few lines over the package, four modules of them."""
 
-from emolib.cli import (
-    augment,
-    av,
-    axis,
-    data,
-    features,
-    finetune,
-    generate,
-    mapper,
-    quantize,
-    runs,
-    steer,
-    training,
-    tts,
-    vocoder,
-)
+from emolib.cli import data, evidence, models, runs
 from emolib.cli.app import app
 
-__all__ = [
-    "app",
-    "augment",
-    "av",
-    "axis",
-    "data",
-    "features",
-    "finetune",
-    "generate",
-    "mapper",
-    "quantize",
-    "runs",
-    "steer",
-    "training",
-    "tts",
-    "vocoder",
-]
+__all__ = ["app", "data", "evidence", "models", "runs"]

@@ -1,27 +1,88 @@
-"""The application that every command joins, their common options, and how they fail and end.
+"""The application that every command joins: how a function becomes a command, how it fails and ends.
 
-Errors that a user can mend are one sentence on standard error and exit code 2. With ``--json`` the last line
-of output is one JSON object.
+A command is a function under `command`. Its docstring is the help, each parameter an option that the section
+Parameters explains, and what it returns the JSON object that ``--json`` makes the last line of output. Errors
+that a user can mend are one sentence on standard error and exit code 2.
 """
 
 import contextlib
+import copy
+import functools
+import inspect
 import json
 import math
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import pandas as pd
 import typer
+from typer import Argument, Option
 from typer.core import TyperGroup
 
 from emolib import __version__, threads
 
+Folds = Literal["speaker", "loso", "emobox", "random"]
+Pooling = Literal["mean", "mean+std"]
+Profile = Literal["quick", "full"]
+Precision = Literal["no", "bf16", "fp16"]
+
 #: What typer raises for an unknown command, option or value; it exports only a subclass.
 _UsageError: Any = typer.BadParameter.__base__
+#: Help of options that many commands have.
+_HELP = {
+    "corpus": "A name that `emolib corpora` lists; demo by default.",
+    "corpus_option": "The corpus, in place of CORPUS.",
+    "root": "The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
+    "table": "Your own corpus: a CSV (file or URL) with at least path, speaker and emotion.",
+    "encoder": "wav2vec2-nano, logmel, prosody, a folder, a Hugging Face id, or random:<network>.",
+    "folds": "emobox is for ravdess; random leaks speakers.",
+    "pooling": "How to pool frames.",
+    "device": "auto, cpu, cuda or cuda:<n>.",
+    "store": "Folder or fsspec URL of the features; data/features/CORPUS/ENCODER by default.",
+    "scheduler": "Hand the work to Dask: an address such as tcp://host:8786, or local.",
+    "steps": "Steps; the recipe's by default.",
+    "resume": "Go on from a checkpoint in --out.",
+    "as_json": "End the output with one JSON object.",
+}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The corpus that a command works on; its fields are the command's options."""
+
+    corpus: Annotated[str | None, Argument(metavar="CORPUS")] = None
+    corpus_option: Annotated[str | None, Option("--corpus")] = None
+    root: Path | None = None
+    table: Annotated[str | None, Option("--manifest")] = None
+
+    @property
+    def name(self) -> str:
+        """The corpus's name; that of one's own is "folder"."""
+        if self.corpus and self.corpus_option and self.corpus != self.corpus_option:
+            raise ValueError(
+                f"two corpora, {self.corpus!r} and --corpus {self.corpus_option!r}; expected one"
+            )
+        return self.corpus or self.corpus_option or ("folder" if self.table else "demo")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether any of its options is given."""
+        return self != type(self)()
+
+    def load(self) -> pd.DataFrame:
+        """Return its manifest."""
+        from emolib import corpora
+
+        return corpora.load(self.name, self.root, self.table)
+
+
+class CorpusByOption(Corpus):
+    """A corpus of a command whose argument is something else."""
 
 
 @contextlib.contextmanager
@@ -32,7 +93,8 @@ def _one_sentence() -> Iterator[None]:
         raise
     except (ValueError, OSError, _UsageError) as error:
         message = error.format_message() if isinstance(error, _UsageError) else str(error)
-        print("emolib:", *(line.strip() for line in message.splitlines()), file=sys.stderr)
+        lines = message.replace("Value error, ", "").splitlines()
+        print("emolib:", *(line.strip() for line in lines), file=sys.stderr)
         raise typer.Exit(2) from None
 
 
@@ -59,86 +121,6 @@ app = typer.Typer(
 )
 
 
-class Folds(StrEnum):
-    """Ways to cut a corpus into folds."""
-
-    speaker = "speaker"
-    loso = "loso"
-    emobox = "emobox"
-    random = "random"
-
-
-class PoolingName(StrEnum):
-    """Ways to pool frames."""
-
-    mean = "mean"
-    mean_std = "mean+std"
-
-
-class Profile(StrEnum):
-    """How much the notebooks compute."""
-
-    quick = "quick"
-    full = "full"
-
-
-class PrecisionName(StrEnum):
-    """Number types that an encoder computes in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class MixedPrecision(StrEnum):
-    """Number types that a training computes in."""
-
-    no = "no"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-CorpusName = Annotated[
-    str | None, typer.Argument(metavar="CORPUS", help="A name that `emolib corpora` lists; demo by default.")
-]
-CorpusOption = Annotated[str | None, typer.Option("--corpus", help="The corpus, in place of CORPUS.")]
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--root",
-        help="The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
-    ),
-]
-Table = Annotated[
-    str | None,
-    typer.Option(
-        "--manifest", help="Your own corpus: a CSV (file or URL) with at least path, speaker and emotion."
-    ),
-]
-EncoderName = Annotated[
-    str,
-    typer.Option(
-        "--encoder",
-        help="wav2vec2-nano, logmel, prosody, a folder, a Hugging Face id, or random:<network>.",
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:<n>.")]
-AsJson = Annotated[bool, typer.Option("--json", help="End the output with one JSON object.")]
-Precision = Annotated[
-    PrecisionName, typer.Option("--precision", help="What to compute in; bfloat16 takes half the time.")
-]
-Store = Annotated[
-    str | None,
-    typer.Option(
-        "--store", help="Folder or fsspec URL of the features; data/features/CORPUS/ENCODER by default."
-    ),
-]
-
-Scheduler = Annotated[
-    str | None,
-    typer.Option("--scheduler", help="Hand the work to Dask: an address such as tcp://host:8786, or local."),
-]
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         print(__version__)
@@ -148,7 +130,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """A lab for the geometry of emotion in speech."""
@@ -156,20 +138,79 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", threads.KERNEL["OMP_WAIT_POLICY"])
 
 
-def load_clips(corpus: str | None, option: str | None, root: Path | None, table: str | None) -> pd.DataFrame:
-    """Read the corpus that the common options name."""
-    from emolib import corpora
+def command(name: str | None = None, group: typer.Typer = app) -> Callable[[Callable], Callable]:
+    """Make a function a command: with a help text for each parameter, and with --json.
 
-    if corpus and option and corpus != option:
-        raise ValueError(f"two corpora, {corpus!r} and --corpus {option!r}; expected one")
-    name = corpus or option or ("folder" if table else "demo")
-    return corpora.load(name, root, table)
+    A parameter of the type `Corpus` stands for the options that name one. The exit code is 1 where the
+    result's number of failures is not 0.
+    """
+
+    def register(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        text, explained = _documented(function)
+        parameters = dict(inspect.signature(function).parameters)
+        corpora = {name: p.annotation for name, p in parameters.items() if p.annotation in _CORPORA}
+        options = [option for p in parameters.values() for option in _options(p, explained)]
+        json_flag = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False)
+        options += _options(json_flag.replace(annotation=Annotated[bool, Option("--json")]), explained)
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            as_json = given.pop("as_json")
+            for name, kind in corpora.items():
+                names = [option.name for option in _CORPORA[kind]]
+                given[name] = kind(**{name: given.pop(name) for name in names})
+            result = function(**given)
+            if as_json:
+                known = {name: None if _is_nan(value) else value for name, value in result.items()}
+                print(json.dumps(known, allow_nan=False, default=_plain))
+            if result.get("failed"):
+                raise typer.Exit(1)
+
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {option.name: option.annotation for option in options}
+        group.command(name, help=text)(run)
+        return function
+
+    return register
+
+
+def _documented(function: Callable) -> tuple[str, dict[str, str]]:
+    """Return a docstring without its section Parameters, and that section as texts by name."""
+    text, _, section = inspect.cleandoc(function.__doc__ or "").partition("\n\nParameters\n----------\n")
+    entries = re.findall(r"^(\w+)\n((?: .*\n?)+)", section, flags=re.MULTILINE)
+    return text, _HELP | {name: " ".join(lines.split()) for name, lines in entries}
+
+
+def _options(parameter: inspect.Parameter, explained: Mapping[str, str]) -> list[inspect.Parameter]:
+    """Return typer's declarations of what one parameter of a command stands for."""
+    if parameter.annotation in _CORPORA:
+        return [one for field in _CORPORA[parameter.annotation] for one in _options(field, explained)]
+    declared, kind = parameter.annotation, parameter.annotation
+    info: Any = Option(f"--{parameter.name.replace('_', '-')}") if parameter.default is False else Option()
+    if get_origin(declared) is Annotated:
+        kind, given = get_args(declared)
+        info = copy.copy(given)
+    info.help = explained[parameter.name]
+    annotation = Annotated[kind, info]  # type: ignore[valid-type]
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)]
+
+
+_CORPORA: dict[Any, list[inspect.Parameter]] = {
+    kind: list(inspect.signature(Corpus).parameters.values())[skipped:]
+    for kind, skipped in ((Corpus, 0), (CorpusByOption, 1))
+}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def default_folder(name: str, clips: pd.DataFrame, *settings: object) -> Path:
     """Return a folder in ``models/`` of what is trained on these clips with these settings, seed included."""
-    from dataclasses import asdict, is_dataclass
-
     from emolib import paths, ser
 
     corpora = "+".join(sorted(set(clips["corpus"])))
@@ -186,7 +227,7 @@ class Pooled(NamedTuple):
 
 
 def pooled_layers(
-    clips: pd.DataFrame, encoder: str, layer: str, pooling: PoolingName, *, store: str | None, device: str
+    clips: pd.DataFrame, encoder: str, layer: str, pooling: Pooling, *, store: str | None, device: str
 ) -> Pooled:
     """Encode clips, say which were skipped, and pool one layer, or all of them for `best`."""
     from emolib import features
@@ -199,7 +240,7 @@ def pooled_layers(
     clips = clips[~done.store.missing(clips)].reset_index(drop=True)
     names: list[Any] = clips["clip"].tolist()
     chosen = list(done.store.config.layers) if wanted is None else wanted
-    return Pooled(clips, {k: done.store.pooled(k, pooling.value, names) for k in chosen}, done.store)
+    return Pooled(clips, {k: done.store.pooled(k, pooling, names) for k in chosen}, done.store)
 
 
 def print_skipped(entries: Iterable[Mapping[str, object]]) -> None:
@@ -214,18 +255,3 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise ValueError(f"layer {text!r}; expected a whole number") from None
-
-
-def finish(result: dict[str, Any], as_json: bool) -> None:
-    """End a command; with --json its result is the last line of output."""
-    if as_json:
-        known = {name: None if _is_nan(value) else value for name, value in result.items()}
-        print(json.dumps(known, allow_nan=False, default=_plain))
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)

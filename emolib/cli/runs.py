@@ -1,142 +1,139 @@
 """Commands that run others: run, sweep, bench."""
 
+import contextlib
+import os
+import platform
+import re
 import runpy
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from emolib.cli.app import AsJson, Device, EncoderName, Profile, Root, Scheduler, Table, app, finish
+from emolib.atomic import write_file
+from emolib.cli.app import Profile, command
 from emolib.paths import DEFAULT_ENCODER
 
+_TITLE = """# Side by side
 
-@app.command()
+What each part is worth beside what a user would pick instead, measured in one process; `emolib bench` writes
+this page. Ratios are above 1 in our favour; names in `_s` are seconds, in `_ms` milliseconds. Each script's
+docstring says what is compared.
+"""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("emolib: broken off; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@command()
 def run(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NOTEBOOK...", help="Beginnings of names, such as 01; all by default."),
-    ] = None,
-    corpus: Annotated[str, typer.Option("--corpus", help="A name that `emolib corpora` lists.")] = "demo",
-    root: Root = None,
-    table: Table = None,
-    encoder: EncoderName = DEFAULT_ENCODER,
-    profile: Annotated[
-        Profile, typer.Option("--profile", help="quick is for two cores, full for an accelerator.")
-    ] = Profile.quick,
-    device: Device = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="The notebooks' SEED.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE: another parameter of a notebook; may be repeated."),
-    ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Execute also what an earlier run did and nothing has changed of.")
-    ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", min=1, help="Notebooks at a time; one per core by default, at most 4."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+    names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None, corpus: str = "demo",
+    root: Path | None = None, table: Annotated[str | None, Option("--manifest")] = None,
+    encoder: str = DEFAULT_ENCODER, profile: Profile = "quick", device: str = "auto", seed: int = 0,
+    settings: Annotated[list[str] | None, Option("--set")] = None, fresh: bool = False,
+    jobs: Annotated[int | None, Option(min=1)] = None,
+) -> dict[str, Any]:  # fmt: skip
     """Execute the notebooks into a new folder of runs/; exit code 1 if one fails.
 
     What is done and unchanged is copied from the run that did it; broken off, the same command goes on in the
     same folder.
 
     JSON: notebooks, failed, seconds, summary.
+
+    Parameters
+    ----------
+    names
+        Beginnings of names, such as 01; all by default.
+    corpus
+        A name that `emolib corpora` lists.
+    profile
+        quick is for two cores, full for an accelerator.
+    seed
+        The notebooks' SEED.
+    settings
+        NAME=VALUE: another parameter of a notebook; may be repeated.
+    fresh
+        Execute also what an earlier run did and nothing has changed of.
+    jobs
+        Notebooks at a time; one per core by default, at most 4.
     """
     from emolib import corpora, paths, sweep
 
     corpora.info(corpus)
     parameters: dict[str, Any] = {
-        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile.value, "DEVICE": device, "SEED": seed,
+        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile, "DEVICE": device, "SEED": seed,
     }  # fmt: skip
     parameters |= {"ROOT": str(root.absolute())} if root else {}
     parameters |= {"TABLE": table if "://" in table else str(Path(table).absolute())} if table else {}
     known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
     parameters |= sweep.from_text(settings or [], known)
     started = time.perf_counter()
-    try:
+    with _interruptible():
         folder, ended = sweep.run(parameters, names, fresh=fresh, jobs=jobs)
-    except KeyboardInterrupt:
-        raise _interrupted() from None
-    failed = [entry for entry in ended if entry.error]
     print((folder / "summary.md").read_text())
     for entry in ended:
         state = entry.error or ("done before" if entry.skipped else "ok")
         print(f"{entry.notebook:24} {entry.seconds:6.0f} s  {state}")
     print(f"notebooks {folder}\nfigures   {paths.gallery(corpus, encoder)}")
-    seconds = time.perf_counter() - started
-    finish(
-        {
-            "notebooks": len(ended),
-            "failed": len(failed),
-            "seconds": round(seconds, 1),
-            "summary": str(folder / "summary.json"),
-        },
-        as_json,
-    )
-    if failed:
-        raise typer.Exit(1)
+    seconds, summary = round(time.perf_counter() - started, 1), str(folder / "summary.json")
+    failed = sum(bool(entry.error) for entry in ended)
+    return {"notebooks": len(ended), "failed": failed, "seconds": seconds, "summary": summary}
 
 
-@app.command()
+@command()
 def sweep(
-    grid: Annotated[
-        Path,
-        typer.Argument(metavar="GRID.yaml", help="Notebooks, fixed parameters, and axes to multiply."),
-    ],
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells at a time on this machine.")] = 1,
-    scheduler: Scheduler = None,
-    as_json: AsJson = False,
-) -> None:
+    grid: Annotated[Path, Argument(metavar="GRID.yaml")],
+    jobs: Annotated[int, Option(min=1)] = 1,
+    scheduler: str | None = None,
+) -> dict[str, Any]:
     """Execute notebooks over a grid, a folder of runs/sweep-NAME a cell; exit code 1 if one fails.
 
     What is done and unchanged is skipped; broken off, the same command goes on.
 
     JSON: cells, done, skipped, failed, seconds, summary.
+
+    Parameters
+    ----------
+    grid
+        Notebooks, fixed parameters, and axes to multiply.
+    jobs
+        Cells at a time on this machine.
     """
     from emolib import scheduling
     from emolib import sweep as sweeps
 
     plan = sweeps.read_grid(grid)
-    try:
-        with scheduling.connect(scheduler) as client:
-            ended = sweeps.run_grid(plan, jobs=jobs, client=client)
-    except KeyboardInterrupt:
-        raise _interrupted() from None
+    with _interruptible(), scheduling.connect(scheduler) as client:
+        ended = sweeps.run_grid(plan, jobs=jobs, client=client)
     count = ended.count()
     print((ended.folder / "summary.md").read_text(encoding="utf-8"))
-    print(
-        f"{count['cells']} cells: {count['done']} done, {count['skipped']} skipped, {count['failed']} failed"
-    )
+    print("{cells} cells: {done} done, {skipped} skipped, {failed} failed".format(**count))
     print(f"results {ended.folder}")
-    told = count | {"seconds": round(ended.seconds, 1), "summary": str(ended.folder / "summary.json")}
-    finish(told, as_json)
-    if count["failed"]:
-        raise typer.Exit(1)
+    return count | {"seconds": round(ended.seconds, 1), "summary": str(ended.folder / "summary.json")}
 
 
-def _interrupted() -> typer.Exit:
-    print("emolib: broken off; the same command goes on from here", file=sys.stderr)
-    return typer.Exit(130)
-
-
-@app.command()
-def bench(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Scripts of benchmarks/, such as extraction; all by default."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+@command()
+def bench(names: Annotated[list[str] | None, Argument(metavar="NAME...")] = None) -> dict[str, Any]:
     """Measure each part against what a user would pick instead, in one process; JSON: one ratio each.
 
     What is measured is written to benchmarks/RESULTS.md.
+
+    Parameters
+    ----------
+    names
+        Scripts of benchmarks/, such as extraction; all by default.
     """
-    from emolib import paths, sidebyside
+    from emolib import paths
 
     folder = paths.benchmarks()
     scripts = {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
@@ -149,8 +146,45 @@ def bench(
         script = runpy.run_path(str(scripts[name]))
         found = script["measure"]()
         question = (script["__doc__"] or name).strip().split("\n\n")[0].replace("\n", " ")
-        sidebyside.write_section(folder, name, question, found)
+        _write_section(folder, name, question, found)
         ratios |= found
     for name, value in ratios.items():
         print(f"{name:32} {value:.4g}")
-    finish(ratios, as_json)
+    return ratios
+
+
+def _machine() -> str:
+    """Return the processor, its cores at hand, and the versions that a time depends on, in one line."""
+    import numpy
+    import torch
+
+    model = ""
+    if Path("/proc/cpuinfo").is_file():
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), flags=re.M)
+        model = found[1] if found else ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{model or platform.processor() or platform.machine()}, {cores} cores{device}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
+    )
+
+
+def _write_section(folder: Path, name: str, question: str, ratios: Mapping[str, float]) -> Path:
+    """Write or replace the section of one comparison, and keep the sections in order.
+
+    Parameters
+    ----------
+    folder : Path, of the comparisons
+    name, question : str; the script's name without ending, the first line of its docstring
+    ratios : mapping of a name to a number, as its `measure` returns them
+    """
+    path = folder / "RESULTS.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else _TITLE
+    title, *sections = re.split(r"^## ", text, flags=re.M)
+    kept = {section.split("\n", 1)[0].strip(): section.split("\n", 1)[1].strip() for section in sections}
+    rows = "\n".join(f"| {key} | {value:.4g} |" for key, value in ratios.items())
+    kept[name] = f"{question}\n\n{_machine()}\n\n| measure | value |\n|---|---|\n{rows}"
+    body = "\n\n".join(f"## {key}\n\n{kept[key]}" for key in sorted(kept))
+    write_file(path, f"{title.rstrip()}\n\n{body}\n".encode())
+    return path

@@ -1,13 +1,12 @@
 """Codebooks: what quantization does to emotion, in real bits.
 
-`quantizer` turns vectors to codes and back, `entropy` knows how long codes are, `search` chooses them,
-`stream` writes and reads them, `training` finds the codebooks; `measures` and `controls` say what became of
-an emotion, and what another change of equal size would have done; `biased` and `routing` are codebooks of one
-emotion each; `conditioning` turns an embedding into prosody, and with `cast` and `spoken` it is heard.
+`quantizer` turns vectors to codes and back, `training` finds the codebooks and searches for codes, `coding`
+knows how long codes are and writes them as streams, `routing` chooses among several codebooks, `measures`
+says what became of each emotion, `compression` codes a whole corpus or a file.
 """
 
+from emolib.codebook.coding import pack, unpack
 from emolib.codebook.quantizer import ResidualQuantizer
 from emolib.codebook.routing import RoutedQuantizer
-from emolib.codebook.stream import pack, unpack
 
 __all__ = ["ResidualQuantizer", "RoutedQuantizer", "pack", "unpack"]

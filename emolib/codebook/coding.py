@@ -1,93 +1,351 @@
-"""How a residual quantizer's codes are laid out in a stream, and what they cost: what `stream` asks of it."""
+"""Entropy coding of codes: a model of how probable each one is, and streams as short as the model allows.
 
-import hashlib
-import json
-from collections.abc import Sequence
-from typing import Any
+A table counts, for one stage of one group at one rate, how often each symbol followed each context. A symbol
+is a code, 0 to K - 1, or K: stop, the row has no further stages. The context is the symbol of the stage
+before (K at the first stage) and, where asked for, the symbol of the row before at the same stage.
+Probabilities are whole numbers out of 2^16, so that every machine decodes with the same ones.
+
+A table has (K + 1)^2 contexts and symbols, most of which a small corpus never shows: where there are fewer
+than some ten rows for each, rates are higher than the same codes would need with tables from more data.
+
+A stream is a header of 13 to 15 bytes and a range coder's bytes. The header: ``EQ``; one byte of format (high
+half) and rate (low half); four bytes that name the codebook; a CRC-32 over everything else and the
+codebook's whole fingerprint; the number of stages in use; the number of rows, seven bits a byte.
+
+References
+----------
+Entropy-constrained quantization: P. A. Chou, T. Lookabaugh, R. M. Gray (1989), doi:10.1109/29.17498.
+Smoothing towards the marginal, its strength chosen with each count left out once: H. Ney, U. Essen, R. Kneser
+(1994), "On structuring probabilistic dependences in stochastic language modelling",
+doi:10.1006/csla.1994.1001. Range coding: G. N. N. Martin (1979), "Range encoding: an algorithm for removing
+redundancy from a digitised message". The coder is that of R. Bamler (2022), "Understanding Entropy Coding
+With Asymmetric Numeral Systems (ANS)", arXiv:2201.01741: the package constriction.
+"""
+
+import contextlib
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
-
-from emolib.codebook import stream
-from emolib.codebook.entropy import EntropyModel
 
 Codes = NDArray[np.int16]
+Symbols = NDArray[np.int64]
+#: Codes the symbols, (n,), of some rows, (n,), under their probabilities, (n, K + 1), and returns symbols; in
+#: decoding the symbols that it is given mean nothing.
+Coder = Callable[[NDArray[np.float32], Symbols, NDArray[np.intp]], Symbols]
+#: Probabilities are shares of this number.
+TOTAL = 1 << 16
+#: Weights of the two contexts are sixteenths.
+PARTS = 16
+_STRENGTHS = 4.0 ** np.arange(-1, 8)
+_MAGIC, _FORMAT = b"EQ", 1
+#: Streams shorter than this, in bytes, get their last bytes trimmed, which takes a few decodings.
+_TRIMMED = 1024
 
 
-class StageCoding:
-    """The codec's part of `ResidualQuantizer`, which has these attributes and describes them."""
+@dataclass(frozen=True)
+class EntropyModel:
+    """Probabilities of one group's symbols at one rate.
 
-    n_stages: int
-    groups: int
-    context: str
+    Attributes
+    ----------
+    stages : uint16 array, (Q, K + 1, K + 1); frequencies after each symbol of the stage before
+    rows : uint16 array, (Q, K + 1, K + 1), optional; frequencies after each symbol of the row before
+    weights : uint8 array, (Q,), where there are `rows`; sixteenths that they have in the mixture
+    """
+
+    stages: NDArray[np.uint16]
+    rows: NDArray[np.uint16] | None = None
+    weights: NDArray[np.uint8] | None = None
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.float32]:
+        return np.log2(np.float32(TOTAL) / self.stages).astype(np.float32)
+
+    def probabilities(self, stage: int, before: Symbols, above: Symbols | None = None) -> NDArray[np.float32]:
+        """Return the probability of every symbol, (N, K + 1), exact in float32.
+
+        Parameters
+        ----------
+        stage : int
+        before : int array, (N,); symbols of the stage before
+        above : int array, (N,); symbols of the row before at this stage; needed where `rows` is
+        """
+        table = self.stages[stage][before].astype(np.float32)
+        if self.rows is None or self.weights is None:
+            return table / np.float32(TOTAL)
+        share = int(self.weights[stage])
+        table = (PARTS - share) * table + share * self.rows[stage][above].astype(np.float32)
+        return table / np.float32(TOTAL * PARTS)
+
+    def bits(self, stage: int, before: Symbols, above: Symbols | None = None) -> NDArray[np.float32]:
+        """Return the length of every symbol in bits, (N, K + 1)."""
+        if self.rows is None:
+            return self._lengths[stage][before]
+        return -np.log2(self.probabilities(stage, before, above))
+
+    def code_lengths(self, symbols: Symbols) -> NDArray[np.float64]:
+        """Return the ideal length of each row in bits, (N,); symbols (N, Q), in sequence where it matters."""
+        n_codes, total = self.stages.shape[1] - 1, np.zeros(len(symbols))
+        before, sent = _contexts(symbols, n_codes)
+        for q, column in enumerate(symbols.T):
+            chance = self.stages[q][before[:, q], column] / TOTAL
+            if self.rows is not None and self.weights is not None:
+                share = self.weights[q] / PARTS
+                above = np.concatenate([[n_codes], column[:-1]])[: len(symbols)]
+                chance = (1 - share) * chance + share * self.rows[q][above, column] / TOTAL
+            total -= np.where(sent[:, q], np.log2(chance), 0.0)
+        return total
+
+
+def fit_model(
+    symbols: Symbols, n_codes: int, starts: NDArray[np.bool_] | None = None, *, stops: float = 0.0
+) -> EntropyModel:
+    """Count symbols into an entropy model.
+
+    Parameters
+    ----------
+    symbols : int array, (N, Q); codes, then K from the stage on at which a row stopped
+    n_codes : int, K
+    starts : bool array, (N,), optional
+        Where given, the row before is a context too; true at the first row of each sequence.
+    stops : float
+        Share of the rows that count as stopping at each stage, beside those that do.
+    """
+    before, sent = _contexts(symbols, n_codes)
+    sent_symbols = [symbols[on, q] for q, on in enumerate(sent.T)]
+
+    def count(contexts: Symbols, stops: float = 0.0) -> NDArray[np.uint16]:
+        parts = [contexts[on, q] for q, on in enumerate(sent.T)]
+        pairs = zip(parts, sent_symbols, strict=True)
+        return np.stack([_table(part, column, n_codes, stops) for part, column in pairs])
+
+    stages = count(before, stops)
+    if starts is None:
+        return EntropyModel(stages)
+    above = np.vstack([np.full((1, symbols.shape[1]), n_codes), symbols[:-1]])
+    above[starts] = n_codes
+    rows = count(above)
+    weights = [
+        _weight(stages[q][before[on, q], symbols[on, q]], rows[q][above[on, q], symbols[on, q]])
+        for q, on in enumerate(sent.T)
+    ]
+    return EntropyModel(stages, rows, np.array(weights, dtype=np.uint8))
+
+
+def _contexts(symbols: Symbols, n_codes: int) -> tuple[Symbols, NDArray[np.bool_]]:
+    """Return the symbols of the stage before, and which symbols are sent: all up to the first stop."""
+    first = np.full((len(symbols), 1), n_codes)
+    before = np.hstack([first, symbols[:, :-1]])
+    return before, np.hstack([first == n_codes, before[:, 1:] != n_codes])
+
+
+def _table(contexts: Symbols, symbols: Symbols, n_codes: int, stops: float) -> NDArray[np.uint16]:
+    """Return frequencies out of 2^16, (K + 1, K + 1); a context that never came up gets the marginal."""
+    size = n_codes + 1
+    counts = np.bincount(contexts * size + symbols, minlength=size * size).reshape(size, size)
+    counts[:, n_codes] += np.ceil(stops * counts.sum(axis=1)).astype(np.int64)
+    total = counts.sum(axis=0)
+    marginal = (total + 0.5) / (total.sum() + 0.5 * size)
+    strength = _strength(counts, marginal)
+    return _whole((counts + strength * marginal) / (counts.sum(axis=1, keepdims=True) + strength))
+
+
+def _strength(counts: NDArray, marginal: NDArray) -> float:
+    """Choose how many observations the marginal weighs: the likeliest, each observation left out once."""
+    at, symbol = np.nonzero(counts)
+    n, row = counts[at, symbol], counts.sum(axis=1)[at]
+
+    def likelihood(strength: float) -> float:
+        left_out = (n - 1 + strength * marginal[symbol]) / (row - 1 + strength)
+        return float((n * np.log(left_out)).sum())
+
+    return float(max(_STRENGTHS, key=likelihood))
+
+
+def _whole(probabilities: NDArray) -> NDArray[np.uint16]:
+    """Round probabilities, (..., K + 1), to whole numbers of at least 1 that add up to 2^16."""
+    whole = 1 + np.floor(probabilities * (TOTAL - probabilities.shape[-1])).astype(np.int64)
+    largest = whole.argmax(axis=-1)[..., None]
+    missing = TOTAL - whole.sum(axis=-1, keepdims=True)
+    np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, -1) + missing, -1)
+    return whole.astype(np.uint16)
+
+
+def _weight(stages: NDArray[np.uint16], rows: NDArray[np.uint16]) -> int:
+    """Return the sixteenths of the second context that make the sent symbols of a stage likeliest."""
+    own, other = stages.astype(np.float64), rows.astype(np.float64)
+    return max(range(PARTS + 1), key=lambda n: float(np.log((PARTS - n) * own + n * other).sum()))
+
+
+class Codec(Protocol):
+    """What a stream needs of a quantizer."""
+
     rates: Sequence[float]
-    n_codes_: int
-    mean_: NDArray[np.float32]
-    scale_: float
-    codes_: list[NDArray[np.float32]]
-    models_: list[list[EntropyModel]]
-    _fingerprint: bytes
 
     @property
     def fingerprint(self) -> bytes:
         """32 bytes that change with anything that decoding depends on."""
-        check_is_fitted(self)
-        return self._fingerprint
 
     def blank(self, n_rows: int) -> Codes:
-        """Return a table of codes with every row stopped before the first stage, (n_rows, G x Q)."""
-        return np.full((n_rows, self.groups * self.n_stages), -1, dtype=np.int16)
+        """Return a table of codes to decode into."""
 
     def depth(self, codes: Codes) -> int:
-        """Return the number of stages that any row and group uses."""
-        used = (codes.reshape(-1, self.groups, self.n_stages) >= 0).any(axis=(0, 1))
-        return int(used.sum())
-
-    def cheapest_rate(self, codes: Codes) -> int:
-        """Return the number of the rate whose entropy models make these codes shortest."""
-        depth = self.depth(codes)
-        return int(np.argmin([self.lengths(codes, rate, depth).sum() for rate in range(len(self.rates))]))
+        """Return the number of stages that any row uses."""
 
     def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
         """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
-        table = codes.reshape(-1, self.groups, self.n_stages)[:, :, :depth].astype(np.int64)
-        table = np.where(table < 0, self.n_codes_, table)
-        lengths = [model.code_lengths(table[:, g]) for g, model in enumerate(self.models_[rate])]
-        return np.sum(lengths, axis=0)
 
-    def walk(self, coder: stream.Coder, codes: Codes, rate: int, depth: int) -> Codes:
-        """Give a coder every symbol in the order of the stream, and return the codes that it gave back."""
-        given = codes.reshape(len(codes), self.groups, self.n_stages)
-        done = np.full(given.shape, self.n_codes_)
-        for g, model in enumerate(self.models_[rate]):
-            for q in range(depth):
-                before = done[:, g, q - 1] if q else np.full(len(done), self.n_codes_)
-                sent = np.flatnonzero(before != self.n_codes_) if q else np.arange(len(done))
-                symbols = np.where(given[sent, g, q] < 0, self.n_codes_, given[sent, g, q]).astype(np.int64)
-                if model.rows is None:
-                    if len(sent):
-                        done[sent, g, q] = coder(model.probabilities(q, before[sent]), symbols, sent)
-                    continue
-                for at, row in enumerate(sent):
-                    above = done[row - 1 : row, g, q] if row else np.array([self.n_codes_])
-                    probabilities = model.probabilities(q, before[row : row + 1], above)
-                    done[row, g, q] = coder(probabilities, symbols[at : at + 1], sent[at : at + 1])[0]
-        return np.where(done == self.n_codes_, -1, done).astype(np.int16).reshape(codes.shape)
+    def walk(self, coder: Coder, codes: Codes, rate: int, depth: int) -> Codes:
+        """Code a table of codes symbol by symbol in a fixed order; return what was coded."""
 
-    def _tensors(self) -> dict[str, NDArray[Any]]:
-        tensors: dict[str, NDArray[Any]] = {"mean": self.mean_}
-        tensors |= {f"codes.{g}": codes for g, codes in enumerate(self.codes_)}
-        for r, models in enumerate(self.models_):
-            for g, model in enumerate(models):
-                tensors[f"{r}.{g}.stages"] = model.stages
-                if model.rows is not None and model.weights is not None:
-                    tensors |= {f"{r}.{g}.rows": model.rows, f"{r}.{g}.weights": model.weights}
-        return tensors
 
-    def _set_fingerprint(self) -> None:
-        shape = [self.n_stages, self.n_codes_, self.groups, self.context, list(self.rates), self.scale_]
-        digest = hashlib.sha256(json.dumps(shape).encode())
-        for name, tensor in sorted(self._tensors().items()):
-            digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
-        self._fingerprint = digest.digest()
+def cheapest_rate(codec: Codec, codes: Codes) -> int:
+    """Return the number of the rate whose entropy models make these codes shortest."""
+    depth = codec.depth(codes)
+    return int(np.argmin([codec.lengths(codes, rate, depth).sum() for rate in range(len(codec.rates))]))
+
+
+def ideal_bits(codec: Codec, codes: Codes) -> NDArray[np.float64]:
+    """Return the ideal length of each row's code in bits, (N,), under the rate that suits them best."""
+    return codec.lengths(codes, cheapest_rate(codec, codes), codec.depth(codes))
+
+
+def pack(codec: Codec, codes: Codes) -> bytes:
+    """Write codes as a stream."""
+    rate, depth = cheapest_rate(codec, codes), codec.depth(codes)
+    queue, family = _range_coder()
+    encoder = queue.RangeEncoder()
+
+    def encode(probabilities: NDArray[np.float32], symbols: Symbols, _: NDArray[np.intp]) -> Symbols:
+        encoder.encode(symbols.astype(np.int32), family, probabilities)
+        return symbols
+
+    codec.walk(encode, codes, rate, depth)
+    payload = _trimmed(codec, codes, rate, depth, encoder.get_compressed().astype(">u4").tobytes())
+    start = _MAGIC + bytes([_FORMAT << 4 | rate]) + codec.fingerprint[:4]
+    end = bytes([depth]) + _number(len(codes)) + payload
+    return start + _checksum(codec, start + end) + end
+
+
+def codes_at_bits(
+    encode: Callable[[float], Codes], codec: Codec, bits: float, *, n_halvings: int = 12, seed: int = 0
+) -> Codes:
+    """Return codes whose stream takes so many bits a row, or as nearly so many as can be had with fewer.
+
+    Lambda is found by bisection. Not every rate has a lambda: between two neighbouring ones, a share of the
+    rows, drawn at random, gets the codes of the richer.
+
+    Parameters
+    ----------
+    encode : callable of lambda; codes of the rows in question
+    codec : Codec; what packs them
+    bits : float; length of the stream, header included, over the number of rows
+    n_halvings : int
+    seed : int; of the rows that get the richer codes
+    """
+
+    def rate(codes: Codes) -> float:
+        return 8 * len(pack(codec, codes)) / len(codes)
+
+    low, high = 1e-4, 1.0
+    for _ in range(n_halvings):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if rate(encode(middle)) > bits else (low, middle)
+    rich, poor = encode(low), encode(high)
+    order, few, many = np.random.default_rng(seed).permutation(len(rich)), 0, len(rich)
+    while few < many:
+        n_rich = (few + many + 1) // 2
+        mixed = poor.copy()
+        mixed[order[:n_rich]] = rich[order[:n_rich]]
+        few, many = (n_rich, many) if rate(mixed) <= bits else (few, n_rich - 1)
+    poor[order[:few]] = rich[order[:few]]
+    return poor
+
+
+def unpack(codec: Codec, data: bytes) -> Codes:
+    """Read codes from a stream.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no stream, or one of another format or codebook, or are damaged or cut short.
+    """
+    if len(data) < 13 or data[:2] != _MAGIC:
+        raise ValueError(f"{len(data)} bytes that are no .emoq stream; expected one that `pack` wrote")
+    if data[2] >> 4 != _FORMAT:
+        raise ValueError(f"an .emoq stream of format {data[2] >> 4}; expected {_FORMAT}: newer, or damaged?")
+    if data[3:7] != codec.fingerprint[:4]:
+        raise ValueError(
+            f"the stream was written with codebook {data[3:7].hex()}, this one is "
+            f"{codec.fingerprint[:4].hex()}; decode with the codebook that encoded"
+        )
+    if data[7:11] != _checksum(codec, data[:7] + data[11:]):
+        raise ValueError("the stream is damaged or cut short: its checksum does not fit; encode again")
+    n_rows, used = _read_number(data[12:])
+    return _decode(codec, data[12 + used :], n_rows, data[2] & 15, data[11])
+
+
+def _decode(codec: Codec, payload: bytes, n_rows: int, rate: int, depth: int) -> Codes:
+    # trimmed bytes were zeros, and the coder reads a little past the end
+    words = np.frombuffer(payload + bytes(-len(payload) % 4 + 8), dtype=">u4").astype(np.uint32)
+    queue, family = _range_coder()
+    decoder = queue.RangeDecoder(words)
+
+    def decode(probabilities: NDArray[np.float32], _: Symbols, __: NDArray[np.intp]) -> Symbols:
+        found = decoder.decode(family, probabilities) if len(probabilities) else []
+        return np.asarray(found, dtype=np.int64)
+
+    try:
+        return codec.walk(decode, codec.blank(n_rows), rate, depth)
+    except AssertionError:  # raised by the coder for bytes that no symbols lead to
+        raise ValueError("the stream's bytes fit no codes; encode again") from None
+
+
+def _trimmed(codec: Codec, codes: Codes, rate: int, depth: int, payload: bytes) -> bytes:
+    """Drop last bytes that decoding can do without: the coder ends on whole words of four."""
+    if len(payload) > _TRIMMED:
+        return payload
+    for n_kept in range(max(0, len(payload) - 3), len(payload)):
+        for carry in (0, 1):
+            number = int.from_bytes(payload[:n_kept]) + carry
+            if number >> 8 * n_kept:
+                continue
+            shorter = number.to_bytes(n_kept)
+            with contextlib.suppress(ValueError):
+                if np.array_equal(_decode(codec, shorter, len(codes), rate, depth), codes):
+                    return shorter
+    return payload
+
+
+def _checksum(codec: Codec, data: bytes) -> bytes:
+    return zlib.crc32(codec.fingerprint + data).to_bytes(4)
+
+
+def _number(value: int) -> bytes:
+    """Write a whole number, seven bits a byte, the last of them without the high bit."""
+    parts = [value & 127]
+    while value := value >> 7:
+        parts.append(value & 127 | 128)
+    return bytes(reversed(parts))
+
+
+def _read_number(data: bytes) -> tuple[int, int]:
+    """Return a number and how many bytes it took."""
+    value = 0
+    for used, byte in enumerate(data, 1):
+        value = value << 7 | byte & 127
+        if byte < 128:
+            return value, used
+    raise ValueError("the stream ends before its number of rows")
+
+
+def _range_coder() -> tuple[Any, Any]:
+    """Return the module of range coders, and the family of distributions that they take."""
+    import constriction
+
+    return constriction.stream.queue, constriction.stream.model.Categorical(perfect=False)

@@ -1,7 +1,8 @@
-"""What a change of embeddings does to each emotion: similarity, margin, and drift by its parts.
+"""What a change of embeddings does to each emotion: similarity, distortion, and drift by its parts.
 
-All measures are numbers of single clips, so that intervals can be over speakers. Rows are
-centred: their origin is the training clips' mean.
+All measures are numbers of single clips, so that intervals can be over speakers. Rows are centred: their
+origin is the training clips' mean. The second half of the file turns tables of such numbers, a row a clip
+with its emotion and speaker, into means over emotions with intervals.
 
 Notes
 -----
@@ -13,7 +14,6 @@ Of a clip of class c that moved by d, with m the classes' centroids and g the me
   that merely fades comes nearer to every other one, so this is the fairer number.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ def class_centroids(X: ArrayLike, labels: ArrayLike) -> pd.DataFrame:
 
 
 def similarity(X: ArrayLike, X_hat: ArrayLike) -> NDArray[np.float64]:
-    """Return the cosine between each row and what became of it, (N,); 0 where nothing is left of a row."""
+    """Return the cosine between each row before and after, (N,); 0 where nothing is left of a row."""
     X, X_hat = np.asarray(X, dtype=np.float64), np.asarray(X_hat, dtype=np.float64)
     lengths = np.linalg.norm(X, axis=1) * np.linalg.norm(X_hat, axis=1)
     cosines = np.einsum("nd,nd->n", X, X_hat) / np.where(lengths > 0, lengths, 1.0)
@@ -86,16 +86,6 @@ def change(X: ArrayLike, X_hat: ArrayLike, origin: ArrayLike) -> dict[str, float
     }
 
 
-def margins(scores: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> NDArray[np.float64]:
-    """Return by how much the true class's score exceeds the best other one's, (N,); scores (N, C)."""
-    scores, y = np.array(scores, dtype=np.float64), np.asarray(labels)
-    own = np.array([list(classes).index(name) for name in y])
-    rows = np.arange(len(y))
-    true = scores[rows, own].copy()
-    scores[rows, own] = -np.inf
-    return true - scores.max(axis=1)
-
-
 def drift(X: ArrayLike, X_hat: ArrayLike, labels: ArrayLike, centroids: pd.DataFrame) -> Drift:
     """Decompose how clips moved.
 
@@ -125,62 +115,111 @@ def drift(X: ArrayLike, X_hat: ArrayLike, labels: ArrayLike, centroids: pd.DataF
                 f"the centroid of {name} is the mean of all: it can't shrink; give two classes or more"
             )
         shrinking[rows] = moved[rows] @ inward / square
-        ways = means[others] - means[c]
-        ways = ways / np.square(ways).sum(axis=1, keepdims=True)
-        toward[np.ix_(rows, others)] = moved[rows] @ ways.T
-        sideways = moved[rows] - np.outer(shrinking[rows], inward)
-        beyond[np.ix_(rows, others)] = sideways @ ways.T
+        outward = means[others] - means[c]
+        outward = outward / np.square(outward).sum(axis=1, keepdims=True)
+        toward[np.ix_(rows, others)] = moved[rows] @ outward.T
+        beyond[np.ix_(rows, others)] = (moved[rows] - np.outer(shrinking[rows], inward)) @ outward.T
     return Drift(classes, shrinking, toward, beyond)
 
 
-def leads(toward: ArrayLike, labels: ArrayLike, classes: Sequence[str], target: str = "neutral") -> pd.Series:
-    """Return by how much the drift to `target` exceeds that to each other class, (C - 1,).
+def estimate(table: pd.DataFrame, column: str) -> Interval:
+    """Return the mean over emotions of a column's means, with its interval over speakers.
 
-    Each class's pull is the mean over the source classes (without itself and `target`) of their mean drift
-    to it, so that all pulls are over nearly the same clips.
+    Of ``hit`` this is UA. NaN values are left out.
     """
-    y = np.asarray(labels)
-    return pd.Series(_leads(toward, y, np.zeros(len(y)), classes, target)[0], _rivals(classes, target))
+    return _interval(np.nanmean(_class_means(table, table[column])[..., 0], axis=1), table)
 
 
-def lead_interval(
-    toward: ArrayLike, labels: ArrayLike, speakers: ArrayLike, classes: Sequence[str], target: str = "neutral"
-) -> Interval:
-    """Return the smallest of `leads`, and the smallest ends of their intervals over speakers.
+def advantage(table: pd.DataFrame, column: str, emotion: str) -> Interval:
+    """Return by how much a column's mean for one emotion exceeds that for every other, with its interval.
+
+    `excess_drift` says what its ends are.
+    """
+    means, own = _class_means(table, table[column])[..., 0], np.unique(table["emotion"]) == emotion
+    return _smallest(means[:, own] - means[:, ~own], table)
+
+
+def contrast(table: pd.DataFrame, column: str, flag: str) -> Interval:
+    """Return a column's mean over emotions where a flag is set minus where it is not, with its interval."""
+    values, flags = table[column].to_numpy(dtype=np.float64), table[flag].to_numpy(dtype=bool)
+    both = np.stack([np.where(flags, values, np.nan), np.where(flags, np.nan, values)], axis=1)
+    on, off = np.nanmean(_class_means(table, both), axis=1).T
+    return _interval(on - off, table)
+
+
+def difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Interval:
+    """Return the mean over emotions of first - second, the same clips in both, with its interval."""
+    joined = first.merge(second[["clip", column]], on="clip", suffixes=("", " of the other"))
+    return estimate(joined.assign(gap=joined[column] - joined[f"{column} of the other"]), "gap")
+
+
+def compare(table: pd.DataFrame, by: str, base: str, column: str) -> pd.DataFrame:
+    """Return a column's estimate for each condition, and its difference from one of them.
+
+    Parameters
+    ----------
+    table : DataFrame; the same clips for each value of `by`
+    by, base : str; the column that names the conditions, and the one that others are compared with
+    column : str
+
+    Returns
+    -------
+    compared : DataFrame, a row a condition; `column`, ``minus <base>``, low, high
+    """
+    groups, rows = {str(name): part for name, part in table.groupby(by, sort=False)}, {}
+    for name, part in groups.items():
+        gap = difference(part, groups[base], column)
+        value = part.groupby("emotion")[column].mean().mean()
+        rows[name] = {column: value, f"minus {base}": gap.value, "low": gap.low, "high": gap.high}
+    return pd.DataFrame(rows).T
+
+
+def excess_drift(table: pd.DataFrame, kind: str = "to", target: str = "neutral") -> Interval:
+    """Return by how much the drift to `target` exceeds that to every other class, with its interval.
+
+    The drift to a class is the mean over the emotions (without itself and `target`) of their mean drift to
+    it, so that all are over nearly the same clips.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a clip: emotion, speaker, and for each class ``to <class>`` and ``beyond <class>`` as `drift`
+        gives them.
+    kind : {"to", "beyond"}; all drift, or what shrinking does not explain
+    target : str
+
+    Returns
+    -------
+    excess : Interval; the smallest over the other classes, and the smallest ends of their intervals
+
+    Raises
+    ------
+    ValueError
+        If no clip could drift there.
 
     Notes
     -----
-    The class that draws most among the others isn't chosen on the judged clips: each of them is compared, and
-    the claim that `target` draws more than all is made where every interval lies above 0, which is where
-    low is above 0. This needs no correction for the number of classes (the intersection-union test of R. L.
-    Berger 1982, doi:10.1080/00401706.1982.10487790). Where several classes draw alike, the smallest lead is
-    too low on average, so the claim is made too seldom rather than too often.
+    The strongest other class isn't chosen on the judged clips: each of them is compared, and the claim that
+    `target` attracts more than all is made where every interval lies above 0, which is where low is above 0.
+    This needs no correction for the number of classes (the intersection-union test of R. L. Berger 1982,
+    doi:10.1080/00401706.1982.10487790). Where several classes attract alike, the smallest difference is too
+    low on average, so the claim is made too seldom rather than too often.
     """
-    return _smallest(_leads(toward, np.asarray(labels), speakers, classes, target), speakers)
+    classes = [name.removeprefix(f"{kind} ") for name in table.columns if name.startswith(f"{kind} ")]
+    if target not in classes:
+        raise ValueError(f"no class {target!r}; expected one of {', '.join(classes)}")
+    at, sources = classes.index(target), table[table["emotion"] != target]
+    drifts = np.nanmean(_class_means(sources, sources[[f"{kind} {name}" for name in classes]]), axis=1)
+    return _smallest(drifts[:, [at]] - np.delete(drifts, at, axis=1), table)
 
 
-def advantage_interval(values: ArrayLike, labels: ArrayLike, speakers: ArrayLike, label: str) -> Interval:
-    """Return one class's mean of values, (N,), minus the largest other one, as `lead_interval`."""
-    names, means = np.unique(labels), class_means(values, labels, speakers)[..., 0]
-    own = names == label
-    return _smallest(means[:, own] - means[:, ~own], speakers)
-
-
-def class_interval(values: ArrayLike, labels: ArrayLike, speakers: ArrayLike) -> Interval:
-    """Return the mean over classes of their means of values, (N,), with its interval over speakers.
-
-    NaN values are left out.
-    """
-    return interval(np.nanmean(class_means(values, labels, speakers)[..., 0], axis=1), speakers)
-
-
-def class_means(values: ArrayLike, labels: ArrayLike, speakers: ArrayLike) -> NDArray[np.float64]:
-    """Return each class's mean of values, (N,) or (N, K): of all clips, then of R resamples, (1 + R, C, K).
+def _class_means(table: pd.DataFrame, values: ArrayLike) -> NDArray[np.float64]:
+    """Return each emotion's mean of values, (N,) or (N, K): of all clips, then of R resamples, (1 + R, C, K).
 
     NaN values are left out, and a class without any is NaN.
     """
-    classes, people = (np.unique(names, return_inverse=True)[1] for names in (labels, speakers))
-    columns = np.asarray(values, dtype=np.float64).reshape(len(classes), -1)
+    classes, people = (np.unique(table[name], return_inverse=True)[1] for name in ("emotion", "speaker"))
+    columns = np.asarray(values, dtype=np.float64).reshape(len(table), -1)
     known = np.isfinite(columns)
     sums = np.zeros((people.max() + 1, classes.max() + 1, columns.shape[1]))
     counts = np.zeros(sums.shape)
@@ -191,25 +230,11 @@ def class_means(values: ArrayLike, labels: ArrayLike, speakers: ArrayLike) -> ND
         return np.tensordot(times, sums, 1) / np.tensordot(times, counts, 1)
 
 
-def interval(numbers: NDArray[np.float64], speakers: ArrayLike) -> Interval:
+def _interval(numbers: NDArray[np.float64], table: pd.DataFrame) -> Interval:
     """Return the Interval of a number of all clips and then of R resamples, (1 + R,)."""
-    return percentile_interval(float(numbers[0]), numbers[1:], len(np.unique(speakers)))
+    return percentile_interval(float(numbers[0]), numbers[1:], table["speaker"].nunique())
 
 
-def _smallest(gaps: NDArray[np.float64], speakers: ArrayLike) -> Interval:
+def _smallest(gaps: NDArray[np.float64], table: pd.DataFrame) -> Interval:
     """Return the smallest value, low and high of several gaps, (1 + R, G)."""
-    return Interval(*map(float, np.min([interval(gap, speakers) for gap in gaps.T], axis=0)))
-
-
-def _leads(
-    toward: ArrayLike, labels: NDArray, speakers: ArrayLike, classes: Sequence[str], target: str
-) -> NDArray[np.float64]:
-    """Return `leads` of all clips and of each resample, (1 + R, C - 1)."""
-    at, sources = list(classes).index(target), labels != target
-    means = class_means(np.asarray(toward)[sources], labels[sources], np.asarray(speakers)[sources])
-    pulls = np.nanmean(means, axis=1)
-    return pulls[:, [at]] - np.delete(pulls, at, axis=1)
-
-
-def _rivals(classes: Sequence[str], target: str) -> list[str]:
-    return [name for name in classes if name != target]
+    return Interval(*map(float, np.min([_interval(gap, table) for gap in gaps.T], axis=0)))

@@ -7,26 +7,29 @@ quantization of features); D. Yang et al. (2023), "HiFi-Codec: Group-residual Ve
 Fidelity Audio Codec", arXiv:2305.02765 (groups).
 """
 
+import hashlib
+import json
+import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from emolib.codebook import multirate, search, stream, training
-from emolib.codebook.checks import affordable, check_codes, check_lam, check_parameters, starts_of
-from emolib.codebook.coding import Codes
-from emolib.codebook.saved import SavedQuantizer
+from emolib import folders
+from emolib.codebook import coding, training
+from emolib.codebook.coding import Codes, EntropyModel
+from emolib.codebook.training import Array
 
 Context = Literal["stage", "frame"]
 #: Shares of the variance that a bit is worth, for which entropy models are kept.
 RATES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
-class ResidualQuantizer(SavedQuantizer):
+class ResidualQuantizer(folders.Saved, TransformerMixin, BaseEstimator):
     """Quantize vectors by codes of what earlier codes left over.
 
     Parameters
@@ -39,7 +42,7 @@ class ResidualQuantizer(SavedQuantizer):
     groups : int, G
         The columns are cut into so many groups, each with stages of its own.
     context : {"stage", "frame"}
-        What the entropy model knows of: ``stage``, the code of the stage before; ``frame``, also the code of
+        What the entropy model knows: ``stage``, the code of the stage before; ``frame``, also the code of
         the row before at the same stage, and rows are then one sequence in time.
     rates : sequence of float
         Values of lambda that entropy models are trained for, rising from 0; 16 at most. `encode` tries
@@ -68,22 +71,21 @@ class ResidualQuantizer(SavedQuantizer):
     of the rate below and then under its own.
     """
 
-    mean_: NDArray[np.float32]
+    KIND, ALONE = "codebook", True
+
+    n_features_in_: int
+    mean_: Array
     scale_: float
+    n_codes_: int
+    codes_: list[Array]
+    models_: list[list[EntropyModel]]
+    provenance_: dict[str, Any]
+    _fingerprint: bytes
 
     def __init__(
-        self,
-        n_stages: int = 8,
-        n_codes: int = 256,
-        *,
-        groups: int = 1,
-        context: Context = "stage",
-        rates: Sequence[float] = RATES,
-        beam: int = 1,
-        n_iter: int = 5,
-        n_epochs: int = 12,
-        seed: int = 0,
-    ) -> None:
+        self, n_stages: int = 8, n_codes: int = 256, *, groups: int = 1, context: Context = "stage",
+        rates: Sequence[float] = RATES, beam: int = 1, n_iter: int = 5, n_epochs: int = 12, seed: int = 0,
+    ) -> None:  # fmt: skip
         self.n_stages = n_stages
         self.n_codes = n_codes
         self.groups = groups
@@ -94,9 +96,7 @@ class ResidualQuantizer(SavedQuantizer):
         self.n_epochs = n_epochs
         self.seed = seed
 
-    def fit(
-        self, X: ArrayLike, y: object = None, *, lengths: Sequence[int] | None = None
-    ) -> "ResidualQuantizer":
+    def fit(self, X: ArrayLike, y: object = None, *, lengths: Sequence[int] | None = None) -> Self:
         """Train codebooks and entropy models.
 
         Parameters
@@ -112,25 +112,26 @@ class ResidualQuantizer(SavedQuantizer):
             If X is not a finite table of at least two rows, or a parameter is out of its range.
         """
         table: NDArray = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        check_parameters(self, table.shape[1])
+        _check_parameters(self, table.shape[1])
         self.provenance_ = {}
-        starts = starts_of(len(table), lengths)
-        self.n_codes_ = affordable(self.n_codes, len(table))
+        starts = _starts(len(table), lengths)
+        self.n_codes_ = _affordable(self.n_codes, len(table))
         self.mean_ = table.mean(axis=0, dtype=np.float64).astype(np.float32)
         spread = float(np.sqrt(np.square(table - self.mean_, dtype=np.float64).sum(axis=1).mean()))
         self.scale_ = float(np.float32(spread if spread > 0 else 1.0))
         with threadpool_limits(1):  # so that a seed fixes the outcome on any number of cores
             groups = self._split(self.centred(table))
-            self.codes_ = [self._train(rows, g) for g, rows in enumerate(groups)]
-            by_group = [
-                multirate.train_models(rows, codes, self.rates, starts if self.context == "frame" else None)
-                for rows, codes in zip(groups, self.codes_, strict=True)
-            ]
-        self.models_ = [list(models) for models in zip(*by_group, strict=True)]
-        self._set_fingerprint()
+            self.codes_ = [
+                training.train_stages(
+                    rows, self.n_stages, self.n_codes_, n_iter=self.n_iter, n_epochs=self.n_epochs,
+                    seed=self.seed + g,
+                )
+                for g, rows in enumerate(groups)
+            ]  # fmt: skip
+            self._train_models(groups, starts if self.context == "frame" else None)
         return self
 
-    def with_codes(self, codes: NDArray[np.float32], X: ArrayLike) -> "ResidualQuantizer":
+    def with_codes(self, codes: Array, X: ArrayLike) -> Self:
         """Return a quantizer of given codes, its origin this one's and its entropy models trained on X.
 
         Parameters
@@ -144,24 +145,17 @@ class ResidualQuantizer(SavedQuantizer):
             If the quantizer has groups or knows the row before, or the codes have another width.
         """
         check_is_fitted(self)
-        if (
-            self.groups != 1
-            or self.context != "stage"
-            or codes.ndim != 3
-            or codes.shape[2] != len(self.mean_)
-        ):
+        fits = codes.ndim == 3 and codes.shape[2] == len(self.mean_)
+        if not fits or self.groups != 1 or self.context != "stage":
             raise ValueError(
                 f"codes of shape {codes.shape} for {self.groups} groups, context {self.context!r}; expected "
                 f"(Q, K, {len(self.mean_)}), one group and 'stage'"
             )
         made = clone(self).set_params(n_stages=codes.shape[0], n_codes=codes.shape[1])
-        made.n_features_in_, made.n_codes_ = self.n_features_in_, codes.shape[1]
-        made.provenance_ = {}
+        made.n_features_in_, made.n_codes_, made.provenance_ = self.n_features_in_, codes.shape[1], {}
         made.mean_, made.scale_, made.codes_ = self.mean_, self.scale_, [np.asarray(codes, dtype=np.float32)]
         rows = made.centred(validate_data(made, X, dtype=[np.float64, np.float32], reset=False))
-        models = multirate.train_models(rows, made.codes_[0], self.rates, None)
-        made.models_ = [[model] for model in models]
-        made._set_fingerprint()
+        made._train_models([rows], None)
         return made
 
     def encode(self, X: ArrayLike, lam: float = 0.0, *, n_stages: int | None = None) -> Codes:
@@ -192,9 +186,9 @@ class ResidualQuantizer(SavedQuantizer):
             raise ValueError(f"n_stages={used}; expected 1 to {self.n_stages}")
         groups = self._split(self.centred(table))
         tried = [self._choose(groups, rate, lam, used) for rate in self._rates_around(lam)]
-        return min(tried, key=lambda found: found[0])[1]
+        return min(tried, key=lambda entry: entry[0])[1]
 
-    def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
+    def decode(self, codes: ArrayLike) -> Array:
         """Add up codes, (N, G x Q), to vectors, float32 (N, D): the same on every machine.
 
         Raises
@@ -202,9 +196,7 @@ class ResidualQuantizer(SavedQuantizer):
         ValueError
             If the codes are not such a table.
         """
-        check_is_fitted(self)
-        table = check_codes(codes, self.n_stages, self.groups, self.n_codes_)
-        parts = []
+        table, parts = self._checked(codes), []
         for g, stages in enumerate(self.codes_):
             total = np.zeros((len(table), stages.shape[2]), dtype=np.float32)
             for q, stage in enumerate(stages):
@@ -221,39 +213,117 @@ class ResidualQuantizer(SavedQuantizer):
 
     def bits(self, codes: ArrayLike) -> NDArray[np.float64]:
         """Return the ideal length of each row's code in bits, (N,), under the rate that suits them best."""
-        check_is_fitted(self)
-        table = (
-            check_codes(codes, self.n_stages, self.groups, self.n_codes_)
-            .reshape(-1, self.groups * self.n_stages)
-            .astype(np.int16)
-        )
-        return self.lengths(table, self.cheapest_rate(table), self.depth(table))
+        table = self._checked(codes).reshape(-1, self.groups * self.n_stages)
+        return coding.ideal_bits(self, table.astype(np.int16))
 
     def compress(self, X: ArrayLike, lam: float = 0.0) -> bytes:
         """Encode into a stream, whose length in bytes is the rate."""
-        return stream.pack(self, self.encode(X, lam))
+        return coding.pack(self, self.encode(X, lam))
 
-    def decompress(self, data: bytes) -> NDArray[np.float32]:
+    def decompress(self, data: bytes) -> Array:
         """Decode a stream, (N, D); a damaged, cut or foreign one raises ValueError."""
         check_is_fitted(self)
-        return self.decode(stream.unpack(self, data))
+        return self.decode(coding.unpack(self, data))
 
-    def centred(self, X: ArrayLike) -> NDArray[np.float32]:
+    def centred(self, X: ArrayLike) -> Array:
         """Return rows as seen from `mean_`, in units of `scale_`."""
         return ((np.asarray(X) - self.mean_) / self.scale_).astype(np.float32)
 
-    def _split(self, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return [np.ascontiguousarray(part) for part in np.array_split(rows, self.groups, axis=1)]
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes that change with anything that decoding depends on."""
+        check_is_fitted(self)
+        return self._fingerprint
 
-    def _train(self, rows: NDArray[np.float32], group: int) -> NDArray[np.float32]:
-        return training.train_stages(
-            rows,
-            self.n_stages,
-            self.n_codes_,
-            n_iter=self.n_iter,
-            n_epochs=self.n_epochs,
-            seed=self.seed + group,
-        )
+    def blank(self, n_rows: int) -> Codes:
+        """Return a table of codes with every row stopped before the first stage, (n_rows, G x Q)."""
+        return np.full((n_rows, self.groups * self.n_stages), -1, dtype=np.int16)
+
+    def depth(self, codes: Codes) -> int:
+        """Return the number of stages that any row and group uses."""
+        return int((codes.reshape(-1, self.groups, self.n_stages) >= 0).any(axis=(0, 1)).sum())
+
+    def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
+        """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
+        table = codes.reshape(-1, self.groups, self.n_stages)[:, :, :depth].astype(np.int64)
+        table = np.where(table < 0, self.n_codes_, table)
+        return np.sum([model.code_lengths(table[:, g]) for g, model in enumerate(self.models_[rate])], axis=0)
+
+    def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:
+        """Give a coder every symbol in the order of the stream, and return the codes that it gave back."""
+        given = np.where(codes < 0, self.n_codes_, codes).astype(np.int64)
+        given = given.reshape(len(codes), self.groups, self.n_stages)
+        done = np.full(given.shape, self.n_codes_)
+        for g, model in enumerate(self.models_[rate]):
+            for q in range(depth):
+                before = done[:, g, q - 1] if q else np.full(len(done), self.n_codes_)
+                sent = np.flatnonzero(before != self.n_codes_) if q else np.arange(len(done))
+                if model.rows is None:
+                    if len(sent):
+                        chances = model.probabilities(q, before[sent])
+                        done[sent, g, q] = coder(chances, given[sent, g, q], sent)
+                    continue
+                for row in sent:  # each needs the row before
+                    here = slice(row, row + 1)
+                    above = done[row - 1 : row, g, q] if row else np.array([self.n_codes_])
+                    chances = model.probabilities(q, before[here], above)
+                    done[here, g, q] = coder(chances, given[here, g, q], np.array([row]))
+        return np.where(done == self.n_codes_, -1, done).astype(np.int16).reshape(codes.shape)
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        check_is_fitted(self)
+        config = self.get_params() | {
+            "rates": list(self.rates), "n_codes_": self.n_codes_, "scale_": self.scale_,
+            "n_features": int(self.n_features_in_), "fingerprint": self.fingerprint.hex(),
+            "provenance": self.provenance_,
+        }  # fmt: skip
+        return config, self._arrays()
+
+    @classmethod
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **_: Any) -> Self:
+        made = cls(**{name: config[name] for name in cls().get_params()})
+        made.n_features_in_, made.n_codes_ = config["n_features"], config["n_codes_"]
+        made.provenance_, made.scale_, made.mean_ = config["provenance"], config["scale_"], arrays["mean"]
+        groups = range(made.groups)
+        made.codes_ = [arrays[f"codes.{g}"] for g in groups]
+        made.models_ = [
+            [
+                EntropyModel(arrays[at + "stages"], arrays.get(at + "rows"), arrays.get(at + "weights"))
+                for at in (f"{r}.{g}." for g in groups)
+            ]
+            for r in range(len(made.rates))
+        ]
+        made._set_fingerprint()
+        if made.fingerprint.hex() != config["fingerprint"]:
+            raise ValueError("the codebook was altered: its weights are not those of config.json; fit again")
+        return made
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {"mean": self.mean_}
+        arrays |= {f"codes.{g}": codes for g, codes in enumerate(self.codes_)}
+        for r, models in enumerate(self.models_):
+            for g, model in enumerate(models):
+                for name in ("stages", "rows", "weights"):
+                    if (array := getattr(model, name)) is not None:
+                        arrays[f"{r}.{g}.{name}"] = array
+        return arrays
+
+    def _set_fingerprint(self) -> None:
+        shape = [self.n_stages, self.n_codes_, self.groups, self.context, list(self.rates), self.scale_]
+        digest = hashlib.sha256(json.dumps(shape).encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        self._fingerprint = digest.digest()
+
+    def _train_models(self, groups: list[Array], starts: NDArray[np.bool_] | None) -> None:
+        """Set the entropy models of all groups, and the fingerprint."""
+        pairs = zip(groups, self.codes_, strict=True)
+        by_group = [training.train_models(rows, codes, self.rates, starts) for rows, codes in pairs]
+        self.models_ = [list(models) for models in zip(*by_group, strict=True)]
+        self._set_fingerprint()
+
+    def _split(self, rows: Array) -> list[Array]:
+        return [np.ascontiguousarray(part) for part in np.array_split(rows, self.groups, axis=1)]
 
     def _rates_around(self, lam: float) -> list[int]:
         """Return the numbers of the rates next to lambda, below and above."""
@@ -261,14 +331,80 @@ class ResidualQuantizer(SavedQuantizer):
         last = len(self.rates) - 1
         return [0] if lam == 0 else sorted({min(max(above - 1, 1), last), min(above, last)})
 
-    def _choose(
-        self, groups: list[NDArray[np.float32]], rate: int, lam: float, used: int
-    ) -> tuple[float, Codes]:
+    def _choose(self, groups: list[Array], rate: int, lam: float, used: int) -> tuple[float, Codes]:
         """Return what the codes chosen under one rate's models cost, and them."""
         codes = self.blank(len(groups[0])).reshape(-1, self.groups, self.n_stages)
         cost = 0.0
         for g, (rows, model) in enumerate(zip(groups, self.models_[rate], strict=True)):
-            symbols = search.choose(rows, self.codes_[g][:used], model, lam, self.beam)
+            symbols = training.choose(rows, self.codes_[g][:used], model, lam, self.beam)
             codes[:, g, :used] = np.where(symbols == self.n_codes_, -1, symbols)
-            cost += multirate.cost(rows, self.codes_[g], symbols, model, lam) if lam > 0 else 0.0
+            cost += training.cost(rows, self.codes_[g], symbols, model, lam) if lam > 0 else 0.0
         return cost, codes.reshape(len(codes), self.groups * self.n_stages)
+
+    def _checked(self, codes: ArrayLike) -> NDArray[np.int64]:
+        """Return codes as (N, G, Q), or say what is wrong with them."""
+        check_is_fitted(self)
+        table, width = np.asarray(codes), self.groups * self.n_stages
+        if table.ndim != 2 or table.shape[1] != width or not np.issubdtype(table.dtype, np.integer):
+            raise ValueError(
+                f"codes of shape {table.shape} and type {table.dtype}; expected integers, (N, {width})"
+            )
+        table = table.astype(np.int64).reshape(len(table), self.groups, self.n_stages)
+        if table.size and not -1 <= table.min() <= table.max() < self.n_codes_:
+            raise ValueError(f"codes from {table.min()} to {table.max()}; expected -1 to {self.n_codes_ - 1}")
+        if ((table[..., :-1] < 0) & (table[..., 1:] >= 0)).any():
+            raise ValueError("a code follows a -1; expected -1 from the stage on at which a row stops")
+        return table
+
+
+def check_lam(lam: float) -> float:
+    """Return lambda, or raise ValueError where it is negative or not finite."""
+    if not np.isfinite(lam) or lam < 0:
+        raise ValueError(f"lam={lam}; expected 0 (all bits) or a positive, finite number")
+    return float(lam)
+
+
+def _check_parameters(quantizer: ResidualQuantizer, n_features: int) -> None:
+    """Raise ValueError where a parameter is out of its range."""
+    most = {
+        "n_stages": 255,
+        "n_codes": 4096,
+        "groups": n_features,
+        "beam": 256,
+        "n_iter": None,
+        "n_epochs": None,
+    }
+    for name, limit in most.items():
+        value, least = getattr(quantizer, name), 0 if limit is None else 1
+        if not isinstance(value, int | np.integer) or value < least or (limit is not None and value > limit):
+            upper = "or more" if limit is None else f"to {limit}"
+            raise ValueError(f"{name}={value!r}; expected a whole number, {least} {upper}")
+    if quantizer.context not in ("stage", "frame"):
+        raise ValueError(f"context={quantizer.context!r}; expected 'stage' or 'frame'")
+    rates = list(quantizer.rates)
+    if (
+        not 1 <= len(rates) <= 16
+        or rates[0] != 0
+        or rates != sorted({*rates})
+        or not np.isfinite(rates).all()
+    ):
+        raise ValueError(f"rates={quantizer.rates}; expected 1 to 16 numbers that rise from 0")
+
+
+def _affordable(n_codes: int, n_rows: int) -> int:
+    """Return how many codes so many rows can train, two rows each; warn where fewer than asked for."""
+    most = max(1, n_rows // 2)
+    if n_codes > most:
+        message = f"{n_rows} rows are too few for {n_codes} codes, which takes two rows each: training {most}"
+        warnings.warn(message, UserWarning, stacklevel=3)
+    return min(n_codes, most)
+
+
+def _starts(n_rows: int, lengths: Sequence[int] | None) -> NDArray[np.bool_]:
+    """Return which rows begin a sequence, (N,)."""
+    sizes = [n_rows] if lengths is None else [int(length) for length in lengths]
+    if sum(sizes) != n_rows or min(sizes) < 1:
+        raise ValueError(f"lengths add up to {sum(sizes)}; expected positive numbers, {n_rows} in all")
+    starts = np.zeros(n_rows, dtype=bool)
+    starts[np.cumsum([0, *sizes[:-1]])] = True
+    return starts

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from emolib.codebook import stream
-from emolib.codebook.checks import check_lam
+from emolib.codebook import coding
 from emolib.codebook.coding import Codes
-from emolib.codebook.entropy import TOTAL
-from emolib.codebook.quantizer import ResidualQuantizer
+from emolib.codebook.quantizer import ResidualQuantizer, check_lam
 
 
 class RoutedQuantizer:
@@ -45,10 +43,10 @@ class RoutedQuantizer:
                 f"width, one group each, with context 'stage'"
             )
         self.names, self._books = list(books), list(books.values())
-        self.n_stages, self._rates = self._books[0].n_stages, self._books[0].rates
-        share = TOTAL // len(self.names)
-        self._chances = np.full(len(self.names), share / TOTAL, dtype=np.float32)
-        self._chances[0] += np.float32((TOTAL - share * len(self.names)) / TOTAL)
+        self.n_stages, self.rates = self._books[0].n_stages, self._books[0].rates
+        share = coding.TOTAL // len(self.names)
+        self._chances = np.full(len(self.names), share / coding.TOTAL, dtype=np.float32)
+        self._chances[0] += np.float32((coding.TOTAL - share * len(self.names)) / coding.TOTAL)
 
     def encode(self, X: ArrayLike, lam: float = 0.0, *, names: ArrayLike | None = None) -> Codes:
         """Choose a book and codes for each row.
@@ -64,13 +62,13 @@ class RoutedQuantizer:
         -------
         codes : int16 array, (N, 1 + Q); the book's number first
         """
-        X, lam = np.asarray(X), check_lam(lam)
-        tables = [book.encode(X, lam * (self._books[0].scale_ / book.scale_) ** 2) for book in self._books]
+        X, lam, scale = np.asarray(X), check_lam(lam), self._books[0].scale_
+        tables = [book.encode(X, lam * (scale / book.scale_) ** 2) for book in self._books]
         if names is None:
-            costs = [
-                self._costs(book, X, table, lam) for book, table in zip(self._books, tables, strict=True)
-            ]
-            chosen = np.argmin(costs, axis=0)
+            pairs = zip(self._books, tables, strict=True)
+            errors = [np.square(X - book.decode(table)).sum(axis=1) / scale**2 for book, table in pairs]
+            bits = [book.bits(table) for book, table in zip(self._books, tables, strict=True)]
+            chosen = np.argmin(np.array(errors) + lam * np.array(bits), axis=0)
         else:
             chosen = self._numbers(np.asarray(names), len(X))
         picked = np.stack(tables)[chosen, np.arange(len(X))] if len(X) else tables[0]
@@ -85,8 +83,8 @@ class RoutedQuantizer:
             raise ValueError(f"books up to number {table[:, 0].max()}; expected 0 to {len(self._books) - 1}")
         X = np.empty((len(table), len(self._books[0].mean_)), dtype=np.float32)
         for number, book in enumerate(self._books):
-            mine = table[:, 0] == number
-            X[mine] = book.decode(table[mine, 1:])
+            own = table[:, 0] == number
+            X[own] = book.decode(table[own, 1:])
         return X
 
     @property
@@ -102,33 +100,32 @@ class RoutedQuantizer:
         """Return the number of stages that any row uses."""
         return self._books[0].depth(codes[:, 1:])
 
-    def cheapest_rate(self, codes: Codes) -> int:
-        """Return the number of the rate whose entropy models make these codes shortest."""
-        return int(np.argmin([self._lengths(codes, rate).sum() for rate in range(len(self._rates))]))
-
     def bits(self, codes: Codes) -> NDArray[np.float64]:
         """Return the ideal length of each row's code in bits, (N,)."""
-        return self._lengths(codes, self.cheapest_rate(codes))
+        return coding.ideal_bits(self, codes)
 
-    def walk(self, coder: stream.Coder, codes: Codes, rate: int, depth: int) -> Codes:
-        """Give a coder the books' numbers, then book by book its rows' symbols; return what it gave back."""
-        everyone = np.arange(len(codes))
-        chances = np.tile(self._chances, (len(codes), 1))
-        chosen = coder(chances, codes[:, 0].astype(np.int64), everyone) if len(codes) else codes[:, 0]
-        done = self.blank(len(codes))
-        done[:, 0] = chosen
+    def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
+        """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
+        total = -np.log2(self._chances.astype(np.float64))[codes[:, 0]]
         for number, book in enumerate(self._books):
-            mine = np.flatnonzero(chosen == number)
+            own = codes[:, 0] == number
+            total[own] += book.lengths(codes[own, 1:], rate, depth)
+        return total
 
-            def inner(p: NDArray, s: NDArray, rows: NDArray, mine: NDArray = mine) -> NDArray:
-                return coder(p, s, mine[rows])
+    def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:
+        """Give a coder the books' numbers, then book by book its rows' symbols; return what it gave back."""
+        done = self.blank(len(codes))
+        if len(codes):
+            chances = np.tile(self._chances, (len(codes), 1))
+            done[:, 0] = coder(chances, codes[:, 0].astype(np.int64), np.arange(len(codes)))
+        for number, book in enumerate(self._books):
+            own = np.flatnonzero(done[:, 0] == number)
 
-            done[mine, 1:] = book.walk(inner, codes[mine, 1:], rate, depth)
+            def code_own(p: NDArray, s: NDArray, rows: NDArray, own: NDArray = own) -> NDArray:
+                return coder(p, s, own[rows])
+
+            done[own, 1:] = book.walk(code_own, codes[own, 1:], rate, depth)
         return done
-
-    def _costs(self, book: ResidualQuantizer, X: NDArray, codes: Codes, lam: float) -> NDArray[np.float64]:
-        error = np.square(X - book.decode(codes)).sum(axis=1) / self._books[0].scale_ ** 2
-        return error + lam * book.bits(codes)
 
     def _numbers(self, names: NDArray, n_rows: int) -> NDArray[np.intp]:
         if names.shape != (n_rows,) or not set(names.tolist()) <= set(self.names):
@@ -136,11 +133,3 @@ class RoutedQuantizer:
                 f"{names.shape} names of books; expected ({n_rows},), each one of {', '.join(self.names)}"
             )
         return np.array([self.names.index(name) for name in names], dtype=np.intp)
-
-    def _lengths(self, codes: Codes, rate: int) -> NDArray[np.float64]:
-        total = -np.log2(self._chances.astype(np.float64))[codes[:, 0]]
-        depth = self.depth(codes)
-        for number, book in enumerate(self._books):
-            mine = codes[:, 0] == number
-            total[mine] += book.lengths(codes[mine, 1:], rate, depth)
-        return total

@@ -1,18 +1,30 @@
-"""Training of residual codebooks: k-means first, then moving averages over batches, then no code left idle.
+"""Training of residual codebooks and of their entropy models, and the search for codes.
 
-Each stage learns what the stages before it left over. All arrays here are centred rows, float32.
+Codebooks: k-means first, then moving averages over batches, then no code left idle; each stage learns what
+the stages before it left over. Entropy models: one for each rate, trained on the codes that the rate below
+chose. The search takes the codes of least distortion + lam x bits, greedily or with several hypotheses a row.
+A row may stop after any stage: the search follows its best paths to the last stage, remembers at each stage
+what stopping there would have cost, and takes the cheapest of all.
+
+All arrays here are centred rows, float32.
 
 References
 ----------
 Residual quantization: Y. Chen, T. Guan, C. Wang (2010), "Approximate Nearest Neighbor Search by Residual
 Vector Quantization", doi:10.3390/s101211259. Moving averages: A. van den Oord, O. Vinyals, K. Kavukcuoglu
 (2017), "Neural Discrete Representation Learning", arXiv:1711.00937, appendix A.1. Replacement of idle codes:
-N. Zeghidour et al. (2021), "SoundStream", arXiv:2107.03312.
+N. Zeghidour et al. (2021), "SoundStream", arXiv:2107.03312. Rates: P. A. Chou, T. Lookabaugh, R. M. Gray
+(1989), "Entropy-constrained vector quantization", doi:10.1109/29.17498. Beam search over stages: A. Babenko,
+V. Lempitsky (2014), "Additive Quantization for Extreme Vector Compression", doi:10.1109/CVPR.2014.124.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+
+from emolib.codebook.coding import EntropyModel, Symbols, fit_model
 
 Array = NDArray[np.float32]
 
@@ -35,16 +47,9 @@ def nearest(rows: Array, codes: Array) -> NDArray[np.intp]:
 
 
 def train_stages(
-    rows: Array,
-    n_stages: int,
-    n_codes: int,
-    *,
-    n_iter: int = 5,
-    n_epochs: int = 12,
-    batch: int = 1024,
-    decay: float = 0.8,
-    seed: int = 0,
-) -> Array:
+    rows: Array, n_stages: int, n_codes: int, *, n_iter: int = 5, n_epochs: int = 12, batch: int = 1024,
+    decay: float = 0.8, seed: int = 0,
+) -> Array:  # fmt: skip
     """Train the codebooks of all stages, (Q, K, D).
 
     Parameters
@@ -65,7 +70,7 @@ def train_stages(
     codes = np.stack(stages)
     for epoch in range(n_epochs):
         _average(rows, codes, rng.permutation(len(rows)), batch, decay, rng, revive=epoch < n_epochs - 1)
-    return _settle(rows, codes, rng)
+    return _fill_idle(rows, codes, rng)
 
 
 def usage(symbols: NDArray, n_codes: int) -> NDArray[np.intp]:
@@ -92,15 +97,9 @@ def _sums(rows: Array, symbols: NDArray[np.intp], n_codes: int) -> tuple[NDArray
 
 
 def _average(
-    rows: Array,
-    codes: Array,
-    order: NDArray[np.intp],
-    batch: int,
-    decay: float,
-    rng: np.random.Generator,
-    *,
-    revive: bool,
-) -> None:
+    rows: Array, codes: Array, order: NDArray[np.intp], batch: int, decay: float, rng: np.random.Generator,
+    *, revive: bool,
+) -> None:  # fmt: skip
     """Move all codes, in place, to moving averages of the residuals that choose them, batch by batch."""
     n_stages, n_codes, _ = codes.shape
     counts = np.full((n_stages, n_codes), min(batch, len(rows)) / n_codes, dtype=np.float32)
@@ -121,7 +120,7 @@ def _average(
             residual = left
 
 
-def _settle(rows: Array, codes: Array, rng: np.random.Generator, n_rounds: int = 10) -> Array:
+def _fill_idle(rows: Array, codes: Array, rng: np.random.Generator, n_rounds: int = 10) -> Array:
     """Move each code to the mean of its rows, and idle ones into the fullest cells, stage after stage."""
     codes, residual = codes.copy(), rows.copy()
     for stage in codes:
@@ -137,3 +136,125 @@ def _settle(rows: Array, codes: Array, rng: np.random.Generator, n_rounds: int =
             stage[idle] = residual[rng.choice(crowded, size=len(idle))]
         residual -= stage[nearest(residual, stage)]
     return codes
+
+
+#: Stops that a rate's first entropy model counts at each stage, in shares of the rows: where stopping seems
+#: dear it is never tried. At a high lambda a start with many stops is tried as well; the cheaper stays.
+FIRST_STOPS, MANY_STOPS_FROM = (0.1, 10.0), 0.03
+
+
+def train_models(
+    rows: Array, codes: Array, rates: Sequence[float], starts: NDArray[np.bool_] | None
+) -> list[EntropyModel]:
+    """Return the entropy models of one group by rate.
+
+    Parameters
+    ----------
+    rows : float32 array, (N, D)
+    codes : float32 array, (Q, K, D)
+    rates : sequence of float; lambda, rising from 0
+    starts : bool array, (N,), optional; where given, the row before is a context too
+    """
+    n_codes = codes.shape[1]
+    symbols = choose(rows, codes, None, 0.0)
+    models = [fit_model(symbols, n_codes, starts)]
+    for lam in list(rates)[1:]:
+        shares = FIRST_STOPS if lam >= MANY_STOPS_FROM else FIRST_STOPS[:1]
+        tried = [_choose_again(rows, codes, symbols, lam, share) for share in shares]
+        symbols = min(tried, key=lambda entry: entry[0])[1]
+        models.append(fit_model(symbols, n_codes, starts))
+    return models
+
+
+def _choose_again(
+    rows: Array, codes: Array, symbols: Symbols, lam: float, stops: float
+) -> tuple[float, Symbols]:
+    """Choose codes under a model of earlier ones with extra stops; return what they cost, and them."""
+    n_codes = codes.shape[1]
+    for share in (stops, 0.0):
+        symbols = choose(rows, codes, fit_model(symbols, n_codes, stops=share), lam)
+    return cost(rows, codes, symbols, fit_model(symbols, n_codes), lam), symbols
+
+
+def cost(rows: Array, codes: Array, symbols: Symbols, model: EntropyModel, lam: float) -> float:
+    """Return distortion + lambda x bits of chosen symbols."""
+    padded = np.concatenate([codes, np.zeros_like(codes[:, :1])], axis=1)
+    left = rows - sum(padded[q][column] for q, column in enumerate(symbols.T))
+    return float(np.square(left).sum() + lam * model.code_lengths(symbols).sum())
+
+
+def choose(rows: Array, codes: Array, model: EntropyModel | None, lam: float, beam: int = 1) -> Symbols:
+    """Choose the codes of independent rows, (N, Q); K from the stage on at which a row stops.
+
+    Parameters
+    ----------
+    rows : float32 array, (N, D)
+    codes : float32 array, (Q, K, D)
+    model : EntropyModel, optional
+        Of independent rows, or of rows in sequence, which are then chosen one after another. Without one,
+        or with a lam of 0, distortion alone counts and no row stops.
+    lam : float
+        Squared distance that a bit is worth.
+    beam : int
+        Hypotheses kept a row.
+    """
+    if lam == 0:
+        model = None
+    above = None if model is None or model.rows is None else np.full((1, len(codes)), codes.shape[1])
+    size = max(1, CHUNK // beam) if above is None else 1
+    parts = []
+    for start in range(0, len(rows), size):
+        parts.append(_choose_chunk(rows[start : start + size], codes, model, lam, beam, above))
+        above = above if above is None else parts[-1]
+    return np.concatenate(parts) if parts else np.empty((0, len(codes)), dtype=np.int64)
+
+
+def _choose_chunk(
+    rows: Array, codes: Array, model: EntropyModel | None, lam: float, beam: int, above: Symbols | None
+) -> Symbols:
+    """Search one chunk; B hypotheses a row are kept flat, row by row, as N x B entries."""
+    n, (n_stages, n_codes) = len(rows), codes.shape[:2]
+    squares = np.einsum("qkd,qkd->qk", codes, codes)
+    residual, paths = rows, np.full((n, n_stages), n_codes)
+    error, rate = np.einsum("nd,nd->n", rows, rows), np.zeros(n, dtype=np.float32)
+    best, stopped = np.full(n, np.inf, dtype=np.float32), paths.copy()
+    live = 1
+    for q in range(n_stages):
+        scores = residual @ codes[q].T
+        scores *= -2
+        scores += squares[q]
+        scores += (error + rate)[:, None]
+        if model is not None:
+            before = paths[:, q - 1] if q else np.full(len(paths), n_codes)
+            lengths = lam * model.bits(q, before, None if above is None else above[:, q].repeat(len(before)))
+            _stop(error + rate + lengths[:, -1], paths, live, best, stopped)
+            scores += lengths[:, :-1]
+        kept = min(beam, live * n_codes)
+        parent, symbol = _cheapest(scores.reshape(n, live * n_codes), kept, n_codes, live)
+        total = scores[parent, symbol]
+        residual = residual[parent] - codes[q][symbol]
+        error = np.einsum("nd,nd->n", residual, residual)
+        rate = total - error if model is not None else np.zeros(len(total), dtype=np.float32)
+        paths, live = paths[parent], kept
+        paths[:, q] = symbol
+    _stop(error + rate, paths, live, best, stopped)
+    return stopped
+
+
+def _cheapest(scores: Array, kept: int, n_codes: int, live: int) -> tuple[Symbols, Symbols]:
+    """Return parents, as flat numbers, and symbols of the `kept` cheapest continuations of each row."""
+    at = scores.argmin(axis=1)[:, None]
+    if kept > 1:
+        at = np.argpartition(scores, kept - 1, axis=1)[:, :kept]
+    parent = np.arange(len(scores))[:, None] * live + at // n_codes
+    return parent.ravel(), (at % n_codes).ravel()
+
+
+def _stop(cost: Array, paths: Symbols, live: int, best: Array, stopped: Symbols) -> None:
+    """Where stopping now is the cheapest end so far, remember it: `best` and `stopped` change in place."""
+    cost = cost.reshape(-1, live)
+    which = cost.argmin(axis=1)
+    rows = np.arange(len(cost))
+    better = cost[rows, which] < best
+    best[better] = cost[rows, which][better]
+    stopped[better] = paths[(rows * live + which)[better]]

@@ -1,6 +1,6 @@
 """Corpora of emotional speech, each by a small parser of its own file names and tables, all in one manifest.
 
-`load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` tells its licence and whom to cite;
+`load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` gives its licence and whom to cite;
 `emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels
 (`Label`, `Skipped`, `Note`); `assemble` reads the sound itself, and makes a manifest of a parser of your own.
 
@@ -12,41 +12,32 @@ Examples
 """
 
 import difflib
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import MappingProxyType
 
 import pandas as pd
 
 from emolib import paths
 from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess
-from emolib.corpora.catalogue import CATALOGUE, CorpusInfo
-from emolib.corpora.iemocap import four_classes
-from emolib.corpora.manifest import COLUMNS, Label, Note, Skipped, read, save
+from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
-    "COLUMNS", "CorpusInfo", "Label", "Note", "Skipped", "assemble", "four_classes", "info", "load", "names",
+    "COLUMNS", "CorpusInfo", "Label", "Note", "Skipped", "assemble", "info", "load", "names",
     "read", "save", "sound_files",
 ]  # fmt: skip
 
-_Parser = Callable[[Path], Iterable[Label | Skipped | Note]]
-_PARSERS: MappingProxyType[str, _Parser] = MappingProxyType(
-    {
-        "ravdess": ravdess.labels,
-        "emodb": emodb.labels,
-        "nemo": nemo.labels,
-        "crema-d": crema_d.labels,
-        "esd": esd.labels,
-        "iemocap": iemocap.labels,
-        "mead": mead.labels,
-    }
-)
+_DEMO = CorpusInfo(
+    "demo", "emolib's synthesised demo corpus (not human speech)", "MIT, as the package", "emolib",
+    language="en", source="rendered on first use; nothing is downloaded",
+)  # fmt: skip
+#: One module for each corpus: its card, and a parser of its own file names and tables.
+_CORPORA = {module.CARD.name: module for module in (ravdess, emodb, nemo, crema_d, esd, iemocap, mead)}
+_CARDS = {card.name: card for card in (_DEMO, *(module.CARD for module in _CORPORA.values()), folder.CARD)}
 
 
 def names() -> list[str]:
     """Return the names of all corpora."""
-    return list(CATALOGUE)
+    return list(_CARDS)
 
 
 def info(name: str) -> CorpusInfo:
@@ -57,11 +48,11 @@ def info(name: str) -> CorpusInfo:
     ValueError
         If there is no such corpus; the message lists those that there are.
     """
-    if name not in CATALOGUE:
+    if name not in _CARDS:
         near = difflib.get_close_matches(str(name).lower(), names(), n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"unknown corpus {name!r}{hint}; expected one of: {', '.join(names())}")
-    return CATALOGUE[name]
+    return _CARDS[name]
 
 
 def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:
@@ -105,7 +96,7 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
         built = demo.build(None if root is None else Path(root))
         return assemble(card, folder.labels(built / "demo.csv"), built)
     place = _existing(card, root)
-    return assemble(card, _PARSERS[name](place), place)
+    return assemble(card, _CORPORA[name].labels(place), place)
 
 
 def _existing(card: CorpusInfo, root: str | Path | None) -> Path:

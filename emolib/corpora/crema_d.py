@@ -13,9 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from emolib.corpora import manifest
-from emolib.corpora.manifest import Label, Note, Skipped
+from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "crema-d",
+    "Crowd-sourced Emotional Multimodal Actors Dataset",
+    "ODbL 1.0, contents DbCL 1.0",
+    "H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova, R. Verma (2014), IEEE Transactions on "
+    "Affective Computing 5(4), 377-390, doi:10.1109/TAFFC.2014.2336244",
+    language="en", clips=7442, speakers=91,
+    source="https://github.com/CheyneyComputerScience/CREMA-D",
+)  # fmt: skip
 # The published 1040_ITH_SAD_X lacks its last letter.
 _NAME = re.compile(r"(1[0-9]{3})_([A-Z]{3})_([A-Z]{3})_(LO|MD|HI|XX?)")
 EMOTIONS = {

@@ -13,9 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from emolib.corpora import manifest
-from emolib.corpora.manifest import Label, Note, Skipped, from_five_points
+from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped, from_five_points
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "emodb",
+    "Berlin Database of Emotional Speech (Emo-DB)",
+    "free for research",
+    "F. Burkhardt, A. Paeschke, M. Rolfes, W. Sendlmeier, B. Weiss (2005), A database of German "
+    "emotional speech, Interspeech; ratings: Das et al. (2022), NLDL 3",
+    language="de", clips=535, speakers=10,
+    source="https://emodb.bilderbar.info",
+)  # fmt: skip
 _NAME = re.compile(r"([0-9]{2})([ab][0-9]{2})([WLEAFTN])([a-z]?)")
 #: The letters stand for Wut, Langeweile, Ekel, Angst, Freude, Trauer, neutral.
 EMOTIONS = {

@@ -13,9 +13,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from emolib.corpora.manifest import Label, Note, Skipped
+from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "esd",
+    "Emotional Speech Dataset, English and Mandarin",
+    "for research only, on the publisher's terms",
+    "K. Zhou, B. Sisman, R. Liu, H. Li (2021), Seen and unseen emotional style transfer for voice "
+    "conversion with a new emotional speech dataset, ICASSP",
+    language="en zh", clips=35_000, speakers=20,
+    source="by hand from the Google Drive that https://github.com/HLTSingapore/Emotional-Speech-Data links "
+    "to",
+)  # fmt: skip
 _NAME = re.compile(r"([0-9]{4})_([0-9]{6})")
 _LINE = re.compile(r"\s*([0-9]{4}_[0-9]{6})\s+(\S.*?)\s*")
 #: In the order of the file numbers: each emotion takes 350 of them.

@@ -1,29 +1,47 @@
 """Corpora from their publishers, verified and unpacked; for those that a licence guards, the way to get them.
 
-What a publisher states of a file is checked. RAVDESS: Zenodo's size and md5 in record 1188976. CREMA-D: the
-sha256 and size in the Git LFS pointer of each clip. nEMO: a fixed commit. No checksum is published for the
-archives of EmoDB, nEMO and CREMA-D: the first download's sha256 is recorded, and a later download has to
-agree.
+What a publisher states of a file is checked. RAVDESS: Zenodo's md5 in record 1188976. CREMA-D: the sha256 in
+the Git LFS pointer of each clip. nEMO: a fixed commit. No checksum is published for the archives of EmoDB,
+nEMO and CREMA-D: the first download's sha256 is recorded, and a later download has to agree.
 
 A corpus's folder has a `.fetch/` that holds what isn't finished, the recorded checksums, and `done` when all
-is; take `done` and `unpacked` away to download again.
+is; take `done` and `unpacked` away to download again. Plain HTTP is refused, also behind a redirect, except
+to this machine.
 """
 
 import re
+import shutil
+import stat
+import time
 import urllib.parse
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
+import pooch
+import requests
 from tqdm import tqdm
 
+import emolib
 from emolib import paths
 from emolib.corpora import info
-from emolib.corpora.download import FetchError, Remote, download
 from emolib.corpora.scan import sound_files
-from emolib.corpora.unpack import unpack
 
-_POINTER = re.compile(r"version https://git-lfs\S+\noid (sha256:[0-9a-f]{64})\nsize ([0-9]+)\n?")
+#: Pauses before the second, third ... try after the network failed.
+PAUSES_S = (1.0, 4.0)
+_POINTER = re.compile(r"version https://git-lfs\S+\noid (sha256:[0-9a-f]{64})\nsize [0-9]+\n?")
+#: What a broken archive, or one with two members of one name, brings about.
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError,
+    IsADirectoryError, NotADirectoryError,
+)  # fmt: skip
+
+
+class FetchError(OSError):
+    """A download that can't be had or can't be trusted; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +50,14 @@ class Source:
 
     Attributes
     ----------
-    archive : Remote
+    url : str; of a zip archive
+    checksum : str, such as "md5:0123...", or None where the publisher states none
     exclude : tuple of str; folders in it that aren't needed
-    lfs : str or None; where those files lie that the archive has as Git LFS pointers only
+    lfs : str or None; where those files are that the archive has as Git LFS pointers only
     """
 
-    archive: Remote
+    url: str
+    checksum: str | None = None
     exclude: tuple[str, ...] = ()
     lfs: str | None = None
 
@@ -45,19 +65,13 @@ class Source:
 _GITHUB = "https://github.com"
 SOURCES = {
     "ravdess": Source(
-        Remote(
-            "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
-            "Audio_Speech_Actors_01-24.zip",
-            208_468_073,
-            "md5:bc696df654c87fed845eb13823edef8a",
-        )
+        "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
+        "md5:bc696df654c87fed845eb13823edef8a",
     ),
-    "emodb": Source(Remote("https://emodb.bilderbar.info/download/download.zip", "emodb.zip")),
-    "nemo": Source(
-        Remote(f"{_GITHUB}/amu-cai/nEMO/archive/06f1f83dde8f1a780443a57d53b2af3971af34ab.zip", "nemo.zip")
-    ),
+    "emodb": Source("https://emodb.bilderbar.info/download/download.zip"),
+    "nemo": Source(f"{_GITHUB}/amu-cai/nEMO/archive/06f1f83dde8f1a780443a57d53b2af3971af34ab.zip"),
     "crema-d": Source(
-        Remote(f"{_GITHUB}/CheyneyComputerScience/CREMA-D/archive/refs/heads/master.zip", "crema-d.zip"),
+        f"{_GITHUB}/CheyneyComputerScience/CREMA-D/archive/refs/heads/master.zip",
         exclude=("AudioMP3", "VideoFlash"),
         lfs="https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master",
     ),
@@ -99,7 +113,7 @@ def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> P
         raise FetchError(
             f"{name}: no program may fetch it; get {card.title} {card.source}, unpack it in {place}"
         )
-    state = place / ".fetch"
+    source, state = SOURCES[name], place / ".fetch"
     if (state / "done").exists():
         return place
     if place.is_dir() and not state.exists() and sound_files(place):
@@ -107,43 +121,165 @@ def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> P
             f"{name}: {place} holds sound that `fetch` didn't put there; name another with --root"
         )
     try:
-        _bring(SOURCES[name], place, state, progress)
+        if not (state / "unpacked").exists():
+            archive = download(source.url, state / f"{name}.zip", source.checksum, progress=progress)
+            unpack(archive, place, source.exclude)
+            (state / "unpacked").touch()
+            archive.unlink()
+        if source.lfs:
+            _resolve_pointers(place, source.lfs, state / "lfs", progress)
     except FetchError as error:
         raise FetchError(f"{name}: {error} (publisher: {card.source})") from None
-    return place
-
-
-def _bring(source: Source, place: Path, state: Path, progress: bool) -> None:
-    """Download and unpack, each once; then fetch what the archive only points to."""
-    if not (state / "unpacked").exists():
-        archive = download(source.archive, state, progress=progress)
-        unpack(archive, place, source.exclude)
-        (state / "unpacked").touch()
-        archive.unlink()
-    if source.lfs:
-        _resolve_pointers(place, source.lfs, state / "lfs", progress)
     (state / "done").touch()
+    return place
 
 
 def _resolve_pointers(place: Path, url: str, folder: Path, progress: bool) -> None:
     """Put in each Git LFS pointer's place the file that it stands for."""
-    pointers = [(path, remote) for path in sound_files(place) if (remote := _pointer(path, place, url))]
+
+    def resolve(path: Path, checksum: str) -> None:
+        target = f"{url}/{urllib.parse.quote(path.relative_to(place).as_posix())}"
+        download(target, folder / path.name, checksum, progress=False).replace(path)
+
+    small = (path for path in sound_files(place) if path.stat().st_size <= 1024)
+    found = [(path, _POINTER.fullmatch(path.read_text("ascii", errors="replace"))) for path in small]
     with ThreadPoolExecutor(8) as pool:
-        waiting = [(path, pool.submit(download, remote, folder, progress=False)) for path, remote in pointers]
+        waiting = [pool.submit(resolve, path, match[1]) for path, match in found if match]
         try:
-            for path, future in tqdm(waiting, "clips", unit="clip", disable=None if progress else True):
-                future.result().replace(path)
+            for future in tqdm(waiting, "clips", unit="clip", disable=None if progress else True):
+                future.result()
         except FetchError:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _pointer(path: Path, place: Path, url: str) -> Remote | None:
-    """Return what a Git LFS pointer stands for, None for a file that is none."""
-    if path.stat().st_size > 1024:
-        return None
-    match = _POINTER.fullmatch(path.read_text(encoding="ascii", errors="replace"))
-    if match is None:
-        return None
-    target = f"{url}/{urllib.parse.quote(path.relative_to(place).as_posix())}"
-    return Remote(target, path.name, int(match[2]), match[1])
+def download(url: str, target: Path, checksum: str | None = None, *, progress: bool = True) -> Path:
+    """Download one file and verify it; until it is whole, it has another name.
+
+    Parameters
+    ----------
+    url : str
+    target : Path
+        Its folder is made where it's missing. A file that is there and has the checksum is left as it is.
+    checksum : str, optional
+        Such as "md5:0123...". With one, a download that broke off is gone on with. Without, the first
+        download's sha256 is kept in ``<target>.sha256``, and a later one has to agree (trust on first use).
+    progress : bool
+        Show a bar on a terminal.
+
+    Raises
+    ------
+    FetchError
+        If the server can't be reached or refuses, or if what came isn't what was published: it's removed.
+    """
+    record = target.with_name(f"{target.name}.sha256")
+    known = checksum or (record.read_text().strip() if record.exists() else None)
+    part = target.with_name(f"{target.name}.part")
+
+    def downloader(url: str, output_file: str, _pooch: Any) -> None:
+        for pause_s in (*PAUSES_S, None):
+            try:
+                _receive(url, part, progress, resume=checksum is not None)
+                break
+            except (requests.RequestException, ConnectionError) as error:
+                if pause_s is None:
+                    raise FetchError(f"{url}: {' '.join(str(error).split())}") from None
+                time.sleep(pause_s)
+        part.replace(output_file)
+
+    pooch.get_logger().setLevel("WARNING")  # it tells of each file
+    try:
+        _check_url(url)
+        pooch.retrieve(url, known, target.name, target.parent, downloader=downloader)
+    except ValueError as error:  # another checksum; pooch has removed the file
+        whose = "the publisher's checksum" if checksum else f"{record}, of the first download"
+        raise FetchError(f"{url}: not the file of {whose}, and removed ({error})") from None
+    if known is None:
+        record.write_text(f"sha256:{pooch.file_hash(str(target))}\n")
+    return target
+
+
+def _receive(url: str, part: Path, progress: bool, *, resume: bool) -> None:
+    """Bring a part up to its full length, from its end on where the server can."""
+    have = part.stat().st_size if resume and part.exists() else 0
+    headers = {"User-Agent": f"emolib/{emolib.__version__}", "Accept-Encoding": "identity"}
+    headers |= {"Range": f"bytes={have}-"} if have else {}
+    hooks = {"response": lambda answer, **_: _check_url(answer.headers.get("Location", ""), answer.url)}
+    with requests.get(url, headers=headers, hooks=hooks, stream=True, timeout=60) as answer:
+        if answer.status_code == 416:
+            part.unlink()
+            raise ConnectionError("the part that was kept is no shorter than the file; it was removed")
+        if not answer.ok:
+            words = f"the server answered {answer.status_code} ({answer.reason})"
+            passes = answer.status_code >= 500 or answer.status_code in (408, 429)
+            raise ConnectionError(words) if passes else FetchError(f"{url}: {words}")
+        have = have if answer.status_code == 206 else 0
+        stated = answer.headers.get("Content-Length")
+        total = None if stated is None else have + int(stated)
+        # on a terminal only: a notebook's stored output or a log keeps no bar
+        hidden = None if progress else True
+        with (
+            part.open("ab" if have else "wb") as file,
+            tqdm(desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, disable=hidden) as bar,
+        ):
+            try:
+                for chunk in answer.iter_content(1 << 14):
+                    bar.update(file.write(chunk))
+            except requests.RequestException:
+                raise ConnectionError(f"broke off after {file.tell()} of {total or '?'} bytes") from None
+
+
+def _check_url(url: str, base: str = "") -> None:
+    """Raise FetchError unless a URL, perhaps relative to another, is HTTPS, or HTTP to this machine."""
+    parts = urllib.parse.urlsplit(urllib.parse.urljoin(base, url))
+    here = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if parts.scheme != "https" and not (parts.scheme == "http" and here):
+        raise FetchError(f"{url}: refused, only https is fetched")
+
+
+def unpack(archive: Path, folder: Path, exclude: tuple[str, ...] = ()) -> None:
+    """Unpack a zip archive into a folder, which may hold files already; all of it, or nothing.
+
+    Parameters
+    ----------
+    archive : Path; on the same disk as the folder
+    folder : Path
+    exclude : tuple of str
+        Names of folders in the archive that are left out. Where one folder wraps all the rest, its content
+        moves up.
+
+    Raises
+    ------
+    FetchError
+        If the archive is damaged, or if a member would leave the folder or is no plain file.
+    """
+    scratch = archive.with_name(f"{archive.name}.unpacked")
+    shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
+    scratch.mkdir()
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member in packed.infolist():
+                _check_member(member)
+            for member in packed.infolist():
+                if not set(PurePosixPath(member.filename).parts) & set(exclude):
+                    packed.extract(member, scratch)
+        content = list(scratch.iterdir())
+        source = content[0] if len(content) == 1 and content[0].is_dir() else scratch
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    except _DAMAGE as error:
+        raise FetchError(f"{archive.name}: not a whole archive ({error})") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_member(member: zipfile.ZipInfo) -> None:
+    """Raise FetchError if a member of an archive would leave the folder or is no plain file."""
+    name = member.orig_filename
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or PureWindowsPath(name).drive:
+        raise FetchError(f"an archive with the member {name!r}, which would leave its folder; refused")
+    if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise FetchError(f"an archive with the member {name!r}, a link or a device; refused")

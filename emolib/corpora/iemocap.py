@@ -12,11 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
-from emolib.corpora.manifest import Label, Note, Skipped, from_five_points
+from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped, from_five_points
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "iemocap",
+    "Interactive Emotional Dyadic Motion Capture database",
+    "by signed agreement with the University of Southern California",
+    "C. Busso et al. (2008), IEMOCAP: interactive emotional dyadic motion capture database, "
+    "Language Resources and Evaluation 42, 335-359",
+    # Of 10,039 turns, those whose raters agreed on one category: not xxx (2,507), not oth (3).
+    language="en", clips=7529, speakers=10,
+    source="by signed request at https://sail.usc.edu/iemocap/iemocap_release.htm",
+)  # fmt: skip
 _NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
 _EVALUATION = re.compile(
     rf"\[{_NUMBER} - {_NUMBER}\]\s+(\S+)\s+([a-z]{{3}})\s+\[{_NUMBER}, {_NUMBER}, {_NUMBER}\]\s*"
@@ -83,15 +91,6 @@ def parse_evaluation(text: str) -> Iterator[Evaluation]:
     for match in map(_EVALUATION.fullmatch, text.splitlines()):
         if match:
             yield Evaluation(match[3], match[4], *(float(rating) for rating in match.groups()[4:]))
-
-
-def four_classes(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the customary four classes: neutral, happy with excited, sad, angry; 5,531 clips of IEMOCAP.
-
-    `label` still tells happy (hap) from excited (exc).
-    """
-    merged = manifest.assign(emotion=manifest["emotion"].replace("excited", "happy"))
-    return merged[merged["emotion"].isin(["neutral", "happy", "sad", "angry"])].reset_index(drop=True)
 
 
 def _sessions(root: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """The manifest: one table for every corpus, one row a clip; what parsers hand over, and its form on disk.
 
-A parser yields `Label` for a file that it can name, `Skipped` for one that it can't, and `Note` for a remark
-about the whole corpus. `emolib.corpora.scan` turns those into a manifest; this module knows its columns.
+Each corpus has a card, `CorpusInfo`. A parser yields `Label` for a file that it can name, `Skipped` for one
+that it can't, and `Note` for a remark about the whole corpus. `emolib.corpora.scan` turns those into a
+manifest; this module knows its columns.
 """
 
 import io
@@ -27,6 +28,31 @@ _WHOLE = ("sample_rate", "channels")
 _REAL = ("duration_s", "start_s", "end_s", "arousal", "valence", "dominance")
 _NUMERIC = dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_REAL, "float64")
 _TEXT = tuple(column for column in COLUMNS if column not in _NUMERIC)
+
+
+@dataclass(frozen=True)
+class CorpusInfo:
+    """A corpus's card.
+
+    Attributes
+    ----------
+    name, title : str
+    licence, citation : str
+    language : str; ISO 639-1 codes
+    clips, speakers : int or None; as published, None where that depends on the copy
+    source : str; the publisher's page, or how to obtain the corpus
+    twins : frozenset of str; clips that the publisher issued a second time under another name; both stay
+    """
+
+    name: str
+    title: str = ""
+    licence: str = ""
+    citation: str = ""
+    language: str = ""
+    clips: int | None = None
+    speakers: int | None = None
+    source: str = ""
+    twins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

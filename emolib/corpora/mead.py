@@ -11,9 +11,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from emolib.corpora.manifest import Label, Note, Skipped
+from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "mead",
+    "Multi-view Emotional Audio-visual Dataset, audio",
+    "for research only, on the publisher's terms",
+    "K. Wang et al. (2020), MEAD: a large-scale audio-visual dataset for emotional talking-face "
+    "generation, ECCV",
+    language="en", clips=None, speakers=None,  # the paper has 60 speakers, of whom not all were released
+    source="by hand from the links at https://wywu.github.io/projects/MEAD/MEAD.html",
+)  # fmt: skip
 _PATH = re.compile(r"(?:.*/)?([MW][0-9]{3})/(?:audio/)?([a-z]+)/level_([123])/([0-9]{3})\.[^/]+", re.DOTALL)
 EMOTIONS = {
     "angry": "angry", "contempt": "contempt", "disgusted": "disgust", "fear": "fearful",

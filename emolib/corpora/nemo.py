@@ -11,9 +11,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from emolib.corpora.manifest import Label, Skipped
+from emolib.corpora.manifest import CorpusInfo, Label, Skipped
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "nemo",
+    "nEMO: dataset of emotional speech in Polish",
+    "CC BY-NC-SA 4.0",
+    "I. Christop (2024), nEMO: Dataset of Emotional Speech in Polish, arXiv:2404.06292",
+    language="pl", clips=4481, speakers=9,
+    source="https://github.com/amu-cai/nEMO",
+)  # fmt: skip
 _NAME = re.compile(r"([A-Z]+[0-9]+)_([a-z]+)_([0-9]+)")
 EMOTIONS = {
     "anger": "angry", "fear": "fearful", "happiness": "happy",

@@ -10,9 +10,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from emolib.corpora.manifest import Label, Skipped
+from emolib.corpora.manifest import CorpusInfo, Label, Skipped
 from emolib.corpora.scan import sound_files
 
+CARD = CorpusInfo(
+    "ravdess",
+    "Ryerson Audio-Visual Database of Emotional Speech and Song, speech, audio only",
+    "CC BY-NC-SA 4.0",
+    "S. R. Livingstone, F. A. Russo (2018), PLoS ONE 13(5): e0196391, doi:10.1371/journal.pone.0196391",
+    language="en", clips=1440, speakers=24,
+    source="https://zenodo.org/records/1188976",
+    # Byte for byte 03-01-03-01-02-01-07; the 1440 clips of the literature count both.
+    twins=frozenset({"03-01-03-01-02-02-07"}),
+)  # fmt: skip
 _NAME = re.compile(r"([0-9]{2})" + 6 * r"-([0-9]{2})")
 EMOTIONS = {
     "01": "neutral", "02": "calm", "03": "happy", "04": "sad",

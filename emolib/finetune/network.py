@@ -1,7 +1,9 @@
-"""The network that is fine-tuned: an encoder, learned weights over its layers, a bottleneck and a head.
+"""The network that is fine-tuned, and `FineTuned`, which reads it from its folder as an encoder.
 
-Second stage of `emolib.finetune`. Weighing, pooling and bottleneck are linear, so that pooled features are
-the mean of the frames', and a frozen encoder's states may be pooled before anything is learned.
+The network has an encoder, learned weights over its layers, a bottleneck and a head. Weighting, pooling and
+bottleneck are linear, so pooled features are the mean of the frames', and a frozen encoder's states may be
+pooled before anything is learned. Its folder holds ``config.json``, ``model.safetensors`` (the head) and
+``encoder/``, which transformers reads.
 
 References
 ----------
@@ -12,16 +14,22 @@ arXiv:2311.14816 (mean pooling and a bottleneck of 100). The CCC as a loss: F. W
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
+from transformers import Wav2Vec2FeatureExtractor
+from transformers.utils import logging
 
-from emolib.audio import Wave
-from emolib.finetune.settings import Free
-from emolib.transformer import inputs_of
+from emolib import audio, encoders, folders
+from emolib.encoders import inputs_of
+from emolib.finetune.speech import Cut, Free, Settings
+
+_KIND, ENCODER = "fine-tuned encoder", "encoder"
 
 
 class Head(nn.Module):
@@ -60,21 +68,6 @@ class Head(nn.Module):
         return self.answer(self.features(states))
 
 
-class Cut(NamedTuple):
-    """What the frozen part of an encoder made of some clips: where its free blocks go on.
-
-    Attributes
-    ----------
-    below : float32 tensor, (B, k, D); pooled states at the layers under the first free block's input
-    frames : float32 tensor, (B, T, D); what enters the first free block, padded
-    lengths : int tensor, (B,); frames that count
-    """
-
-    below: Tensor
-    frames: Tensor
-    lengths: Tensor
-
-
 class Whole(nn.Module):
     """Encoder and head as one module, so that gradients of both are joined across GPUs.
 
@@ -90,9 +83,9 @@ class Whole(nn.Module):
         self.encoder = encoder if isinstance(encoder, nn.Module) else None
         self.head, self.normalise = head, normalise
 
-    def forward(self, heard: Tensor | Cut | list[Wave]) -> Tensor:
-        """Turn pooled states, (N, L, D), the like of them to go on from, or waves into answers, (N, C)."""
-        return self.head(states_of(self.encoder, heard, self.normalise).to(self.head.mix.device))
+    def forward(self, batch: Tensor | Cut | list[audio.Wave]) -> Tensor:
+        """Turn pooled states, (N, L, D), stored frames, or waves into answers, (N, C)."""
+        return self.head(states_of(self.encoder, batch, self.normalise).to(self.head.mix.device))
 
 
 def free(model: Any, layers: Free) -> list[nn.Parameter]:
@@ -116,14 +109,14 @@ def free(model: Any, layers: Free) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def states_of(model: Any, heard: Tensor | Cut | list[Wave], normalise: bool) -> Tensor:
-    """Return pooled states at every layer, (N, L, D): as given, from a cut on, or of waves."""
-    if isinstance(heard, Tensor):
-        return heard
-    return resumed_states(model, heard) if isinstance(heard, Cut) else pooled_states(model, heard, normalise)
+def states_of(model: Any, batch: Tensor | Cut | list[audio.Wave], normalise: bool) -> Tensor:
+    """Return pooled states at every layer, (N, L, D): as given, from stored frames on, or of waves."""
+    if isinstance(batch, Tensor):
+        return batch
+    return resumed_states(model, batch) if isinstance(batch, Cut) else pooled_states(model, batch, normalise)
 
 
-def pooled_states(model: Any, waves: Sequence[Wave], normalise: bool) -> Tensor:
+def pooled_states(model: Any, waves: Sequence[audio.Wave], normalise: bool) -> Tensor:
     """Return waves' hidden states at every layer, averaged over frames: (B, L, D).
 
     Waves of one length share a batch and nothing is padded: a group norm over time would see the padding, and
@@ -140,14 +133,6 @@ def pooled_states(model: Any, waves: Sequence[Wave], normalise: bool) -> Tensor:
         pooled = torch.stack([state.float().mean(1) for state in states], dim=1)
         found |= dict(zip(rows, pooled, strict=True))
     return torch.stack([found[row] for row in range(len(ready))])
-
-
-def can_resume(model: Any, layers: Free) -> bool:
-    """Tell whether an encoder's free blocks can go on from what was computed before.
-
-    WavLM's can't: its blocks hand on a bias of positions that the first one makes.
-    """
-    return layers != "all" and layers > 0 and model.config.model_type != "wavlm"
 
 
 def resumed_states(model: Any, cut: Cut) -> Tensor:
@@ -188,14 +173,100 @@ def _states(blocks: nn.ModuleList) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def classification_loss(logits: Tensor, codes: Tensor, weight: Tensor | None) -> Tensor:
-    """Return the cross-entropy of logits, (N, C), with class numbers, (N,)."""
-    return F.cross_entropy(logits.float(), codes, weight)
-
-
 def ccc_loss(answers: Tensor, ratings: Tensor) -> Tensor:
     """Return 1 - CCC of answers with ratings, each (N, 2), averaged over the axes."""
     a, b = answers.float(), ratings.float()
     covariance = ((a - a.mean(0)) * (b - b.mean(0))).mean(0)
     spread = a.var(0, correction=0) + b.var(0, correction=0) + (a.mean(0) - b.mean(0)).square()
     return (1 - 2 * covariance / spread.clamp_min(1e-8)).mean()
+
+
+# ------------------------------------------------------------------------------------- the result
+
+
+class FineTuned:
+    """A fine-tuned encoder: as any `encoders.Encoder`, with one layer, 0, as wide as its bottleneck.
+
+    Parameters
+    ----------
+    folder : str or Path; where `finetune` wrote it
+    device : str
+
+    Attributes
+    ----------
+    classes : list of str; what it classifies, or valence and arousal
+    settings : Settings
+
+    Raises
+    ------
+    ValueError
+        If there is no fine-tuned encoder in the folder.
+    """
+
+    layers: tuple[int, ...] = (0,)
+
+    def __init__(self, folder: str | Path, *, device: str = "auto") -> None:
+        folder = Path(folder)
+        try:
+            config, arrays = folders.read(folder, _KIND)
+            self.settings, self.classes = Settings(**config["settings"]), list(config["classes"])
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{folder} holds no fine-tuned encoder ({error}); make one by `finetune`"
+            ) from error
+        base = config["baseline"] or str(folder / ENCODER)
+        self._base = encoders.load(base, device=device)
+        if self._base.fingerprint != config.get("encoder"):
+            raise ValueError(
+                f"the encoder in {folder} is not the one that its head was trained with; make it anew by "
+                f"`finetune`"
+            )
+        n_layers, width = arrays["mean"].shape
+        self.head = Head(n_layers, width, self.settings.bottleneck, len(self.classes), 0.0).eval()
+        self.head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        self.name = f"finetuned-{folder.resolve().name}"
+        self.sample_rate, self.hop_s = self._base.sample_rate, self._base.hop_s
+        self.width = self.settings.bottleneck
+        self.fingerprint = f"{self._base.fingerprint}-{config['sha256'][:16]}"
+
+    @torch.inference_mode()
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to features, one float32 array (1, T, B) a wave."""
+        states = self._base.encode(waves, sample_rate)
+        frames = [self.head.features(torch.from_numpy(state).transpose(0, 1)) for state in states]
+        return [frame.numpy()[None] for frame in frames]
+
+    @torch.inference_mode()
+    def answers(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Read class probabilities, or valence and arousal, (N, C), off pooled features, (N, B)."""
+        out = self.head.answer(torch.from_numpy(np.asarray(features, dtype=np.float32)))
+        return (out.softmax(1) if self.settings.target == "emotion" else out).double().numpy()
+
+
+def write(
+    folder: Path,
+    model: Any,
+    normalise: bool,
+    head: Head,
+    classes: Sequence[str],
+    settings: Settings,
+    identity: str,
+) -> None:
+    """Write a fine-tuned encoder, or a baseline's name in its place; ``config.json`` comes last."""
+    if not isinstance(model, str):
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            model.save_pretrained(folder / ENCODER)
+        finally:
+            if shown:
+                logging.enable_progress_bar()
+        Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder / ENCODER)
+    arrays = {name: value.numpy(force=True) for name, value in head.state_dict().items()}
+    base = model if isinstance(model, str) else str(folder / ENCODER)
+    config = {
+        "encoder": encoders.load(base, device="cpu").fingerprint,
+        "classes": list(classes), "settings": asdict(settings),
+        "baseline": model if isinstance(model, str) else None, "identity": identity,
+    }  # fmt: skip
+    folders.write(folder, _KIND, config, arrays)

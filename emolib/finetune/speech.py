@@ -1,13 +1,11 @@
-"""What a fine-tuning hears: a frozen encoder's states from the feature store, pooled or by frames, or waves.
+"""The settings of a fine-tuning, and the clips that it is trained on.
 
-Fourth stage of `emolib.finetune`. What no training changes is computed once: all of a frozen encoder, and
-what lies under the blocks that learn.
+What no training changes is computed once: all states of a frozen encoder, and what lies under the blocks that
+learn. They come from the feature store, pooled or as frames; an encoder that learns as a whole reads waves.
 """
 
-import dataclasses
-import hashlib
-import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +14,94 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib import audio, encoders, features
-from emolib.finetune.network import Cut, can_resume
-from emolib.finetune.settings import Settings
-from emolib.pretrained import load_model
+from emolib.encoders import load_model
 
 AXES = ("valence", "arousal")
+Free = int | Literal["all"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an encoder is fine-tuned.
+
+    Attributes
+    ----------
+    target : {"emotion", "ratings"}; cross-entropy over categories, or 1 - CCC over valence and arousal
+    free_layers : int or "all"; blocks that learn, from the top. 0 leaves the encoder frozen and takes
+        seconds, "all" frees the front end as well
+    warm_start : bool; where something of the encoder learns, begin with the head of a frozen one: a head
+        that knows nothing first undoes what the encoder knows (A. Kumar et al. 2022, arXiv:2202.10054).
+        Nothing worse than it on held-out speakers is kept
+    bottleneck : int; width of the features that the answer is read off; dropout : float, of them
+    head_rate, encoder_rate : float; learning rates of what is new and of what was trained before
+    weight_decay : float
+    class_weights : bool; weigh every class the same, however many clips it has
+    n_epochs : int, at most; patience : int; epochs without a gain after which it ends
+    held_out : float; share of the speakers that decide when to end and which epoch is kept
+    tested : float; share of the speakers that decide nothing, and whose score is the one to quote; 0 for none
+    batch_size : int, clips; accumulation : int; batches a step
+    crop_s : float, s; training clips are cut at random to this length where the encoder learns
+    precision : {"no", "bf16", "fp16"}
+    seed : int
+    """
+
+    target: Literal["emotion", "ratings"] = "emotion"
+    free_layers: Free = 0
+    warm_start: bool = True
+    bottleneck: int = 100
+    dropout: float = 0.3
+    head_rate: float = 3e-3
+    encoder_rate: float = 1e-4
+    weight_decay: float = 0.01
+    class_weights: bool = True
+    n_epochs: int = 60
+    patience: int = 10
+    held_out: float = 0.15
+    tested: float = 0.0
+    batch_size: int = 32
+    accumulation: int = 1
+    crop_s: float = 3.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+
+    def check(self) -> "Settings":
+        """Return these settings, or raise ValueError if one of them is out of its range."""
+        if self.target not in ("emotion", "ratings"):
+            raise ValueError(f"unknown target {self.target!r}; expected 'emotion' or 'ratings'")
+        if self.free_layers != "all" and (not isinstance(self.free_layers, int) or self.free_layers < 0):
+            raise ValueError(f"free_layers={self.free_layers!r}; expected a whole number from 0, or 'all'")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"unknown precision {self.precision!r}; expected 'no', 'bf16' or 'fp16'")
+        if not 0 < self.held_out < 1 or not 0 <= self.tested < 1:
+            raise ValueError(
+                f"held_out={self.held_out}, tested={self.tested}; expected shares of the speakers, between 0 "
+                f"and 1; 0 tests nobody"
+            )
+        for name in ("bottleneck", "n_epochs", "patience", "batch_size", "accumulation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; expected 1 or more")
+        return self
+
+
+#: What frees an encoder's top and takes minutes on two cores: few epochs at a low rate, on short cuts.
+TOP_BLOCKS = Settings(
+    free_layers=2, encoder_rate=5e-5, head_rate=3e-4, n_epochs=4, patience=2, crop_s=2.0, precision="bf16"
+)
+
+
+class Cut(NamedTuple):
+    """The output of an encoder's frozen part for some clips, from which its free blocks continue.
+
+    Attributes
+    ----------
+    below : float32 tensor, (B, k, D); pooled states at the layers under the first free block's input
+    frames : float32 tensor, (B, T, D); what enters the first free block, padded
+    lengths : int tensor, (B,); frames that count
+    """
+
+    below: Tensor
+    frames: Tensor
+    lengths: Tensor
 
 
 class Speech:
@@ -90,46 +171,30 @@ class Speech:
                 self.skipped.append({"clip": row["clip"], "reason": str(error)})
         self.manifest = manifest.iloc[kept].reset_index(drop=True)
 
-    def training(self, rows: NDArray[np.intp], crop_s: float, rng: np.random.Generator) -> Any:
-        """Return what a network is trained on: states, or frames or waves cut at random to a length in s."""
-        if self.frames:
-            cut = []
-            for row in rows:
-                frames, most = self.frames[row], max(1, round(crop_s / self.hop_s))
-                start = int(rng.integers(max(0, len(frames) - most) + 1))
-                cut.append(frames[start : start + most])
-            return self._cut(rows, cut)
-        return self.crops(rows, crop_s, rng) if self.states is None else self.states[rows]
+    def batch(
+        self, rows: NDArray[np.intp], crop_s: float = np.inf, rng: np.random.Generator | None = None
+    ) -> Any:
+        """Return pooled states, or frames or waves: of whole clips, or cut at random to a length in s."""
 
-    def whole(self, rows: NDArray[np.intp]) -> Any:
-        """Return whole clips, as `training` does."""
-        if self.frames:
-            return self._cut(rows, [self.frames[row] for row in rows])
-        return [self.waves[row] for row in rows] if self.states is None else self.states[rows]
+        def cut(clip: Any, rate_hz: float) -> Any:
+            if rng is None:
+                return clip
+            most = max(1, round(crop_s * rate_hz))
+            start = int(rng.integers(max(0, len(clip) - most) + 1))
+            return clip[start : start + most]
 
-    def _cut(self, rows: NDArray[np.intp], frames: list[Tensor]) -> Cut:
-        assert self.states is not None
+        if self.states is None:
+            return [cut(self.waves[row], self.sample_rate) for row in rows]
+        if not self.frames:
+            return self.states[rows]
+        frames = [cut(self.frames[row], 1 / self.hop_s) for row in rows]
         lengths = torch.tensor([len(part) for part in frames])
         padded = torch.nn.utils.rnn.pad_sequence([part.float() for part in frames], batch_first=True)
         return Cut(self.states[rows][:, : self.first_free], padded, lengths)
 
-    def crops(self, rows: NDArray[np.intp], crop_s: float, rng: np.random.Generator) -> list[audio.Wave]:
-        """Return waves of some clips, cut at random."""
-        n_samples, cut = round(crop_s * self.sample_rate), []
-        for row in rows:
-            start = int(rng.integers(max(0, len(self.waves[row]) - n_samples) + 1))
-            cut.append(self.waves[row][start : start + n_samples])
-        return cut
-
 
 def usable(manifest: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """Return the clips that settings can train on.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two classes, too few speakers, or no ratings where they are the target.
-    """
+    """Return the clips that settings can train on; raise ValueError if there are too few, or no ratings."""
     if settings.target == "ratings":
         manifest = manifest[manifest[list(AXES)].notna().all(axis=1)]
         if manifest.empty:
@@ -144,14 +209,9 @@ def usable(manifest: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return manifest.reset_index(drop=True)
 
 
-def identity_of(speech: Speech, settings: Settings) -> str:
-    """Digest what the weights depend on; how long to go on may change."""
-    fixed = dataclasses.asdict(settings)
-    del fixed["n_epochs"], fixed["patience"]
-    columns = ["clip", "sha256", "speaker", "emotion", *AXES]
-    parts = [
-        json.dumps(fixed, sort_keys=True),
-        speech.fingerprint,
-        speech.manifest[columns].to_csv(index=False),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def can_resume(model: Any, layers: Free) -> bool:
+    """Tell whether an encoder's free blocks can continue from stored frames.
+
+    WavLM's can't: its blocks hand on a bias of positions that the first one makes.
+    """
+    return layers != "all" and layers > 0 and model.config.model_type != "wavlm"

@@ -1,14 +1,13 @@
-"""Diffusion: the network that tells noise, how it is taught, and how clips are drawn from it.
+"""Diffusion: the network that estimates noise, its loss, and how clips are drawn from it.
 
-Fifth stage of `emolib.generate`. The network is diffusers' `UNet2DModel` with an embedding of the class, and
-the schedulers are diffusers' own, so that no equation of a sampler is written down here a second time.
+The network is diffusers' `UNet2DModel` with an embedding of the class, and the schedulers are diffusers' own.
 
 References
 ----------
 J. Ho, A. Jain, P. Abbeel (2020), "Denoising Diffusion Probabilistic Models", arXiv:2006.11239. J. Song,
 C. Meng, S. Ermon (2021), "Denoising Diffusion Implicit Models", arXiv:2010.02502. C. Lu et al. (2022),
 "DPM-Solver++", arXiv:2211.01095. J. Ho, T. Salimans (2022), "Classifier-Free Diffusion Guidance",
-arXiv:2207.12598. Enhancement: C. Meng et al. (2022), "SDEdit", arXiv:2108.01073.
+arXiv:2207.12598. T. Salimans, J. Ho (2022), "Progressive Distillation", arXiv:2202.00512.
 """
 
 from collections.abc import Sequence
@@ -19,28 +18,26 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SAMPLERS = ("dpm++", "ddim", "ddpm")
 N_STEPS = 1000
 _BETAS = {"num_train_timesteps": N_STEPS, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
-#: More than this is no longer guidance but the class's caricature.
+#: More than this exaggerates the class.
 MOST_GUIDANCE = 20.0
 
 
 class Denoiser(nn.Module):
-    """A U-Net that tells the noise in planes of latents or of spectrograms.
+    """A U-Net that estimates the noise in planes of latents or of spectrograms.
 
     Parameters
     ----------
     channels : int; size : pair of int; of the planes, (channels, *size)
     widths : sequence of int; channels of the levels, finest first; attention is at the coarsest
-    layers : int; residual blocks a level
-    n_classes : int; class number `n_classes` stands for none, and is taught where a label is left out
+    layers : int; residual blocks per level
+    n_classes : int; class number `n_classes` stands for none, and is learned where a label is left out
 
     Notes
     -----
-    The noise that is told is sqrt(1 - a) x + sqrt(a) u(x), with a the schedule's cumulative alpha, x the
-    noisy planes and u the network: what x shows of its noise by itself need not pass through the network.
-    u is the velocity of T. Salimans, J. Ho (2022), arXiv:2202.00512.
+    The estimate is sqrt(1 - a) x + sqrt(a) u(x), with a the schedule's cumulative alpha, x the noisy planes
+    and u the network, which therefore learns the velocity (Salimans and Ho, 2022).
     """
 
     def __init__(
@@ -59,57 +56,53 @@ class Denoiser(nn.Module):
         self.register_buffer("kept", kept, persistent=False)
 
     def forward(self, planes: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Return the noise in planes, (N, channels, *size), at steps, (N,), of 1000."""
+        """Estimate the noise in planes, (N, channels, *size), at steps, (N,), of 1000."""
         times = times.expand(len(planes))
         kept = self.kept[times][:, None, None, None]  # type: ignore[index]
         velocity = self.unet(planes, times, classes).sample.float()
         return (1 - kept).sqrt() * planes + kept.sqrt() * velocity
 
 
-def scheduler(sampler: str) -> Any:
-    """Return one of diffusers' schedulers over 1000 steps of linear betas from 1e-4 to 0.02.
+_EXTRA: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dpm++": (
+        DPMSolverMultistepScheduler,
+        {"algorithm_type": "dpmsolver++", "solver_order": 2, "timestep_spacing": "trailing"},
+    ),
+    "ddim": (DDIMScheduler, {"clip_sample": False, "timestep_spacing": "trailing"}),
+    "ddpm": (DDPMScheduler, {"clip_sample": False}),
+}
+SAMPLERS = tuple(_EXTRA)
 
-    Raises
-    ------
-    ValueError
-        If there is no such sampler.
-    """
-    if sampler == "ddpm":
-        return DDPMScheduler(**_BETAS, clip_sample=False)
-    if sampler == "ddim":
-        return DDIMScheduler(**_BETAS, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing")
-    if sampler == "dpm++":
-        return DPMSolverMultistepScheduler(
-            **_BETAS,
-            algorithm_type="dpmsolver++",
-            solver_order=2,
-            timestep_spacing="trailing",
-            use_karras_sigmas=False,
-        )
-    raise ValueError(f"unknown sampler {sampler!r}; expected one of: {', '.join(SAMPLERS)}")
+
+def scheduler(sampler: str) -> Any:
+    """Return one of diffusers' schedulers over 1000 steps of linear betas from 1e-4 to 0.02."""
+    if sampler not in _EXTRA:
+        raise ValueError(f"unknown sampler {sampler!r}; expected one of: {', '.join(SAMPLERS)}")
+    kind, extra = _EXTRA[sampler]
+    return kind(**_BETAS, **extra)
 
 
 def noised(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Return planes, (N, ...), with the noise of their step, (N,), of 1000."""
+    """Add the noise of their steps, (N,) of 1000, to planes, (N, ...)."""
     return scheduler("ddpm").add_noise(clean, noise, times)
 
 
-def loss(told: Tensor, noise: Tensor, weight: Tensor, kept: Tensor) -> Tensor:
-    """Return the error of the noise that was told.
+def loss(estimate: Tensor, noise: Tensor, weight: Tensor, kept: Tensor) -> Tensor:
+    """Return the error of the estimated noise.
 
     Parameters
     ----------
-    told, noise : float tensors, (N, channels, height, width)
+    estimate, noise : float tensors, (N, channels, height, width)
     weight : float tensor that broadcasts to them; of each place
     kept : float tensor, (N,); the schedule's cumulative alpha at each clip's step
 
     Notes
     -----
-    The mean over clips of the weighed mean squared error, over kept: the error of the velocity. Otherwise
-    steps of much noise, where a clip's class is decided, hardly count, and a short training doesn't get
-    to them.
+    The mean over clips of the weighted mean squared error, divided by kept: the error of the velocity.
+    Otherwise steps of much noise, where a clip's class is decided, hardly count, and a short training
+    doesn't learn them.
     """
-    error = (F.mse_loss(told, noise, reduction="none") * weight).flatten(1).sum(1)
+    error = (F.mse_loss(estimate, noise, reduction="none") * weight).flatten(1).sum(1)
     return (error / weight.expand_as(noise).flatten(1).sum(1) / kept).mean()
 
 
@@ -121,8 +114,6 @@ def draw(
     sampler: str = "dpm++",
     steps: int = 20,
     guidance: float = 2.0,
-    start: Tensor | None = None,
-    strength: float = 1.0,
     generator: torch.Generator | None = None,
     trace: list[Tensor] | None = None,
 ) -> Tensor:
@@ -136,42 +127,28 @@ def draw(
     sampler : {"ddpm", "ddim", "dpm++"}; steps : int, 1 to 1000
     guidance : float
         How far to go from the unconditional noise through the conditional: 1 is no guidance, 0 no class.
-    start : float tensor, like `noise`, optional
-        Planes to begin with instead of pure noise: they are noised to `strength` of the way first.
-    strength : float in [0, 1]; 0 gives `start` back
     generator : torch.Generator, for the noise that DDPM adds
     trace : list, optional; the planes before the first step and after each are appended to it
     """
     schedule = scheduler(sampler)
     schedule.set_timesteps(steps, device=noise.device)
-    times = schedule.timesteps
     planes = noise * schedule.init_noise_sigma
-    if start is not None and strength == 0:
-        return start
-    if start is not None:
-        first = min(int((times >= strength * N_STEPS).sum()), len(times) - 1)
-        planes = schedule.add_noise(start, noise, times[first : first + 1])
-        if hasattr(schedule, "set_begin_index"):
-            schedule.set_begin_index(first)
-        times = times[first:]
-    if trace is not None:
+    extra = {} if sampler == "ddim" else {"generator": generator}
+    trace = [] if trace is None else trace
+    trace.append(planes)
+    for time in schedule.timesteps:
+        estimate = _guided(network, schedule.scale_model_input(planes, time), time, classes, guidance)
+        planes = schedule.step(estimate, time, planes, **extra).prev_sample
         trace.append(planes)
-    for time in times:
-        told = _told(network, schedule.scale_model_input(planes, time), time, classes, guidance)
-        extra = {} if sampler == "ddim" else {"generator": generator}
-        planes = schedule.step(told, time, planes, **extra).prev_sample
-        if trace is not None:
-            trace.append(planes)
     return planes
 
 
-def _told(network: Denoiser, planes: Tensor, time: Tensor, classes: Tensor, guidance: float) -> Tensor:
-    """Return the noise that the network tells, guided."""
+def _guided(network: Denoiser, planes: Tensor, time: Tensor, classes: Tensor, guidance: float) -> Tensor:
+    """Return the network's estimate of the noise, guided."""
     if guidance == 1.0:
         return network(planes, time, classes)
     both = torch.cat([classes, torch.full_like(classes, network.none)])
-    told: Tensor = network(torch.cat([planes, planes]), time, both)
-    conditional, free = told.chunk(2)
+    conditional, free = network(torch.cat([planes, planes]), time, both).chunk(2)
     return free + guidance * (conditional - free)
 
 
@@ -182,8 +159,8 @@ def check_sampling(sampler: str, steps: int, guidance: float, batch: int) -> Non
         raise ValueError(f"{steps} sampling steps; expected 1 to {N_STEPS}")
     if not 0 <= guidance <= MOST_GUIDANCE:  # also true of NaN
         raise ValueError(
-            f"guidance {guidance}; expected 0 to {MOST_GUIDANCE:g}: 1 is none, 2 to 4 make a class "
-            f"plain, more makes a caricature of it"
+            f"guidance {guidance}; expected 0 to {MOST_GUIDANCE:g}: 1 is none, 2 to 4 make a class clear, "
+            f"more exaggerates it"
         )
     if batch < 1:
         raise ValueError(f"batches of {batch} clips; expected 1 or more")

@@ -1,32 +1,197 @@
-"""A trained generator: clips of asked-for emotions, clips made more of their emotion, and its folder.
+"""A trained generator: its settings, the space in which it diffuses, the clips it draws, and its folder.
 
-Ninth stage of `emolib.generate`. On disk it is ``config.json`` and ``model.safetensors``.
+References
+----------
+R. Rombach et al. (2022), "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv:2112.10752:
+diffusion in an autoencoder's latent space. J. Ho, A. Jain, P. Abbeel (2020), "Denoising Diffusion
+Probabilistic Models", arXiv:2006.11239: the schedule, the learning rate's order and the running mean of the
+weights. J. Ho, T. Salimans (2022), "Classifier-Free Diffusion Guidance", arXiv:2207.12598: the share of
+labels left out.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from emolib import folders
-from emolib.encoders import torch_device
 from emolib.generate.diffusion import Denoiser, check_sampling, draw
-from emolib.generate.mels import Mels, Normaliser
-from emolib.generate.settings import Settings
-from emolib.generate.spaces import LatentSpace, MelSpace
-from emolib.generate.vae import VAE
+from emolib.generate.mels import N_FRAMES, N_MELS, Mels, Normaliser, centred
+from emolib.generate.vae import PATCH, VAE, padded
+from emolib.training import torch_device
 
-_KIND = "Generator"
 #: The speaker of every generated clip.
 SPEAKER = "generated"
+#: Weight of what is padding, in the diffusion's loss.
+PADDING_WEIGHT = 0.1
+_SPECTROGRAM_FRAMES = 176  # a multiple of 16, for four halvings
+_BATCH = 64
 
 
-class Generator:
+@dataclass(frozen=True)
+class Settings:
+    """How a generator is built and trained; the defaults are those of `full`.
+
+    Attributes
+    ----------
+    space : {"latent", "mel"}; what diffuses: the autoencoder's latents, or the spectrograms themselves
+    vae_widths : pair of int; channels of the autoencoder, finer and coarser
+    latent_channels : int; channels of the latent, of 8 by 12 places
+    vae_steps : int, at most; vae_every : int; steps from one validation to the next
+    vae_patience : int; validations without a gain after which the autoencoder is done
+    vae_batch : int, clips; vae_rate : float; the highest learning rate
+    beta : float; weight of the divergence, in nats, beside the squared error; both per mel bin
+    spectral : float; weight of the spectral part of the error
+    held_out : float; share of the speakers whose clips decide when the autoencoder is done
+    widths : tuple of int; channels of the U-Net's levels, finest first; layers : int; blocks per level
+    steps, batch : int; of the diffusion; rate : float; its learning rate; clip : float; of a gradient's norm
+    average : float; share of the running mean of the weights that each step keeps
+    label_dropout : float; share of the clips whose class is left out, for guidance
+    precision : {"no", "bf16", "fp16"}; what to compute in
+    checkpoint_every, preview_every : int, steps; 0 for no previews
+    seed : int
+    """
+
+    space: Literal["latent", "mel"] = "latent"
+    vae_widths: tuple[int, int] = (64, 96)
+    latent_channels: int = 32
+    vae_steps: int = 300
+    vae_every: int = 100
+    vae_patience: int = 3
+    vae_batch: int = 16
+    vae_rate: float = 1e-3
+    beta: float = 0.1
+    spectral: float = 0.25
+    held_out: float = 0.1
+    widths: tuple[int, ...] = (64, 128)
+    layers: int = 1
+    steps: int = 2500
+    batch: int = 16
+    rate: float = 3e-4
+    clip: float = 0.5
+    average: float = 0.998
+    label_dropout: float = 0.1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    checkpoint_every: int = 500
+    preview_every: int = 1000
+    seed: int = 0
+
+    @classmethod
+    def full(cls, **changes: Any) -> "Settings":
+        """Return settings for hundreds of people's clips: some six minutes on one core."""
+        return replace(cls(), **changes).check()
+
+    @classmethod
+    def quick(cls, **changes: Any) -> "Settings":
+        """Return settings for the demo corpus and tests: about a minute on two cores."""
+        few = {"vae_steps": 100, "vae_every": 50, "steps": 800, "average": 0.99}
+        return cls(**{**few, "preview_every": 400, "checkpoint_every": 400, **changes}).check()
+
+    def check(self) -> "Settings":
+        """Return these settings if they can be trained with; raise ValueError if one is out of its range."""
+        counts = ("steps", "batch", "vae_steps", "vae_every", "vae_patience", "vae_batch", "latent_channels",
+                  "layers", "checkpoint_every")  # fmt: skip
+        ranges = {
+            ("space",): (lambda x: x in ("latent", "mel"), "'latent' or 'mel'"),
+            ("precision",): (lambda x: x in ("no", "bf16", "fp16"), "'no', 'bf16' or 'fp16'"),
+            counts: (lambda x: x >= 1, "1 or more"),
+            ("preview_every",): (lambda x: x >= 0, "0 or more"),
+            ("held_out", "average", "label_dropout"): (lambda x: 0 <= x < 1, "a share, from 0 to below 1"),
+            ("rate", "clip", "vae_rate", "beta", "spectral"): (lambda x: x >= 0, "a number of 0 or more"),
+            ("vae_widths",): (lambda x: len(x) == 2, "two"),
+            ("widths",): (len, "at least one"),
+            ("vae_widths", "widths"): (lambda x: all(w >= 8 and w % 8 == 0 for w in x), "multiples of 8"),
+        }
+        for names, (holds, expected) in ranges.items():
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"{name}={getattr(self, name)!r}; expected {expected}")
+        return self
+
+
+class LatentSpace(nn.Module):
+    """Means of the autoencoder's posteriors, each channel scaled to unit variance.
+
+    They contain how long a clip is, too: a length is generated together with the sound.
+    """
+
+    def __init__(self, vae: VAE, normaliser: Normaliser) -> None:
+        super().__init__()
+        self.vae, self.normaliser, self.shape = vae, normaliser, vae.shape
+        self.register_buffer("centre", torch.zeros(vae.shape[0], 1, 1))
+        self.register_buffer("scale", torch.ones(vae.shape[0], 1, 1))
+
+    def fit(self, mels: Mels) -> None:
+        """Measure mean and deviation of every channel on training clips."""
+        latents = self._latents(mels).double()
+        self.centre = latents.mean((0, 2, 3)).float()[:, None, None]
+        self.scale = latents.std((0, 2, 3)).clamp(min=1e-3).float()[:, None, None]
+
+    @torch.no_grad()
+    def _latents(self, mels: Mels) -> Tensor:
+        values, mask = (x.to(self.scale.device).split(_BATCH) for x in tensors(mels, self.normaliser))
+        return torch.cat([self.vae.encode(*part).mean for part in zip(values, mask, strict=True)])
+
+    def encode(self, mels: Mels) -> tuple[Tensor, Tensor]:
+        """Return planes, (N, *shape), and the weight of each place in the loss, a shape that broadcasts."""
+        planes = (self._latents(mels) - self.centre) / self.scale
+        mask = torch.from_numpy(mels.mask).float().to(planes.device)
+        share = padded(mask).unflatten(1, (-1, PATCH)).mean(2)
+        return planes, PADDING_WEIGHT + (1 - PADDING_WEIGHT) * share[:, None, None]
+
+    @torch.no_grad()
+    def decode(
+        self, planes: Tensor, mask: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return log-mel-spectrograms, (N, 128, 172), and masks, (N, 172): those given, or the planes'."""
+        decoded = [self.vae.decode(part) for part in (planes * self.scale + self.centre).split(_BATCH)]
+        lengths = torch.cat([logits.sigmoid().sum(1) for _, logits in decoded])
+        mask = _masks(lengths) if mask is None else mask
+        return self.normaliser.invert(torch.cat([values for values, _ in decoded]).cpu().numpy(), mask), mask
+
+
+class MelSpace(nn.Module):
+    """Normalised spectrograms, and a second plane that is 1 where a frame is speech and -1 where it isn't.
+
+    Its methods take and return what those of `LatentSpace` do.
+    """
+
+    def __init__(self, normaliser: Normaliser) -> None:
+        super().__init__()
+        self.normaliser, self.shape = normaliser, (2, N_MELS, _SPECTROGRAM_FRAMES)
+
+    def encode(self, mels: Mels) -> tuple[Tensor, Tensor]:
+        """Return planes and the weight of each place in the loss."""
+        values, mask = (F.pad(x, (0, _SPECTROGRAM_FRAMES - N_FRAMES)) for x in tensors(mels, self.normaliser))
+        mask = mask.float()[:, None].expand(-1, N_MELS, -1)
+        weight = PADDING_WEIGHT + (1 - PADDING_WEIGHT) * mask
+        return torch.stack([values, 2 * mask - 1], 1), torch.stack([weight, torch.ones_like(weight)], 1)
+
+    def decode(
+        self, planes: Tensor, mask: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return log-mel-spectrograms and masks."""
+        planes = planes[..., :N_FRAMES]
+        mask = _masks((planes[:, 1].mean(1) > 0).sum(1)) if mask is None else mask
+        return self.normaliser.invert(planes[:, 0].cpu().numpy(), mask), mask
+
+
+def tensors(mels: Mels, normaliser: Normaliser) -> tuple[Tensor, Tensor]:
+    """Return clips as a network reads them: normalised values, (N, 128, 172), and masks, (N, 172)."""
+    return torch.from_numpy(normaliser.apply(mels)), torch.from_numpy(mels.mask)
+
+
+def _masks(lengths: Tensor) -> NDArray[np.bool_]:
+    """Return the masks, (N, 172), of clips of some frames, (N,)."""
+    return np.stack([centred(round(float(length))) for length in lengths])
+
+
+class Generator(folders.Saved):
     """A class-conditional generator of mel-spectrograms.
 
     Parameters
@@ -39,46 +204,35 @@ class Generator:
     Attributes
     ----------
     classes : tuple of str, sorted
-    settings : Settings
-    vae : VAE or None; None where spectrograms diffuse themselves
+    space : LatentSpace or MelSpace; denoiser : Denoiser
     record : dict; what its training was: clips, speakers, seconds, losses
     """
+
+    KIND = "Generator"
 
     def __init__(
         self, classes: Sequence[str], settings: Settings, normaliser: Normaliser, *, device: str = "auto"
     ) -> None:
         self.classes, self.settings = tuple(sorted(classes)), settings
-        self.device = torch_device(device)
-        self.record: dict[str, Any] = {}
-        n_classes = len(self.classes)
+        self.device, self.record = torch_device(device), dict[str, Any]()
+        self.space: LatentSpace | MelSpace
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             if settings.space == "latent":
-                conditional = n_classes if settings.vae_conditional else 0
-                vae = VAE("spatial", settings.vae_widths, settings.latent_channels, conditional)
-                self.space: LatentSpace | MelSpace = LatentSpace(vae, normaliser)
+                self.space = LatentSpace(VAE(settings.vae_widths, settings.latent_channels), normaliser)
             else:
                 self.space = MelSpace(normaliser)
+            torch.manual_seed(settings.seed)
             channels, height, width = self.space.shape
-            self.denoiser = Denoiser(channels, (height, width), settings.widths, settings.layers, n_classes)
+            self.denoiser = Denoiser(
+                channels, (height, width), settings.widths, settings.layers, len(self.classes)
+            )
         self.space, self.denoiser = self.space.eval().to(self.device), self.denoiser.eval().to(self.device)
 
-    @property
-    def vae(self) -> VAE | None:
-        """The autoencoder, where there is one."""
-        return self.space.vae if isinstance(self.space, LatentSpace) else None
-
     def codes(self, labels: Sequence[str] | NDArray[Any]) -> Tensor:
-        """Return the numbers of classes, (N,).
-
-        Raises
-        ------
-        ValueError
-            If a label is none of the classes, or there is none.
-        """
+        """Return the numbers of classes, (N,); raise ValueError if a label is no class, or there is none."""
         names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
-        unknown = sorted(set(names) - set(self.classes))
-        if unknown:
+        if unknown := sorted(set(names) - set(self.classes)):
             raise ValueError(
                 f"unknown class {', '.join(unknown)}; expected some of: {', '.join(self.classes)}"
             )
@@ -103,8 +257,8 @@ class Generator:
         ----------
         labels : sequence of str, (N,)
         sampler : {"dpm++", "ddim", "ddpm"}
-        steps : int; 1000 is what ``ddpm`` is made for, 20 do for ``dpm++``
-        guidance : float, 0 to 20; 1 is none, more makes the class plainer and the clips more alike
+        steps : int; 1000 is what ``ddpm`` is made for, 20 are enough for ``dpm++``
+        guidance : float, 0 to 20; 1 is none, more makes the class clearer and the clips more alike
         seed : int; equal seeds give equal clips on one processor
         batch : int, clips at a time
 
@@ -119,165 +273,73 @@ class Generator:
         """
         codes = self.codes(labels)
         check_sampling(sampler, steps, guidance, batch)
-        noise = torch.randn((len(codes), *self.space.shape), generator=sources(seed)[0])
-        return self._drawn(
-            codes, noise, None, 1.0, sampler=sampler, steps=steps, guidance=guidance, batch=batch, seed=seed
-        )
+        start, later = sources(seed)
+        noise = torch.randn((len(codes), *self.space.shape), generator=start)
+        parts = [
+            draw(self.denoiser, own.to(self.device), of_class, sampler=sampler, steps=steps,
+                 guidance=guidance, generator=later)
+            for own, of_class in zip(noise.split(batch), codes.split(batch), strict=True)
+        ]  # fmt: skip
+        values, mask = self.space.decode(torch.cat(parts))
+        names = np.array([self.classes[code] for code in codes.tolist()])
+        clips = np.array([f"generated-{seed}-{number:05d}-{name}" for number, name in enumerate(names)])
+        return Mels(values, mask, names, np.full(len(names), SPEAKER), clips)
 
     @torch.inference_mode()
-    def enhance(
-        self,
-        mels: Mels,
-        labels: Sequence[str] | NDArray[Any] | None = None,
-        strength: float = 0.5,
-        *,
-        sampler: str = "dpm++",
-        steps: int = 20,
-        guidance: float = 2.0,
-        seed: int = 0,
-        batch: int = 64,
-    ) -> Mels:
-        """Noise clips part of the way and denoise them towards a class.
-
-        Parameters
-        ----------
-        mels : Mels
-        labels : sequence of str, (N,), optional; the clips' own by default
-        strength : float in [0, 1]; 0 only passes them through the autoencoder, 1 keeps nothing
-        sampler, steps, guidance, seed, batch : as `sample`; all `steps` are those of the whole way
-
-        Returns
-        -------
-        mels : Mels; lengths, speakers and clips are those that were given
-
-        Raises
-        ------
-        ValueError
-            As `sample`, and if the strength is out of its range.
-        """
-        labels = mels.labels if labels is None else np.asarray(labels).astype(str)
-        codes = self.codes(labels)
-        check_sampling(sampler, steps, guidance, batch)
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength {strength}; expected 0, nothing changed, to 1, nothing kept")
-        if len(codes) != len(mels):
-            raise ValueError(f"{len(codes)} labels for {len(mels)} clips; expected one for each")
-        start, _ = self.space.encode(mels, codes)
-        noise = torch.randn(start.shape, generator=sources(seed)[0])
-        found = self._drawn(
-            codes, noise, start, strength, sampler=sampler, steps=steps, guidance=guidance, batch=batch,
-            seed=seed, mask=mels.mask,
-        )  # fmt: skip
-        return Mels(found.values, mels.mask, labels, mels.speakers, mels.clips)
-
     def reconstruct(self, mels: Mels) -> Mels:
         """Pass clips through the autoencoder alone; their lengths stay."""
-        codes = torch.zeros(len(mels), dtype=torch.long, device=self.device)
-        if self.vae is not None and self.vae.n_classes:
-            codes = self.codes(mels.labels)
-        with torch.inference_mode():
-            values, _ = self.space.decode(self.space.encode(mels, codes)[0], codes, mels.mask)
+        values, _ = self.space.decode(self.space.encode(mels)[0], mels.mask)
         return Mels(values, mels.mask, mels.labels, mels.speakers, mels.clips)
-
-    def preview(self, *, steps: int = 10, guidance: float = 2.0, seed: int = 0) -> Mels:
-        """Generate one clip of each class, in a second or two."""
-        return self.sample(self.classes, steps=steps, guidance=guidance, seed=seed)
 
     @torch.inference_mode()
     def denoise(
         self, label: str, n: int = 6, *, sampler: str = "dpm++", steps: int = 20, guidance: float = 2.0,
         seed: int = 0,
     ) -> Mels:  # fmt: skip
-        """Return one clip on its way from noise: `n` looks, evenly spread over the steps, the last one done.
+        """Return one clip at `n` of its sampling steps, evenly spread from noise to the finished clip.
 
         Raises
         ------
         ValueError
-            As `sample`, and if there are fewer than two looks or more of them than steps.
+            As `sample`, and if `n` is below two or above the number of steps and one.
         """
         codes = self.codes([label])
         check_sampling(sampler, steps, guidance, 1)
         if not 2 <= n <= steps + 1:
-            raise ValueError(f"{n} looks at {steps} steps; expected 2 to {steps + 1}")
-        (first, later), trace = sources(seed), list[Tensor]()
-        noise = torch.randn((1, *self.space.shape), generator=first).to(self.device)
+            raise ValueError(f"{n} pictures of {steps} steps; expected 2 to {steps + 1}")
+        (start, later), trace = sources(seed), list[Tensor]()
+        noise = torch.randn((1, *self.space.shape), generator=start).to(self.device)
         draw(
             self.denoiser, noise, codes, sampler=sampler, steps=steps, guidance=guidance, generator=later,
             trace=trace,
         )  # fmt: skip
         planes = torch.cat([trace[i] for i in np.linspace(0, steps, n).round().astype(int)])
-        # the mask of the last look, so that all are as long
-        _, mask = self.space.decode(planes[-1:], codes)
-        values, _ = self.space.decode(planes, codes.expand(n), mask.repeat(n, axis=0))
+        mask = self.space.decode(planes[-1:])[1].repeat(n, axis=0)  # of the finished clip: all are as long
         names = np.array([f"{label}-{i}" for i in range(n)])
-        return Mels(values, mask.repeat(n, axis=0), np.full(n, label), np.full(n, SPEAKER), names)
+        return Mels(self.space.decode(planes, mask)[0], mask, np.full(n, label), np.full(n, SPEAKER), names)
 
-    def _drawn(
-        self, codes: Tensor, noise: Tensor, start: Tensor | None, strength: float, *, sampler: str,
-        steps: int, guidance: float, batch: int, seed: int, mask: NDArray[np.bool_] | None = None,
-    ) -> Mels:  # fmt: skip
-        """Draw planes a batch at a time, and decode them."""
-        source, parts = sources(seed)[1], []
-        for first in range(0, len(codes), batch):
-            rows = slice(first, first + batch)
-            parts.append(
-                draw(
-                    self.denoiser,
-                    noise[rows].to(self.device),
-                    codes[rows],
-                    sampler=sampler,
-                    steps=steps,
-                    guidance=guidance,
-                    start=None if start is None else start[rows],
-                    strength=strength,
-                    generator=source,
-                )
-            )
-        values, mask = self.space.decode(torch.cat(parts), codes, mask)
-        names = np.array([self.classes[code] for code in codes.tolist()])
-        clips = np.array([f"generated-{seed}-{number:05d}-{name}" for number, name in enumerate(names)])
-        return Mels(values, mask, names, np.full(len(names), SPEAKER), clips)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the generator into a folder, beside what its training keeps there."""
-        modules = (("denoiser", self.denoiser), ("space", self.space))
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {
             f"{part}.{name}": value.numpy(force=True)
-            for part, module in modules
-            for name, value in module.state_dict().items()
+            for part in ("denoiser", "space")
+            for name, value in getattr(self, part).state_dict().items()
         }
         arrays |= {"mean": self.space.normaliser.mean, "std": self.space.normaliser.std}
-        config = {"classes": self.classes, "settings": asdict(self.settings), "record": self.record}
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return {"classes": self.classes, "settings": asdict(self.settings), "record": self.record}, arrays
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "auto") -> "Generator":
-        """Read a generator.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds none, or a damaged one.
-        """
-        try:
-            config, arrays = folders.read(Path(folder), _KIND)
-            given: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in config["settings"].items()
-            }
-            settings = Settings(**given)
-            normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
-            generator = cls(config["classes"], settings.check(), normaliser, device=device)
-            for name, module in (("denoiser", generator.denoiser), ("space", generator.space)):
-                own = {key: array for key, array in arrays.items() if key.startswith(f"{name}.")}
-                module.load_state_dict(
-                    {key.removeprefix(f"{name}."): torch.from_numpy(array) for key, array in own.items()}
-                )
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            problem = str(error).splitlines()[0]
-            raise ValueError(
-                f"{folder} holds no generator ({problem}); make one by generate.train"
-            ) from error
+    def _loaded(  # type: ignore[override]
+        cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], *, device: str = "auto"
+    ) -> "Generator":
+        settings = folders.from_json(config["settings"])
+        settings.pop("vae_conditional", None)  # of older folders
+        normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
+        generator = cls(config["classes"], Settings(**settings).check(), normaliser, device=device)
+        for part in ("denoiser", "space"):
+            own = {k: torch.from_numpy(v) for k, v in arrays.items() if k.startswith(f"{part}.")}
+            getattr(generator, part).load_state_dict(
+                {name.removeprefix(f"{part}."): value for name, value in own.items()}
+            )
         generator.record = config["record"]
         return generator
 

@@ -1,19 +1,27 @@
-"""Clips as log-mel-spectrograms of one size, with the padding known, and how they are normalised.
+"""Clips as log-mel-spectrograms of one size, with a mask of their padding, and back to sound.
 
-First stage of `emolib.generate`. Every clip is `audio.EMOGEN_MEL`: 22,050 Hz, 128 bands, 172 frames of 23 ms,
-4.0 s cut from its centre; a shorter one stands in the centre of padding, which the mask leaves out.
+Every clip is `audio.EMOGEN_MEL`: 22,050 Hz, 128 bands, 172 frames of 23 ms, 4.0 s cut from its centre; a
+shorter one is in the centre of padding, which the mask leaves out.
+
+Back to sound goes plain Griffin-Lim. The project's vocoder networks and its Griffin-Lim on the mel scale read
+`audio.HIFIGAN_MEL`, magnitudes of 46 ms every 12 ms in 80 bands, and `EMOGEN_MEL` has the energy of 93 ms
+every 23 ms in 128: the one can't be computed from the other, so they are refused.
+
+References
+----------
+N. Perraudin, P. Balazs, P. Sondergaard (2013), "A fast Griffin-Lim algorithm", WASPAA.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
-from emolib import audio
+from emolib import audio, vocoder
 from emolib.audio import EMOGEN_MEL, Wave
 
 #: The classes that RAVDESS and EmoDB share, sorted.
@@ -23,15 +31,10 @@ N_FRAMES = EMOGEN_MEL.frames(_N_SAMPLES)
 N_MELS = EMOGEN_MEL.n_mels
 #: What padding holds: the logarithm of the least energy.
 FLOOR = float(np.log(np.float32(EMOGEN_MEL.floor)))
-#: Peak of a wave before its spectrogram is taken; level is no cue.
+#: Peak of a wave before its spectrogram is taken, so that the level is no cue.
 PEAK = 0.95
-
-
-class Skipped(TypedDict):
-    """A clip that could not be used, and why."""
-
-    clip: str
-    reason: str
+#: Sampling rate, in Hz, and root-mean-square level, in dB relative to full scale, of waves that are made.
+SAMPLE_RATE, LEVEL_DBFS = EMOGEN_MEL.sample_rate, -26.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +79,7 @@ class Mels:
         if not mask.any(1).all():
             raise ValueError("a clip has no frame of speech in its mask; leave such clips out")
         values = np.where(mask[:, None], values, np.float32(FLOOR))
-        for name, value in zip(
-            ("values", "mask", "labels", "speakers", "clips"), (values, mask, *texts), strict=True
-        ):
+        for name, value in zip(vars(self), (values, mask, *texts), strict=True):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -88,14 +89,12 @@ class Mels:
         """Return some clips, by their numbers or by a mask over clips, (N,)."""
         rows = np.asarray(indices)
         rows = rows if rows.size else rows.astype(np.intp)
-        return Mels(*(part[rows] for part in self._parts()))
+        return Mels(*(part[rows] for part in vars(self).values()))
 
     def joined(self, other: "Mels") -> "Mels":
         """Return these clips and, after them, another set's."""
-        return Mels(*(np.concatenate(both) for both in zip(self._parts(), other._parts(), strict=True)))
-
-    def _parts(self) -> tuple[NDArray[Any], ...]:
-        return self.values, self.mask, self.labels, self.speakers, self.clips
+        both = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Mels(*(np.concatenate(parts) for parts in both))
 
     @property
     def durations_s(self) -> NDArray[np.float64]:
@@ -103,8 +102,8 @@ class Mels:
         return self.mask.sum(1) * EMOGEN_MEL.hop_length / EMOGEN_MEL.sample_rate
 
 
-@threadpool_limits.wrap(limits=1)  # last bits depend on the number of threads; a study knows clips by them
-def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[Skipped]]:
+@threadpool_limits.wrap(limits=1)  # last bits depend on the number of threads; studies identify clips by them
+def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mels, list[dict[str, str]]]:
     """Read the clips of some emotions as log-mel-spectrograms.
 
     Parameters
@@ -123,26 +122,21 @@ def load_mels(manifest: pd.DataFrame, classes: Sequence[str] = SIX) -> tuple[Mel
     ValueError
         If no clip is usable.
     """
-    skipped: list[Skipped] = []
-    values, masks, kept = [], [], []
+    skipped: list[dict[str, str]] = []
+    kept = []
     for row in manifest.to_dict("records"):
-        clip, emotion, speaker = row["clip"], row["emotion"], row["speaker"]
-        if emotion not in classes:
-            skipped.append({"clip": str(clip), "reason": f"its emotion, {emotion}, is none of the classes"})
-            continue
+        clip, emotion = row["clip"], row["emotion"]
         try:
-            value, mask = mel_of(*audio.load_clip(row, EMOGEN_MEL.sample_rate))
+            if emotion not in classes:
+                raise audio.AudioError(f"its emotion, {emotion}, is none of the classes")
+            kept.append((*mel_of(*audio.load_clip(row, SAMPLE_RATE)), emotion, row["speaker"], clip))
         except audio.AudioError as error:
             skipped.append({"clip": str(clip), "reason": str(error)})
-            continue
-        values.append(value)
-        masks.append(mask)
-        kept.append((emotion, speaker, clip))
     if not kept:
         problem = skipped[0]["reason"] if skipped else "the manifest has no clips"
         raise ValueError(f"no clip of {', '.join(classes)} can be used; the first problem: {problem}")
-    labels, speakers, clips = (np.asarray(texts).astype(str) for texts in zip(*kept, strict=True))
-    return Mels(np.stack(values), np.stack(masks), labels, speakers, clips), skipped
+    values, mask, *texts = zip(*kept, strict=True)
+    return Mels(np.stack(values), np.stack(mask), *map(np.asarray, texts)), skipped
 
 
 def mel_of(wave: Wave, sample_rate: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -201,3 +195,50 @@ class Normaliser:
         """Return log-mel-spectrograms of normalised ones, (N, 128, 172); padding becomes `FLOOR`."""
         whole = np.maximum(values * self.std[:, None] + self.mean[:, None], FLOOR)
         return np.where(mask[:, None], whole, np.float32(FLOOR)).astype(np.float32)
+
+
+def to_sound(
+    mels: Mels | NDArray[np.float32],
+    vocoder_name: str = vocoder.GRIFFIN_LIM,
+    *,
+    n_iter: int = 60,
+) -> list[Wave]:
+    """Turn log-mel-spectrograms into waves without their padding.
+
+    Parameters
+    ----------
+    mels : Mels, or float32 array, (128, 172) or (N, 128, 172)
+        In an array, frames at the floor at either end are padding.
+    vocoder_name : {"griffin-lim"}
+    n_iter : int
+
+    Returns
+    -------
+    waves : list of float32 arrays, (S,), at 22,050 Hz and -26 dB relative to full scale
+
+    Raises
+    ------
+    ValueError
+        If the vocoder reads other spectrograms, a shape is wrong, or a value isn't finite.
+    """
+    if vocoder_name != vocoder.GRIFFIN_LIM:
+        raise ValueError(
+            f"vocoder {vocoder_name!r} doesn't read audio.EMOGEN_MEL (energies in {N_MELS} bands, a frame "
+            f"every {EMOGEN_MEL.hop_length} samples); use {vocoder.GRIFFIN_LIM!r}"
+        )
+    griffin_lim = vocoder.GriffinLim(n_iter, EMOGEN_MEL)
+    return [audio.level(griffin_lim.vocode(frames), LEVEL_DBFS) for frames in _speech(mels)]
+
+
+def _speech(mels: Mels | NDArray[Any]) -> list[NDArray[np.float32]]:
+    """Return each clip's frames of speech, (T, 128)."""
+    if isinstance(mels, Mels):
+        return [values.T[mask] for values, mask in zip(mels.values, mels.mask, strict=True)]
+    arrays = np.asarray(mels, np.float32)
+    arrays = arrays[None] if arrays.ndim == 2 else arrays
+    if arrays.ndim != 3 or arrays.shape[1] != N_MELS:
+        raise ValueError(
+            f"a log-mel-spectrogram of shape {np.shape(mels)}; expected bands, then frames: ({N_MELS}, T)"
+        )
+    audible = [np.flatnonzero((values > FLOOR + 1e-3).any(0)) for values in arrays]
+    return [a.T[at[0] : at[-1] + 1] if len(at) else a.T for a, at in zip(arrays, audible, strict=True)]

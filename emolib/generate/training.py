@@ -1,36 +1,32 @@
 """The training of a generator: normaliser and autoencoder first, then the diffusion, in one folder.
 
-Tenth stage of `emolib.generate`. All of them see the clips that they are given and no others: whoever wants
-speakers kept apart gives training speakers only. The diffusion learns from the clips too that the
-autoencoder's end was decided by.
+All of them see the clips that they are given and no others: give training speakers only where speakers have
+to be kept apart. The diffusion also learns from the clips that decide when the autoencoder is done.
 """
 
-import hashlib
-import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from emolib import atomic, folders, threads
-from emolib.encoders import torch_device
+from emolib import folders, threads
 from emolib.generate import diffusion
-from emolib.generate.autoencoding import CHECKPOINT as VAE_CHECKPOINT
-from emolib.generate.autoencoding import best_look, fit_autoencoder
-from emolib.generate.fitting import Fit, batch_rows
-from emolib.generate.generator import Generator
+from emolib.generate import vae as vaes
+from emolib.generate.generator import Generator, LatentSpace, Settings, tensors
 from emolib.generate.mels import Mels, Normaliser
-from emolib.generate.settings import Settings
-from emolib.generate.spaces import LatentSpace
+from emolib.training import CHECKPOINT, Recipe, Training, best, identity, in_folder
 
-CHECKPOINT, CURVE, VAE_CURVE, PREVIEWS = "checkpoint.safetensors", "losses.csv", "autoencoder.csv", "previews"
+CURVE, VAE_CURVE, PREVIEWS, AUTOENCODER = "losses.csv", "autoencoder.csv", "previews", "autoencoder"
+_MOST_VALIDATED = 128  # clips; a validation takes a second or two
+_FEWEST_SPEAKERS = 4  # with fewer, a speaker who is held out is too much to lose
 
 
 @threads.single()
@@ -51,13 +47,13 @@ def train(
     ----------
     mels : Mels
     out : str or Path
-        Folder of the generator. A checkpoint in it is taken up, a finished generator of the same settings and
-        clips is returned at once. ``previews/`` shows a clip of each class as the training goes,
-        ``losses.csv`` and ``autoencoder.csv`` how it went.
+        Folder of the generator. A training that was stopped there is resumed, a finished generator of the
+        same settings and clips is returned at once. ``previews/`` shows a clip of each class as the training
+        goes on, ``losses.csv`` and ``autoencoder.csv`` hold its losses and validations.
     settings : Settings, optional; `Settings.full` by default
     classes : sequence of str, optional; those of the clips by default
     holdout : sequence of str, optional
-        Speakers whose clips tell when the autoencoder is done; drawn from those of the clips by default.
+        Speakers whose clips decide when the autoencoder is done; drawn from those of the clips by default.
     device : str
     resume : bool; False starts again
     progress : bool; show progress bars on standard error
@@ -71,137 +67,174 @@ def train(
     """
     started, out, settings = time.perf_counter(), Path(out), (settings or Settings.full()).check()
     names = _classes(mels, classes)
-    identity = _identity(mels, settings, names, holdout)
-    with atomic.locked(out):  # a second process waits, and then finds the generator finished
-        done = _finished(out, identity, device) if resume else None
-        if done is not None:
+    own = _identity(mels, settings, names, holdout)
+    with in_folder(out, own, resume=resume):
+        if resume and (done := _finished(out, own, device)) is not None:
             return done
-        accelerator = Accelerator(
-            mixed_precision=settings.precision, cpu=torch_device(device).type == "cpu",
-        )  # fmt: skip
-        generator = Generator(names, settings, Normaliser.fit(mels), device=str(accelerator.device))
-        codes = generator.codes(mels.labels)
-        generator.record = {
-            "identity": identity,
-            "n_clips": len(mels),
-            "n_speakers": len(np.unique(mels.speakers)),
-        }
+        if not resume:
+            shutil.rmtree(out / AUTOENCODER, ignore_errors=True)
+        generator = Generator(names, settings, Normaliser.fit(mels), device=device)
+        record = {"identity": own, "n_clips": len(mels), "n_speakers": len(np.unique(mels.speakers))}
         if isinstance(generator.space, LatentSpace):
-            vae, fit = fit_autoencoder(
-                mels, codes.cpu(), generator.space.normaliser, out, settings, accelerator, identity,
-                speakers=None if holdout is None else list(holdout), resume=resume, progress=progress,
-            )  # fmt: skip
-            generator.space.vae.load_state_dict(vae.state_dict())
-            generator.space.fit(mels, codes)
-            pd.DataFrame(fit.looks).to_csv(out / VAE_CURVE, index=False)
-            generator.record |= {"autoencoder": best_look(fit), "autoencoder_s": _seconds(started)}
-        fit = _fit_diffusion(
-            generator, mels, codes, out, accelerator, identity, resume=resume, progress=progress
-        )
-        generator.record |= {"loss": float(np.mean(fit.losses[-200:])), "seconds": _seconds(started)}
-        if accelerator.is_main_process:
+            fit = _fit_autoencoder(generator.space, mels, settings, holdout, out, own, device, progress)
+            generator.space.to(fit.accelerator.device).fit(mels)
+            pd.DataFrame(fit.curve).to_csv(out / VAE_CURVE, index=False)
+            kept = fit.curve[best(fit.curve, fit.recipe)]
+            record |= {"autoencoder": kept, "autoencoder_s": _since(started)}
+        fit = _fit_diffusion(generator, mels, out, own, device, progress)
+        steps = np.arange(1, len(fit.losses) + 1)
+        pd.DataFrame({"step": steps, "loss": fit.losses}).to_csv(out / CURVE, index=False)
+        record |= {"loss": float(np.mean(fit.losses[-200:])), "seconds": _since(started)}
+        generator.record = record
+        if fit.accelerator.is_main_process:
             generator.save(out)
-            for name in (CHECKPOINT, VAE_CHECKPOINT):
-                (out / name).unlink(missing_ok=True)
-        accelerator.wait_for_everyone()
+            (out / CHECKPOINT).unlink(missing_ok=True)
+            shutil.rmtree(out / AUTOENCODER, ignore_errors=True)
+        fit.accelerator.wait_for_everyone()
     return generator
 
 
-def _fit_diffusion(
-    generator: Generator, mels: Mels, codes: Tensor, out: Path, accelerator: Accelerator, identity: str, *,
-    resume: bool, progress: bool,
-) -> Fit:  # fmt: skip
-    """Train the denoiser and leave its averaged weights in the generator."""
-    settings = generator.settings
-    planes, weights = generator.space.encode(mels, codes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        channels, height, width = generator.space.shape
-        network = diffusion.Denoiser(
-            channels, (height, width), settings.widths, settings.layers, len(generator.classes)
-        ).to(accelerator.device)
-    fit = Fit(
-        network, accelerator, rate=settings.rate, n_steps=settings.steps, clip=settings.clip,
-        betas=(0.9, 0.999), identity=identity,
+def _fit_autoencoder(
+    space: LatentSpace, mels: Mels, settings: Settings, holdout: Sequence[str] | None, out: Path, own: str,
+    device: str, progress: bool,
+) -> Training:  # fmt: skip
+    """Train the autoencoder until held-out speakers gain nothing more, and leave it at its best."""
+    held = hold_out(mels, settings.held_out, settings.seed, holdout)
+    values, mask = tensors(mels.take(~held), space.normaliser)
+    held_out = tensors(mels.take(np.flatnonzero(held)[:_MOST_VALIDATED]), space.normaliser)
+    space.vae.patches.fit(values, mask, settings.beta / 2)
+    recipe = Recipe(
+        settings.vae_steps, settings.vae_rate, min(50, settings.vae_steps), decay_share=0.5,
+        betas=(0.9, 0.98), metric="total", patience=settings.vae_patience, seed=settings.seed,
     )  # fmt: skip
-    if resume and (out / CHECKPOINT).exists():
-        fit.restore(out / CHECKPOINT)
-    with tqdm(
-        total=settings.steps, initial=fit.step, desc="diffusion", unit="step", disable=not progress
-    ) as bar:
-        while fit.step < settings.steps:
-            rows = batch_rows(fit.step, len(mels), settings.batch, settings.seed, accelerator)
-            loss = fit.descend(_loss(fit, planes[rows], codes[rows], weights[rows], settings), out)
-            fit.average(settings.average)
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}")
-            last = fit.step == settings.steps
-            if not last and fit.step % settings.checkpoint_every == 0:
-                fit.checkpoint(out / CHECKPOINT)
-            if settings.preview_every and (last or fit.step % settings.preview_every == 0):
-                fit.load_kept(generator.denoiser)
-                _write_preview(generator.preview(), out / PREVIEWS / f"step-{fit.step:06d}.png")
-    fit.load_kept(generator.denoiser)
-    steps = np.arange(1, len(fit.losses) + 1)
-    pd.DataFrame({"step": steps, "loss": fit.losses}).to_csv(out / CURVE, index=False)
+    fit = Training(space.vae, recipe, own, device=device, precision=settings.precision)
+
+    def measure(values: Tensor, mask: Tensor, source: torch.Generator) -> vaes.Losses:
+        noise = torch.randn((len(values), *space.shape), generator=source)
+        values, mask, noise = (x.to(fit.accelerator.device) for x in (values, mask, noise))
+        found = fit.whole(values, mask, noise)
+        return vaes.loss(found, values, mask, beta=settings.beta, spectral=settings.spectral)
+
+    def validate() -> dict[str, float]:
+        losses = measure(*held_out, torch.Generator().manual_seed(settings.seed))
+        return {name: float(value) for name, value in losses._asdict().items()}
+
+    fit.run(
+        lambda step: [_rows(step, len(values), settings.vae_batch, fit)],
+        lambda rows: measure(values[rows], mask[rows], fit.generator()).total,
+        folder=out / AUTOENCODER, validate=validate, validate_every=settings.vae_every,
+        checkpoint_every=settings.vae_every, name="autoencoder", progress=progress,
+    )  # fmt: skip
     return fit
 
 
-def _loss(fit: Fit, planes: Tensor, codes: Tensor, weight: Tensor, settings: Settings) -> Tensor:
-    """Return the loss of a batch at random steps, some of it without its class."""
-    source, device = fit.generator(settings.seed), planes.device
-    noise = torch.randn(planes.shape, generator=source).to(device)
-    times = torch.randint(0, diffusion.N_STEPS, (len(planes),), generator=source).to(device)
-    left_out = (torch.rand(len(planes), generator=source) < settings.label_dropout).to(device)
-    network = fit.network
-    assert isinstance(network, diffusion.Denoiser)
-    told_of = torch.where(left_out, network.none, codes)
-    with fit.accelerator.autocast():
-        told = fit.whole(diffusion.noised(planes, noise, times), times, told_of)
-    return diffusion.loss(told, noise, weight, network.kept[times])  # type: ignore[index]
+def _fit_diffusion(
+    generator: Generator, mels: Mels, out: Path, own: str, device: str, progress: bool
+) -> Training:
+    """Train the denoiser and leave it with its averaged weights."""
+    settings, network = generator.settings, generator.denoiser
+    recipe = Recipe(
+        settings.steps, settings.rate, min(50, settings.steps), decay_share=0.5, max_norm=settings.clip,
+        average=settings.average, seed=settings.seed,
+    )  # fmt: skip
+    fit = Training(network, recipe, own, device=device, precision=settings.precision)
+    planes, weights = (x.to(fit.accelerator.device) for x in generator.space.encode(mels))
+    codes = generator.codes(mels.labels).to(planes.device)
+
+    def loss(rows: Tensor) -> Tensor:
+        """Return the loss of a batch at random steps, some of it without its class."""
+        source, clean = fit.generator(), planes[rows]
+        noise = torch.randn(clean.shape, generator=source).to(clean.device)
+        times = torch.randint(0, diffusion.N_STEPS, (len(clean),), generator=source).to(clean.device)
+        left_out = (torch.rand(len(clean), generator=source) < settings.label_dropout).to(clean.device)
+        known = torch.where(left_out, network.none, codes[rows])
+        estimate = fit.whole(diffusion.noised(clean, noise, times), times, known)
+        return diffusion.loss(estimate, noise, weights[rows], network.kept[times])  # type: ignore[index]
+
+    def preview() -> None:
+        """Write a picture of one clip of each class, side by side."""
+        from matplotlib.image import imsave
+
+        with fit.with_kept():
+            made = generator.sample(generator.classes, steps=10)
+        (out / PREVIEWS).mkdir(exist_ok=True)
+        path, picture = out / PREVIEWS / f"step-{fit.step:06d}.png", np.concatenate(list(made.values), axis=1)
+        imsave(path, picture, origin="lower", cmap="magma", vmin=-16, vmax=5)
+
+    fit.run(
+        lambda step: [_rows(step, len(mels), settings.batch, fit)], loss, folder=out,
+        checkpoint_every=settings.checkpoint_every, events=[(settings.preview_every, preview)],
+        name="diffusion", progress=progress,
+    )  # fmt: skip
+    return fit
 
 
-def _write_preview(mels: Mels, path: Path) -> None:
-    """Write a picture of clips side by side."""
-    from matplotlib.image import imsave
+def _rows(step: int, n_rows: int, batch: int, fit: Training) -> NDArray[np.intp]:
+    """Return the rows of this process's batch of a step."""
+    own, seed = fit.accelerator, fit.recipe.seed
+    return batch_rows(step * own.num_processes + own.process_index, n_rows, batch, seed)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imsave(path, np.concatenate(list(mels.values), axis=1), origin="lower", cmap="magma", vmin=-16, vmax=5)
+
+def batch_rows(step: int, n_rows: int, batch: int, seed: int) -> NDArray[np.intp]:
+    """Return the rows of a step's batch: every row once per pass, in an order drawn by the pass's number."""
+    passes, places = np.divmod(np.arange(step * batch, (step + 1) * batch), n_rows)
+    orders = {n: np.random.default_rng((seed, n)).permutation(n_rows) for n in np.unique(passes).tolist()}
+    return np.array([orders[n][place] for n, place in zip(passes.tolist(), places, strict=True)])
+
+
+def hold_out(mels: Mels, share: float, seed: int, speakers: Sequence[str] | None = None) -> NDArray[np.bool_]:
+    """Return which clips, (N,), are held out: whole speakers', or a share of each where there are few.
+
+    Raises ValueError if nothing is left to train on, or a speaker who is asked for isn't there.
+    """
+    there = np.unique(mels.speakers)
+    if missing := sorted(set(speakers or []) - set(there.tolist())):
+        raise ValueError(f"holdout names {', '.join(missing)}; expected some of: {', '.join(there)}")
+    rng = np.random.default_rng(seed)
+    if speakers is None and len(there) < _FEWEST_SPEAKERS:
+        held = np.zeros(len(mels), bool)
+        held[rng.permutation(len(mels))[: max(1, round(share * len(mels)))]] = True
+    else:
+        drawn = rng.permutation(there)[: max(1, round(share * len(there)))]
+        held = np.isin(mels.speakers, drawn if speakers is None else list(speakers))
+    if held.all():
+        raise ValueError(
+            f"all {len(mels)} clips are held out and none is left to train on; give more clips or speakers"
+        )
+    return held
 
 
 def _classes(mels: Mels, classes: Sequence[str] | None) -> list[str]:
+    """Return the classes to learn, sorted; raise ValueError unless each has a clip and each clip has one."""
     if len(mels) < 2:
         raise ValueError(
             f"{len(mels)} clips; expected at least 2, one of them held out, and better a hundred"
         )
     there = np.unique(mels.labels).tolist()
     names = sorted(there if classes is None else classes)
-    empty, unknown = sorted(set(names) - set(there)), sorted(set(there) - set(names))
-    if empty:
+    if empty := sorted(set(names) - set(there)):
         raise ValueError(f"no clip of class {', '.join(empty)}; leave it out, or give clips of it")
-    if unknown:
+    if unknown := sorted(set(there) - set(names)):
         raise ValueError(
             f"clips of {', '.join(unknown)}, none of the classes {', '.join(names)}; take them out"
         )
     return names
 
 
-def _identity(mels: Mels, settings: Settings, names: Sequence[str], holdout: Sequence[str] | None) -> str:
-    """Return what decides the weights, as one word."""
-    given = {k: v for k, v in asdict(settings).items() if k not in ("checkpoint_every", "preview_every")}
-    digest = hashlib.sha256(json.dumps([given, names, None if holdout is None else sorted(holdout)]).encode())
-    for part in (mels.values, mels.mask):  # noqa: PD011
-        digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update("\n".join([*mels.labels, *mels.speakers]).encode())
-    return digest.hexdigest()
+def _identity(mels: Mels, settings: Settings, names: list[str], holdout: Sequence[str] | None) -> str:
+    """Return a hash of what decides the weights."""
+    given: dict[str, Any] = asdict(settings)
+    fixed = {k: v for k, v in given.items() if k not in ("checkpoint_every", "preview_every")}
+    held_out = None if holdout is None else sorted(holdout)
+    return identity(fixed, names, held_out, mels.values, mels.mask, mels.labels, mels.speakers)
 
 
-def _finished(out: Path, identity: str, device: str) -> Generator | None:
+def _finished(out: Path, own: str, device: str) -> Generator | None:
     """Return the finished generator in a folder."""
     if not (out / folders.CONFIG).is_file():
         return None
     generator = Generator.load(out, device=device)
-    if generator.record.get("identity") != identity:
+    if generator.record.get("identity") != own:
         raise ValueError(
             f"{out} holds a generator of other settings or other clips; give another folder, or resume=False "
             f"to start again"
@@ -209,5 +242,5 @@ def _finished(out: Path, identity: str, device: str) -> Generator | None:
     return generator
 
 
-def _seconds(started: float) -> float:
+def _since(started: float) -> float:
     return round(time.perf_counter() - started, 1)

@@ -1,13 +1,14 @@
-"""A variational autoencoder of mel-spectrograms, with a latent for the utterance or one for diffusion.
+"""A variational autoencoder of mel-spectrograms, in whose latents a diffusion takes place.
 
-Fourth stage of `emolib.generate`. The network reads a normalised spectrogram and the mask of its speech, and
-gives both back: padding costs nothing in the spectrogram, and how long a clip is lies in its latent.
+The network reads a normalised spectrogram and the mask of its speech, and gives both back: padding costs
+nothing in the spectrogram, and the latent contains how long a clip is.
 
 References
 ----------
 D. P. Kingma, M. Welling (2014), "Auto-Encoding Variational Bayes", arXiv:1312.6114. I. Higgins et al. (2017),
 "beta-VAE", ICLR. Residual blocks: K. He et al. (2016), arXiv:1512.03385; sub-pixel upsampling: W. Shi et al.
-(2016), arXiv:1609.05158.
+(2016), arXiv:1609.05158. Its linear part starts as probabilistic principal component analysis: M. E. Tipping,
+C. M. Bishop (1999), Journal of the Royal Statistical Society B 61(3), 611-622.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emolib.generate.mels import N_FRAMES, N_MELS
-from emolib.generate.patches import PLACES, Patches, padded
-from emolib.generate.settings import Latent
 
-#: Width of the utterance's latent.
-UTTERANCE_WIDTH = 32
+#: Bands and frames of a patch, which is one place of the latent.
+PATCH = 16
+#: Frames that the network sees: a clip's, to the next multiple of two patches.
+PADDED_FRAMES = 192
+#: Places of the latent: bands by frames.
+PLACES = (N_MELS // PATCH, PADDED_FRAMES // PATCH)
 _LOG_VARIANCE = (-12.0, 6.0)  # beyond these a posterior is a point, or far wider than the prior
 _MASK_WEIGHT = 0.2
 
@@ -42,12 +45,70 @@ class Posterior(NamedTuple):
         return 0.5 * (self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance)
 
 
-class Block(nn.Module):
+class Patches(nn.Module):
+    """The linear part of the autoencoder: each patch of 16 bands by 16 frames on axes of its own row.
+
+    It starts at the patches' principal components and is learned from there. Without it the convolutions
+    take minutes for what an eigenvalue problem of 256 dimensions gives in a second.
+
+    Parameters
+    ----------
+    channels : int; axes of each row of patches
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rows, n_values = PLACES[0], PATCH * PATCH
+        self.centre = nn.Parameter(torch.zeros(rows, n_values))
+        self.read = nn.Parameter(0.02 * torch.randn(rows, n_values, channels))
+        self.write = nn.Parameter(0.02 * torch.randn(rows, channels, n_values))
+        self.log_variance = nn.Parameter(torch.full((rows, channels), -2.0))
+
+    @staticmethod
+    def cut(values: Tensor) -> Tensor:
+        """Return the patches, (N, rows, columns, 256), of planes (N, 128, 192)."""
+        parts = values.unflatten(2, (PLACES[1], PATCH)).unflatten(1, (PLACES[0], PATCH))
+        return parts.permute(0, 1, 3, 2, 4).flatten(3)
+
+    def encode(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, (N, channels, rows, columns), of planes (N, 128, 192)."""
+        centred = self.cut(values) - self.centre[:, None]
+        mean = torch.einsum("nrtp,rpc->ncrt", centred, self.read)
+        return mean, self.log_variance.T[None, :, :, None].expand_as(mean)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return planes, (N, 128, 192), of latents (N, channels, rows, columns)."""
+        patches = torch.einsum("ncrt,rcp->nrtp", latents, self.write) + self.centre[:, None]
+        parts = patches.unflatten(3, (PATCH, PATCH)).permute(0, 1, 3, 2, 4)
+        return parts.flatten(3).flatten(1, 2)
+
+    @torch.no_grad()
+    def fit(self, values: Tensor, mask: Tensor, noise: float) -> None:
+        """Start at the principal components of clips.
+
+        Parameters
+        ----------
+        values : float tensor, (N, 128, 172), normalised; mask : bool tensor, (N, 172)
+        noise : float; the variance of a bin that the loss assumes
+        """
+        spoken = padded(mask.float()).unflatten(1, (PLACES[1], PATCH)).any(2)
+        patches, n_axes = self.cut(padded(values)), self.read.shape[2]
+        for row in range(PLACES[0]):
+            found = patches[:, row][spoken].double()
+            power, axes = torch.linalg.eigh(torch.cov(found.T))
+            power, axes = power.flip(0)[:n_axes].clamp(min=1e-6), axes.flip(1)[:, :n_axes]
+            self.centre[row] = found.mean(0).float()
+            self.read[row] = (axes * power.sqrt() / (power + noise)).float()
+            self.write[row] = (axes * power.sqrt()).T.float()
+            self.log_variance[row] = torch.log(noise / (power + noise)).float()
+
+
+class _Block(nn.Module):
     """A residual block of two convolutions, which starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        last = _silent(nn.Conv2d(width, width, 3, padding=1))
+        last = _zero(nn.Conv2d(width, width, 3, padding=1))
         self.layers = nn.Sequential(
             nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
             nn.GroupNorm(8, width), nn.SiLU(), last,
@@ -57,98 +118,58 @@ class Block(nn.Module):
         return x + self.layers(x)
 
 
-def _silent(layer: Any) -> Any:
-    """Return a layer whose weights are all 0, so that what it adds to starts unchanged."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
 class VAE(nn.Module):
-    """A convolutional variational autoencoder with residual blocks.
+    """A convolutional variational autoencoder with residual blocks and a linear part.
 
     Parameters
     ----------
-    latent : {"spatial", "utterance"}
-        (channels, 8, 12) for diffusion, or one vector of 32 for the utterance.
     widths : pair of int; channels at an eighth and at a sixteenth of the spectrogram's resolution
-    channels : int; of the spatial latent
-    n_classes : int; 0 for an unconditional autoencoder
+    channels : int; of the latent, which is (channels, 8, 12)
     """
 
-    def __init__(
-        self,
-        latent: Latent = "spatial",
-        widths: Sequence[int] = (64, 96),
-        channels: int = 32,
-        n_classes: int = 0,
-    ) -> None:
+    def __init__(self, widths: Sequence[int] = (64, 96), channels: int = 32) -> None:
         super().__init__()
-        if latent not in ("spatial", "utterance"):
-            raise ValueError(f"unknown latent {latent!r}; expected 'spatial' or 'utterance'")
         fine, coarse = widths
-        self.latent, self.n_classes = latent, n_classes
-        self.shape: tuple[int, ...] = (channels, *PLACES)
+        self.shape = (channels, *PLACES)
         self.stem = nn.Conv2d(2, fine, 12, stride=8, padding=2)
         self.down = nn.Sequential(
-            Block(fine), nn.Conv2d(fine, coarse, 4, stride=2, padding=1), Block(coarse), Block(coarse),
+            _Block(fine), nn.Conv2d(fine, coarse, 4, stride=2, padding=1), _Block(coarse), _Block(coarse),
             nn.GroupNorm(8, coarse), nn.SiLU(),
         )  # fmt: skip
         self.up = nn.Sequential(
-            Block(coarse), Block(coarse), nn.Conv2d(coarse, fine, 1), nn.Upsample(scale_factor=2.0),
-            Block(fine), nn.GroupNorm(8, fine), nn.SiLU(),
-            _silent(nn.Conv2d(fine, 2 * 64, 3, padding=1)), nn.PixelShuffle(8),
+            _Block(coarse), _Block(coarse), nn.Conv2d(coarse, fine, 1), nn.Upsample(scale_factor=2.0),
+            _Block(fine), nn.GroupNorm(8, fine), nn.SiLU(),
+            _zero(nn.Conv2d(fine, 2 * 64, 3, padding=1)), nn.PixelShuffle(8),
         )  # fmt: skip
-        if latent == "spatial":
-            self.patches = Patches(channels)
-            self.leave: nn.Module = _silent(nn.Conv2d(coarse, 2 * channels, 3, padding=1))
-            self.enter: nn.Module = nn.Conv2d(channels, coarse, 3, padding=1)
-        else:
-            self.shape = (UTTERANCE_WIDTH,)
-            n_values = 32 * PLACES[0] * PLACES[1]
-            self.leave = nn.Sequential(
-                nn.Conv2d(coarse, 32, 1), nn.Flatten(), nn.Linear(n_values, 2 * UTTERANCE_WIDTH)
-            )
-            self.enter = nn.Sequential(
-                nn.Linear(UTTERANCE_WIDTH, n_values), nn.Unflatten(1, (32, *PLACES)), nn.Conv2d(32, coarse, 1)
-            )
-        if n_classes:
-            self.heard_class, self.said_class = nn.Embedding(n_classes, fine), nn.Embedding(n_classes, coarse)
+        self.patches = Patches(channels)
+        self.leave = _zero(nn.Conv2d(coarse, 2 * channels, 3, padding=1))
+        self.enter = nn.Conv2d(channels, coarse, 3, padding=1)
 
-    def encode(self, values: Tensor, mask: Tensor, classes: Tensor | None = None) -> Posterior:
+    def encode(self, values: Tensor, mask: Tensor) -> Posterior:
         """Return the posterior over the latents of clips.
 
         Parameters
         ----------
         values : float tensor, (N, 128, 172), normalised, 0 in padding
         mask : bool tensor, (N, 172)
-        classes : int tensor, (N,); needed where the autoencoder is conditional
         """
         values = padded(values)
         frames = padded(mask.to(values.dtype))[:, None].expand_as(values)
-        x = self.stem(torch.stack([values, frames], 1))
-        if self.n_classes:
-            x = x + self.heard_class(classes)[:, :, None, None]
-        mean, log_variance = self.leave(self.down(x)).float().chunk(2, dim=1)
-        if self.latent == "spatial":
-            linear = self.patches.encode(values)
-            mean, log_variance = mean + linear[0], log_variance + linear[1]
-        return Posterior(mean, log_variance.clamp(*_LOG_VARIANCE))
+        hidden = self.down(self.stem(torch.stack([values, frames], 1)))
+        mean, log_variance = self.leave(hidden).float().chunk(2, dim=1)
+        linear = self.patches.encode(values)
+        return Posterior(mean + linear[0], (log_variance + linear[1]).clamp(*_LOG_VARIANCE))
 
-    def decode(self, latents: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Return normalised spectrograms, (N, 128, 172), and the logits of their masks, (N, 172)."""
-        x = self.enter(latents)
-        if self.n_classes:
-            x = x + self.said_class(classes)[:, :, None, None]
-        values, frames = self.up(x).float().unbind(1)
-        if self.latent == "spatial":
-            values = values + self.patches.decode(latents)
+        values, frames = self.up(self.enter(latents)).float().unbind(1)
+        values = values + self.patches.decode(latents)
         return values[..., :N_FRAMES], frames[..., :N_FRAMES].mean(1)
 
-    def forward(self, values: Tensor, mask: Tensor, classes: Tensor | None, noise: Tensor) -> dict[str, Any]:
+    def forward(self, values: Tensor, mask: Tensor, noise: Tensor) -> dict[str, Any]:
         """Return what `loss` needs of clips whose latents are drawn with some noise, (N, *shape)."""
-        posterior = self.encode(values, mask, classes)
-        decoded, mask_logits = self.decode(posterior.sample(noise), classes)
+        posterior = self.encode(values, mask)
+        decoded, mask_logits = self.decode(posterior.sample(noise))
         return {"posterior": posterior, "values": decoded, "mask_logits": mask_logits}
 
 
@@ -175,8 +196,8 @@ def loss(found: dict[str, Any], values: Tensor, mask: Tensor, *, beta: float, sp
     -----
     reconstruction + spectral weight * spectral + beta * divergence + 0.2 * mask. Reconstruction is the mean
     squared error of the bins that are speech; spectral the mean absolute error of their differences along
-    time and along frequency, which keeps onsets and harmonics from being smeared; divergence the sum over
-    latent dimensions, in nats, over the number of mel bins, padding included; mask the cross-entropy of every
+    time and along frequency, which keeps onsets and harmonics sharp; divergence the sum over latent
+    dimensions, in nats, over the number of mel bins, padding included; mask the cross-entropy of every
     frame's mask.
     """
     weight = mask[:, None].float()
@@ -190,3 +211,15 @@ def loss(found: dict[str, Any], values: Tensor, mask: Tensor, *, beta: float, sp
     frames = F.binary_cross_entropy_with_logits(found["mask_logits"], mask.float())
     total = reconstruction + spectral * differences + beta * divergence + _MASK_WEIGHT * frames
     return Losses(total, reconstruction, differences, divergence, frames)
+
+
+def padded(x: Tensor) -> Tensor:
+    """Return frames, (..., 172), with zeros to the network's 192."""
+    return F.pad(x, (0, PADDED_FRAMES - x.shape[-1]))
+
+
+def _zero(layer: Any) -> Any:
+    """Return a layer whose weights are all 0, so that what it adds to starts unchanged."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,8 +1,7 @@
-"""Embeddings back to sound: frames of one layer to HiFi-GAN's mel-spectrogram, on speakers never heard.
+"""Embeddings back to sound: frames of one layer to HiFi-GAN's mel-spectrogram, for unseen speakers.
 
-``alignment`` puts an encoder's frames and mel frames on one clock, ``pairs`` lays the two side by side with
-the level taken out, ``network`` is the mapper and its linear part, ``linear`` fits that part in closed form,
-``crops``, ``trainer`` and ``training`` train the rest.
+``pairs`` aligns an encoder's frames with mel frames and takes the level out, ``network`` is the mapper with
+its linear part, ``linear`` fits that part in closed form, ``training`` trains the rest.
 
 Examples
 --------
@@ -11,11 +10,17 @@ Examples
 192
 """
 
-from emolib.mapper.alignment import mel_frames, positions
 from emolib.mapper.linear import fit_linear
-from emolib.mapper.network import Mapper
-from emolib.mapper.pairs import LEVEL_DBFS, levelled, load_pairs, mel_l1, target_mel, target_mels
-from emolib.mapper.settings import Settings
+from emolib.mapper.network import Mapper, Settings
+from emolib.mapper.pairs import (
+    LEVEL_DBFS,
+    levelled,
+    load_pairs,
+    mel_frames,
+    mel_l1,
+    positions,
+    target_mels,
+)
 from emolib.mapper.training import default_folder, leave_out, train
 
 __all__ = [
@@ -30,7 +35,6 @@ __all__ = [
     "mel_frames",
     "mel_l1",
     "positions",
-    "target_mel",
     "target_mels",
     "train",
 ]

@@ -1,9 +1,9 @@
 """The linear map from frames to mel frames, in closed form: baseline and starting point of every mapper.
 
 Ridge regression on the standardised frames of a context, aligned with the mel frames. Its penalty is the one
-with which held-out training speakers are rebuilt best. Of a wide context, frames more than `NEAR` away are
-averaged in blocks of `BLOCK` on a frame's `N_COMPONENTS` leading components: on RAVDESS nearly as good as a
-weight for every frame, with a third of the unknowns. What comes out is one linear map in either case.
+with the least error on training speakers who are held out. Of a wide context, frames more than `NEAR` away
+are averaged in blocks of `BLOCK` on the frames' `N_COMPONENTS` leading components: on RAVDESS nearly as good
+as a weight for every frame, with a third of the unknowns. The result is one linear map in either case.
 
 References
 ----------
@@ -13,26 +13,21 @@ Technometrics 12(1), 55-67, doi:10.1080/00401706.1970.10488634.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.mapper.alignment import align, positions, shifted
-from emolib.mapper.network import Mapper, Network
-from emolib.mapper.pairs import Pairs
-from emolib.mapper.settings import Settings
+from emolib.mapper.network import Mapper, Network, Settings
+from emolib.mapper.pairs import Pairs, align, positions, shifted
 from emolib.store import StoreConfig
 
 #: Mel frames that the fit takes at most, spread evenly: some thousand unknowns per band need no more.
 MAX_FRAMES = 30_000
 #: Frames on either side that have a weight for every feature; farther ones are averaged in blocks.
 NEAR, BLOCK, N_COMPONENTS = 2, 6, 64
-#: Penalties to choose from.
-RIDGES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
-#: The penalty where one speaker is all there is, so that nobody can be held out.
-RIDGE_ALONE = 0.3
+#: Penalties to choose from, and the one for a single speaker, where nobody can be held out.
+RIDGES, RIDGE_ALONE = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0), 0.3
 #: Groups of speakers, each held out once to choose the penalty.
 N_GROUPS = 4
 
@@ -51,8 +46,8 @@ def fit_linear(
     context : int, odd
         Encoder frames that one mel frame is predicted from; `Settings.receptive_field` is the mapper's.
     ridge : float, optional
-        Penalty relative to the mean variance of a feature; by default the one of `RIDGES` with which held-out
-        speakers of the pairs are rebuilt best.
+        Penalty relative to the mean variance of a feature; by default the one of `RIDGES` with the least
+        error on held-out speakers of the pairs.
 
     Returns
     -------
@@ -78,39 +73,29 @@ def fit_linear_part(network: Network, pairs: Pairs, settings: Settings) -> float
     names = sorted(set(pairs.speakers))
     groups = [pairs.of(set(names[k::N_GROUPS])) for k in range(min(N_GROUPS, len(names)))]
     step = max(1, -(-sum(len(mel) for mel in pairs.mels) // MAX_FRAMES))
-    sums = [_products(network, group, taps, axes, step) for group in groups]
-    ridge = _choose(sums) if settings.ridge is None else settings.ridge
-    solution = _solve(_total(sums), ridge)
+    products = torch.stack([_products(network, group, taps, axes, step) for group in groups])
+    ridge = _choose(products) if settings.ridge is None else settings.ridge
+    solution = _solve(products.sum(0), ridge)
     network.linear.weight.copy_(_spread(solution[:-1], network.offsets, taps, axes))
     network.linear.bias.copy_(solution[-1])
     return ridge
 
 
-class _Products(NamedTuple):
-    """What of some clips a linear map is fitted to: inputs by inputs, inputs by targets, targets squared."""
-
-    gram: Tensor
-    cross: Tensor
-    square: Tensor
-
-
 def _taps(reach: int) -> list[list[int]]:
     """Return the offsets that share a weight: near ones have their own, far ones come in blocks."""
     near = [[offset] for offset in range(-min(NEAR, reach), min(NEAR, reach) + 1)]
-    starts = range(NEAR + 1, reach + 1, BLOCK)
-    far = [list(range(start, min(start + BLOCK, reach + 1))) for start in starts]
+    offsets = list(range(NEAR + 1, reach + 1))
+    far = [offsets[first : first + BLOCK] for first in range(0, len(offsets), BLOCK)]
     return [*near, *far, *([-offset for offset in block] for block in far)]
 
 
 def _inputs(frames: Tensor, taps: list[list[int]], axes: Tensor) -> Tensor:
     """Return what the map is fitted to, (1, T, inputs), of standardised frames, (1, T, D)."""
     near = [offset for block in taps for offset in block if abs(offset) <= NEAR]
-    parts = [shifted(frames, near)]
-    components = frames @ axes
-    for block in taps[len(near) :]:
-        side_by_side = shifted(components, block).unflatten(-1, (len(block), -1))
-        parts.append(side_by_side.sum(dim=-2) / len(block) ** 0.5)
-    return torch.cat(parts, dim=-1)
+    components, far = frames @ axes, taps[len(near) :]
+    blocks = [shifted(components, block).unflatten(-1, (len(block), -1)).sum(-2) for block in far]
+    scaled = [part / len(block) ** 0.5 for part, block in zip(blocks, far, strict=True)]
+    return torch.cat([shifted(frames, near), *scaled], dim=-1)
 
 
 def _spread(solution: Tensor, offsets: Sequence[int], taps: list[list[int]], axes: Tensor) -> Tensor:
@@ -125,8 +110,11 @@ def _spread(solution: Tensor, offsets: Sequence[int], taps: list[list[int]], axe
     return torch.cat([by_offset[offset] for offset in offsets]).T
 
 
-def _products(network: Network, pairs: Pairs, taps: list[list[int]], axes: Tensor, step: int) -> _Products:
-    """Return the products over every `step`-th mel frame; the last input is the constant."""
+def _products(network: Network, pairs: Pairs, taps: list[list[int]], axes: Tensor, step: int) -> Tensor:
+    """Return inputs by inputs and targets, (P, P + 80), over every `step`-th mel frame.
+
+    The last input is the constant.
+    """
     rows = []
     for frames, mel in zip(pairs.frames, pairs.mels, strict=True):
         places = torch.from_numpy(positions(len(mel))[::step].astype(np.float32))[None]
@@ -134,33 +122,27 @@ def _products(network: Network, pairs: Pairs, taps: list[list[int]], axes: Tenso
         rows.append(align(_inputs(inside, taps, axes), places)[0])
     design = torch.nn.functional.pad(torch.cat(rows), (0, 1), value=1.0)
     target = torch.from_numpy(np.concatenate([mel[::step] for mel in pairs.mels]))
-    square = target.double().square().sum()
-    return _Products((design.T @ design).double(), (design.T @ target).double(), square)
+    return torch.cat([design.T @ design, design.T @ target], dim=1).double()
 
 
-def _solve(products: _Products, ridge: float) -> Tensor:
-    """Return the weights, (inputs, 80), of the least penalised squared error."""
-    penalty = torch.full((len(products.gram),), ridge * float(products.gram[-1, -1]), dtype=torch.float64)
+def _solve(products: Tensor, ridge: float) -> Tensor:
+    """Return the weights, (P, 80), of the least penalised squared error."""
+    gram, cross = products.tensor_split([len(products)], dim=1)
+    penalty = torch.full((len(gram),), ridge * float(gram[-1, -1]), dtype=torch.float64)
     penalty[-1] = 0  # the constant is free
-    factor = torch.linalg.cholesky(products.gram + torch.diag(penalty))
-    return torch.cholesky_solve(products.cross, factor)
+    return torch.cholesky_solve(cross, torch.linalg.cholesky(gram + torch.diag(penalty)))
 
 
-def _total(sums: list[_Products]) -> _Products:
-    return _Products(*(torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)))
-
-
-def _choose(sums: list[_Products]) -> float:
-    """Return the penalty with the least squared error on groups of speakers, each held out once."""
-    if len(sums) < 2:
+def _choose(products: Tensor) -> float:
+    """Return the penalty with the least error on groups of speakers, (G, P, P + 80), each held out once."""
+    if len(products) < 2:
         return RIDGE_ALONE
-    whole = _total(sums)
     errors = dict.fromkeys(RIDGES, 0.0)
-    for own in sums:
-        rest = _Products(*(a - b for a, b in zip(whole, own, strict=True)))
+    for own in products:
+        gram, cross = own.tensor_split([len(own)], dim=1)
         for ridge in RIDGES:
-            weights = _solve(rest, ridge)
-            errors[ridge] += float(own.square + (weights * (own.gram @ weights - 2 * own.cross)).sum())
+            weights = _solve(products.sum(0) - own, ridge)
+            errors[ridge] += float((weights * (gram @ weights - 2 * cross)).sum())  # less the targets' square
     return min(RIDGES, key=errors.__getitem__)
 
 

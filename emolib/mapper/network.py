@@ -1,8 +1,8 @@
-"""The mapper: a linear part fitted in closed form, and residual dilated convolutions that mend what it lacks.
+"""The mapper: a linear part fitted in closed form, and residual dilated convolutions that correct its errors.
 
 Frames are standardised, a stack of blocks runs at the encoder's rate, the result is interpolated at the exact
-places of the mel frames, a second stack runs there, and what comes out is added to the linear part's answer.
-Without blocks, the linear part is the whole mapper: the baseline that `emolib.mapper.linear` fits.
+positions of the mel frames, a second stack runs there, and its output is added to the linear part's. Without
+blocks, the linear part is the whole mapper: the baseline that `emolib.mapper.linear` fits.
 
 References
 ----------
@@ -11,8 +11,8 @@ Audio", arXiv:1609.03499. Speech from self-supervised features: A. Polyak et al.
 from Discrete Disentangled Self-Supervised Representations", arXiv:2104.00355.
 """
 
-from dataclasses import asdict
-from pathlib import Path
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,77 @@ from torch import Tensor, nn
 
 from emolib import audio, folders
 from emolib.encoders import Encoder
-from emolib.mapper.alignment import align, check_hop, mel_frames, positions, shifted
-from emolib.mapper.pairs import LEVEL_DBFS, Mel, at_level
-from emolib.mapper.settings import Settings, from_stored
+from emolib.mapper import pairs
+from emolib.mapper.pairs import LEVEL_DBFS, Mel, align, shifted
 
-_KIND = "mapper"
+
+@dataclass(frozen=True)
+class Settings:
+    """The network, its losses and how it is optimised.
+
+    Attributes
+    ----------
+    width : int; channels of the residual blocks
+    context : int, odd; encoder frames that the linear part reads, the middle one being its own
+    slow_dilations : tuple of int; one block each, at the encoder's rate: 0.3 s to either side by default
+    fast_dilations : tuple of int; one block each, at the mel's rate
+    ridge : float or None
+        Penalty of the linear part, relative to the mean variance of a feature; None takes the one with which
+        held-out training speakers are rebuilt best.
+    delta_weight : float; factor on the loss of differences between neighbouring mel frames
+    scales : tuple of int; the loss is taken again on averages over squares of so many frames and bands
+    scale_weight : float; factor on the sum of those
+    batch_size : int, crops; crop_frames : int, mel frames; the default is 1.6 s
+    margin : int; encoder frames of context on either side of a crop
+    steps, warmup : int; the learning rate rises over the warm-up and falls as a half cosine over all steps
+    learning_rate, weight_decay, max_norm : float; max_norm is the largest norm of a gradient
+    validation_share : float; share of the speakers that are held out to decide when to stop
+    validation_clips : int; clips of theirs that are used, spread evenly
+    validate_every, checkpoint_every, sample_every : int, steps; a sample is one clip as sound
+    patience : int; validations without a gain of a thousandth after which the training stops
+    autocast : bool; products in bfloat16 on CUDA
+    seed : int
+    """
+
+    width: int = 192
+    context: int = 5
+    slow_dilations: tuple[int, ...] = (1, 2, 4, 8)
+    fast_dilations: tuple[int, ...] = (1, 2, 4)
+    ridge: float | None = None
+    delta_weight: float = 0.5
+    scales: tuple[int, ...] = (2, 4, 8)
+    scale_weight: float = 0.5
+    batch_size: int = 24
+    crop_frames: int = 140
+    margin: int = 6
+    steps: int = 1_500
+    warmup: int = 50
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 1e-2
+    max_norm: float = 1.0
+    validation_share: float = 0.15
+    validation_clips: int = 48
+    validate_every: int = 250
+    checkpoint_every: int = 250
+    sample_every: int = 500
+    patience: int = 6
+    autocast: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.context < 1 or self.context % 2 == 0:
+            raise ValueError(f"a context of {self.context} frames; expected an odd number, such as 5")
+        if self.steps < 0 or self.batch_size < 1 or self.crop_frames < max(2, *self.scales):
+            raise ValueError(
+                f"{self.steps} steps of {self.batch_size} crops of {self.crop_frames} mel frames; expected "
+                f"at least 0, 1, and the largest of the scales {self.scales}"
+            )
+
+    @property
+    def receptive_field(self) -> int:
+        """Encoder frames that one mel frame depends on, an odd number; interpolation adds its neighbour."""
+        blocks = sum(self.slow_dilations) + math.ceil(sum(self.fast_dilations) * pairs.MEL_HOP)
+        return 1 + 2 * max(self.context // 2, blocks)
 
 
 class _Block(nn.Module):
@@ -40,7 +106,7 @@ class _Block(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        normed = self.norm(hidden) * mask  # what lies outside the clip must look as it does at its ends
+        normed = self.norm(hidden) * mask  # outside the clip, what the clip has at its ends
         return hidden + self.out(nn.functional.gelu(self.mix(shifted(normed, self.taps))))
 
 
@@ -72,7 +138,7 @@ class Network(nn.Module):
             self.fast = nn.ModuleList(_Block(width, d) for d in settings.fast_dilations)
             self.norm = nn.LayerNorm(width)
             self.leave = nn.Linear(width, n_mels)
-            nn.init.zeros_(self.leave.weight)  # training starts at the linear part's answer
+            nn.init.zeros_(self.leave.weight)  # training starts at the linear part's output
             nn.init.zeros_(self.leave.bias)
 
     def standardise(self, frames: Tensor, inside: Tensor) -> Tensor:
@@ -103,7 +169,7 @@ class Network(nn.Module):
         return answer + self.leave(self.norm(hidden)).float()
 
 
-class Mapper:
+class Mapper(folders.Saved):
     """A trained map from one layer of one encoder to HiFi-GAN's mel-spectrogram.
 
     Parameters
@@ -113,6 +179,8 @@ class Mapper:
     provenance : dict
         encoder, fingerprint, layer, corpus, speakers (those trained on), n, and what training adds.
     """
+
+    KIND = "mapper"
 
     def __init__(self, network: Network, settings: Settings, provenance: dict[str, Any]) -> None:
         self.network, self.settings = network.eval(), settings
@@ -139,7 +207,7 @@ class Mapper:
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raise ValueError unless an encoder gives the frames that this mapper was trained on."""
-        check_hop(encoder.hop_s, encoder.name)
+        pairs.check_hop(encoder.hop_s, encoder.name)
         if encoder.fingerprint != self.provenance["fingerprint"] or self.layer not in encoder.layers:
             raise ValueError(
                 f"encoder {encoder.name!r} with layers {list(encoder.layers)} and weights "
@@ -160,7 +228,7 @@ class Mapper:
             Mel frames to return; by default as many whole ones as the frames' samples hold. A clip of S
             samples at 22,050 Hz has S // 256, which can be up to two more.
         level_dbfs : float, dB
-            The root-mean-square level that the spectrogram shall have; frames do not know their clip's.
+            The root-mean-square level of the spectrogram; frames don't contain their clip's.
 
         Returns
         -------
@@ -171,50 +239,6 @@ class Mapper:
         ValueError
             If the frames are none, of another width or not finite, or `n_frames` is more than they reach.
         """
-        frames = self._checked(frames)
-        most = mel_frames(len(frames))
-        n_frames = most if n_frames is None else n_frames
-        if not 0 < n_frames <= most + 3:
-            raise ValueError(
-                f"{n_frames} mel frames from {len(frames)} encoder frames; expected 1 to {most + 3}"
-            )
-        device = self.network.mean.device
-        held = np.clip(positions(n_frames), 0, len(frames) - 1).astype(np.float32)
-        places = torch.from_numpy(held)[None].to(device)
-        ones = torch.ones(1, 1, 1, device=device)
-        log_mel = self.network(torch.from_numpy(frames)[None].to(device), places, ones, ones)[0]
-        return at_level(log_mel.float().cpu().numpy(), level_dbfs)
-
-    def save(self, folder: str | Path) -> Path:
-        """Write the mapper into a folder."""
-        arrays = {name: value.numpy(force=True) for name, value in self.network.state_dict().items()}
-        config = {"width": self.width, "settings": asdict(self.settings), "provenance": self.provenance}
-        return folders.write(Path(folder), _KIND, config, arrays)
-
-    @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu") -> "Mapper":
-        """Read a mapper back.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is none in the folder.
-        ValueError
-            If the folder holds something else, or is damaged.
-        """
-        try:
-            config, arrays = folders.read(Path(folder), _KIND)
-            settings = from_stored(config["settings"])
-            network = Network(config["width"], settings)
-            network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-            return cls(network.to(device), settings, config["provenance"])
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; train one with `emolib train-mapper --out {folder}`") from None
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{folder} holds no mapper that is whole ({reason})") from None
-
-    def _checked(self, frames: NDArray[np.floating]) -> NDArray[np.float32]:
         frames = np.ascontiguousarray(frames, dtype=np.float32)
         if frames.ndim != 2 or len(frames) == 0 or frames.shape[1] != self.width:
             raise ValueError(
@@ -223,4 +247,28 @@ class Mapper:
             )
         if not np.isfinite(frames).all():
             raise ValueError("the frames hold NaN or infinity; encode a finite wave")
-        return frames
+        most = pairs.mel_frames(len(frames))
+        n_frames = most if n_frames is None else n_frames
+        if not 0 < n_frames <= most + 3:
+            raise ValueError(
+                f"{n_frames} mel frames from {len(frames)} encoder frames; expected 1 to {most + 3}"
+            )
+        device = self.network.mean.device
+        places = np.clip(pairs.positions(n_frames), 0, len(frames) - 1).astype(np.float32)
+        ones = torch.ones(1, 1, 1, device=device)
+        batch = (torch.from_numpy(x)[None].to(device) for x in (frames, places))
+        return pairs.at_level(self.network(*batch, ones, ones)[0].float().cpu().numpy(), level_dbfs)
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        arrays = {name: value.numpy(force=True) for name, value in self.network.state_dict().items()}
+        config = {"width": self.width, "settings": asdict(self.settings), "provenance": self.provenance}
+        return config, arrays
+
+    @classmethod
+    def _loaded(  # type: ignore[override]
+        cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], *, device: str = "cpu"
+    ) -> "Mapper":
+        settings = Settings(**folders.from_json(config["settings"]))
+        network = Network(config["width"], settings)
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return cls(network.to(device), settings, config["provenance"])

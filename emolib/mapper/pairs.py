@@ -1,28 +1,88 @@
-"""Frames and mel-spectrograms of the same clips side by side, with the level taken out.
+"""Encoder frames and mel frames of the same clips: aligned in time, with the level taken out.
 
-An encoder that standardises its input gives the same frames for a whisper and for the same whisper turned
-up: no map from frames can know a clip's level. So every target is the mel-spectrogram of the clip without its
-mean and at one level, `LEVEL_DBFS`; what was taken out is one number a clip, put back after the mapping by
-adding ``(level_dbfs - LEVEL_DBFS) ln(10) / 20`` to the logarithms. The course of level within a clip stays.
+Encoder frame t of the wav2vec 2.0 family sees samples 320 t to 320 t + 399 at 16 kHz, so its centre is at
+sample 320 t + 199.5. Mel frame m of `audio.log_mel` is centred on sample 256 m + 128 at 22,050 Hz. A mel
+frame therefore lies between two encoder frames, and is interpolated between them at its exact position.
+
+An encoder that standardises its input gives the same frames for a whisper and for the same whisper made
+louder: no map from frames can know a clip's level. So every target is the mel-spectrogram of the clip without
+its mean and at one level, `LEVEL_DBFS`. The clip's own level is one number, put back after the mapping by
+`at_level`. Changes of level within a clip stay.
 """
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from emolib import audio
-from emolib.mapper.alignment import check_hop, mel_frames
+from emolib import audio, threads
+from emolib.audio import HIFIGAN_MEL
 from emolib.store import FeatureStore
 
-#: The root-mean-square level of every target, over the whole clip: ITU-T P.56's customary one.
+RATE, HOP, FIELD = 16_000, 320, 400
+HOP_S = HOP / RATE
+_MEL_HOP_S = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate
+#: From one mel frame to the next, in encoder frames.
+MEL_HOP = _MEL_HOP_S / HOP_S
+#: The root-mean-square level of every target, over the whole clip: the customary one of ITU-T P.56.
 LEVEL_DBFS = -26.0
-FLOOR = float(np.log(audio.HIFIGAN_MEL.floor))
+FLOOR = float(np.log(HIFIGAN_MEL.floor))
 Mel = NDArray[np.float32]
+
+
+def check_hop(hop_s: float, encoder: str) -> None:
+    """Raise ValueError unless frames come every 20 ms, as in the wav2vec 2.0 family."""
+    if not np.isclose(hop_s, HOP_S, rtol=1e-6):
+        raise ValueError(
+            f"{encoder} gives a frame every {1000 * hop_s:.4g} ms; a mapper reads one every "
+            f"{1000 * HOP_S:.0f} ms: use a network of the wav2vec 2.0 family"
+        )
+
+
+def mel_frames(n_frames: int) -> int:
+    """Return how many whole mel frames the samples under `n_frames` encoder frames hold.
+
+    A clip can hold up to two more: its last samples, too few for another encoder frame, were not encoded.
+    """
+    seconds = ((n_frames - 1) * HOP + FIELD) / RATE
+    return HIFIGAN_MEL.frames(int(seconds * HIFIGAN_MEL.sample_rate))
+
+
+def positions(n_mels: int, start: int = 0) -> NDArray[np.float64]:
+    """Return the positions of `n_mels` mel frames among encoder frames, the first of them being `start`.
+
+    2.5 is half-way between frames 2 and 3. Positions are not clipped to the frames that a clip has.
+    """
+    centres_s = (np.arange(start, start + n_mels) + 0.5) * _MEL_HOP_S
+    return np.asarray((centres_s - (FIELD - 1) / 2 / RATE) / HOP_S, dtype=np.float64)
+
+
+def align(frames: Tensor, places: Tensor) -> Tensor:
+    """Interpolate encoder frames, (B, T, C), linearly at the places of mel frames, (B, M), to (B, M, C).
+
+    Places are as `positions` gives them; beyond either end, the first or last frame is repeated.
+    """
+    n_batch, n_frames, _ = frames.shape
+    places = places.clamp(0, n_frames - 1)
+    low = places.floor().long()
+    high = (low + 1).clamp(max=n_frames - 1)
+    first = torch.arange(n_batch, device=frames.device)[:, None] * n_frames
+    flat = frames.flatten(0, 1)
+    weight = (places - low)[..., None].to(frames.dtype)
+    # two products rather than a + w (b - a): at a whole place, the frame itself, bit for bit
+    return flat[low + first] * (1 - weight) + flat[high + first] * weight
+
+
+def shifted(frames: Tensor, offsets: Sequence[int]) -> Tensor:
+    """Lay the frames at t + each offset side by side, 0 beyond the ends: (B, T, C) to (B, T, C offsets)."""
+    reach, n_frames = max(abs(offset) for offset in offsets), frames.shape[1]
+    padded = nn.functional.pad(frames, (0, 0, reach, reach))
+    return torch.cat([padded[:, reach + o : reach + o + n_frames] for o in offsets], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -56,9 +116,9 @@ class Pairs:
 def levelled(wave: audio.Wave, sample_rate: int) -> tuple[audio.Wave, float]:
     """Return a clip at 22,050 Hz, without its mean, at `LEVEL_DBFS`, and the level that it had, in dBFS."""
     wave = np.asarray(wave, np.float32)
-    wave = wave - wave.mean()  # as the encoder does; first, since resampling makes clicks of an offset's ends
+    wave = wave - wave.mean()  # as the encoder does; before resampling, which makes clicks of an offset
     audio.check_speech(wave, sample_rate)
-    wave = audio.resample(wave, sample_rate, audio.HIFIGAN_MEL.sample_rate)
+    wave = audio.resample(wave, sample_rate, HIFIGAN_MEL.sample_rate)
     level_dbfs = audio.rms_dbfs(wave)
     return np.float32(10 ** ((LEVEL_DBFS - level_dbfs) / 20)) * wave, level_dbfs
 
@@ -66,26 +126,20 @@ def levelled(wave: audio.Wave, sample_rate: int) -> tuple[audio.Wave, float]:
 def target_mel(wave: audio.Wave, sample_rate: int) -> tuple[Mel, float]:
     """Return a clip's mel-spectrogram at `LEVEL_DBFS`, (M, 80), and the level that it had, in dBFS."""
     ready, level_dbfs = levelled(wave, sample_rate)
-    return audio.log_mel(ready, audio.HIFIGAN_MEL.sample_rate), level_dbfs
+    return audio.log_mel(ready, HIFIGAN_MEL.sample_rate), level_dbfs
 
 
 def at_level(log_mel: Mel, level_dbfs: float) -> Mel:
-    """Put a clip's level back: move a mel-spectrogram from `LEVEL_DBFS` to another level, above the floor."""
+    """Move a mel-spectrogram from `LEVEL_DBFS` to another level; nothing falls below the floor."""
     moved = log_mel + np.float32((level_dbfs - LEVEL_DBFS) * np.log(10) / 20)
     return np.maximum(moved, np.float32(FLOOR))
 
 
 def target_mels(manifest: pd.DataFrame, *, progress: bool = False) -> dict[str, Mel]:
     """Return the target of every clip of a manifest, by clip; the same for all layers."""
-
-    def one(row: audio.Row) -> Mel:
-        return target_mel(*audio.load_clip(row))[0]
-
-    clips = manifest["clip"].tolist()
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(one, manifest.to_dict("records"))
-        bar = tqdm(found, desc="mel-spectrograms", unit="clip", total=len(clips), disable=not progress)
-        return dict(zip(clips, bar, strict=True))
+    rows = tqdm(manifest.to_dict("records"), "mel-spectrograms", unit="clip", disable=not progress)
+    found = threads.each(lambda row: target_mel(*audio.load_clip(row))[0], rows)
+    return dict(zip(manifest["clip"], found, strict=True))
 
 
 def load_pairs(
@@ -116,35 +170,26 @@ def load_pairs(
         raise ValueError("the manifest has no clips; give one with clip, path and speaker for each clip")
     check_hop(store.config.hop_s, store.config.encoder)
     targets = target_mels(manifest, progress=progress) if mels is None else mels
-    pairs = Pairs([], [], [], [])
-    for clip, speaker in zip(manifest["clip"], manifest["speaker"], strict=True):
-        frames = store.frames(clip, layer)
-        _check_pair(clip, frames, targets[clip])
-        for column, value in zip(
-            vars(pairs).values(), (clip, speaker, frames.astype(np.float16), targets[clip]), strict=True
-        ):
-            column.append(value)
-    return pairs
+    clips = manifest["clip"].tolist()
+    frames = [_checked(clip, store.frames(clip, layer), targets[clip]) for clip in clips]
+    return Pairs(clips, manifest["speaker"].tolist(), frames, [targets[clip] for clip in clips])
 
 
 def mel_l1(predicted: Mel, target: Mel) -> float:
-    """Return the mean absolute difference of two log-mel-spectrograms, (M, 80), in natural logarithms.
-
-    Raises
-    ------
-    ValueError
-        If their shapes differ.
-    """
+    """Return the mean absolute difference of two log-mel-spectrograms, (M, 80), in natural logarithms."""
     if predicted.shape != target.shape:
         raise ValueError(f"mel-spectrograms of shapes {predicted.shape} and {target.shape}; expected equal")
     return float(np.abs(predicted.astype(np.float64) - target).mean())
 
 
-def _check_pair(clip: str, frames: NDArray, mel: Mel) -> None:
+def _checked(clip: str, frames: NDArray, mel: Mel) -> NDArray[np.float16]:
+    """Return a clip's frames in half precision if they fit its target."""
+    least = mel_frames(len(frames))
     if not (np.isfinite(frames).all() and np.isfinite(mel).all()):
         raise ValueError(f"clip {clip!r} has frames or a target that are not finite; extract it again")
-    if not 0 <= len(mel) - mel_frames(len(frames)) <= 3:
+    if not 0 <= len(mel) - least <= 3:
         raise ValueError(
-            f"clip {clip!r} has {len(frames)} encoder frames for {len(mel)} mel frames, where "
-            f"{mel_frames(len(frames))} to {mel_frames(len(frames)) + 3} belong; extract it again"
+            f"clip {clip!r} has {len(frames)} encoder frames for {len(mel)} mel frames, where {least} to "
+            f"{least + 3} belong; extract it again"
         )
+    return frames.astype(np.float16)

@@ -1,14 +1,24 @@
-"""Drawing of scores: curves by layer, bars with intervals, similarities."""
+"""Drawing of results: curves with intervals, bars, heat maps, and what conditions differ by."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
 
-from emolib.plots.style import FAINT, INK, QUIET, SERIES, name_levels
+from emolib import emotions
+from emolib.metrics import Interval
+from emolib.plots.style import FAINT, INK, QUIET, SERIES
+
+_DASHES = ("-", "--", ":", "-.")  # with four colours, enough for sixteen series
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_JOINED = 0.25  # share of the axis of bits beyond which two rates are not joined
+
+# ------------------------------------------------------------------------------------- curves
 
 
 def plot_layer_curve(
@@ -28,13 +38,185 @@ def plot_layer_curve(
     """
     ax = ax or plt.gca()
     for (name, curve), shade in zip(curves.items(), SERIES, strict=False):
-        ax.plot(curve["layer"], curve["value"], "o-", color=shade, label=name, markersize=4.5, linewidth=1.8)
-        ax.fill_between(curve["layer"], curve["low"], curve["high"], color=shade, alpha=0.15, linewidth=0)
+        _curve(ax, curve, "layer", "value", name, shade)
     last = int(max(curve["layer"].max() for curve in curves.values()))
-    name_levels(ax, dict(baselines or {}) | ({"chance": chance} if chance is not None else {}))
+    _name_levels(ax, dict(baselines or {}) | ({"chance": chance} if chance is not None else {}))
     ax.set(xlabel="layer (0 = the transformer's input)", ylabel="unweighted accuracy", xticks=range(last + 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=len(curves))
     return ax
+
+
+def plot_auc_by_layer(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw AUC by layer, one line per method, from the columns method, layer, value, low and high."""
+    ax = ax or plt.gca()
+    for (method, curve), shade in zip(table.groupby("method", sort=False), SERIES, strict=False):
+        _curve(ax, curve, "layer", "value", method, shade)
+    least = np.nanmin(table[["value", "low"]].to_numpy(float))  # low is NaN where there is no interval
+    ax.set(xlabel="layer (0 = the transformer's input)", ylabel="AUC", ylim=(min(0.5, least), 1.005))
+    ax.set_xticks(sorted(set(table["layer"])))
+    ax.axhline(0.5, color=QUIET, linewidth=1, linestyle=":", zorder=0)
+    return ax
+
+
+def plot_by_layer(
+    table: pd.DataFrame,
+    label: str,
+    *,
+    series: str | None = None,
+    levels: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one measure by layer, with its interval as a band, and level lines named inside.
+
+    Parameters
+    ----------
+    table : DataFrame with layer, value, low and high, and the column `series` where that is given
+    label : str; the axis's label with its unit
+    series : str, optional; the column for the colour, in the order of its first appearance
+    levels : mapping of name to value, optional
+    """
+    ax = ax or plt.gca()
+    groups = [("", table)] if series is None else list(table.groupby(series, sort=False))
+    for (name, rows), shade in zip(groups, SERIES, strict=False):
+        _curve(ax, rows, "layer", "value", name, shade)
+    for name, value in dict(levels or {}).items():
+        ax.axhline(value, color=QUIET, linewidth=1, linestyle="--", zorder=0)
+        ax.annotate(
+            name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=FAINT,
+            fontsize=8.5,
+        )  # fmt: skip
+    ax.set(xlabel="layer", ylabel=label, xticks=sorted(set(table["layer"])))
+    ax.margins(y=0.12)
+    return ax
+
+
+def plot_series(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str,
+    *,
+    levels: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one line per series, with its interval where the table has the columns low and high.
+
+    Parameters
+    ----------
+    table : DataFrame
+    x, y, by : str; columns for the position, the height, and the series
+    levels : mapping of name to value, drawn as level lines named at their right end
+    """
+    ax = ax or plt.gca()
+    looks = itertools.cycle(itertools.product(_DASHES, SERIES))
+    for (name, rows), (dash, shade) in zip(table.groupby(by, sort=False), looks, strict=False):
+        _curve(ax, rows.sort_values(x), x, y, name, shade, dash + "o")
+    if levels:
+        _name_levels(ax, levels)
+    ax.set(xlabel=x, ylabel=y)
+    ax.legend(fontsize=8)
+    return ax
+
+
+def plot_ways(
+    table: pd.DataFrame, x: str, y: str, *, series: str = "way", labels: tuple[str, str] = ("", ""),
+    joined: float = 1.0, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw one measure against another, a line for each value of `series`, with intervals if there are any.
+
+    Parameters
+    ----------
+    table : DataFrame with the columns `series`, `x` and `y`, and low and high of `y` where known
+    x, y, series : str
+    labels : pair of str; names of the axes
+    joined : float
+        Neighbours that are farther apart than this share of the range of x, in the scale that `ax` has, are
+        not joined.
+    """
+    ax = ax or plt.gca()
+    shades = (*SERIES, "#56B4E9", "#E69F00", INK)
+    for (name, rows), shade, mark in zip(table.groupby(series, sort=False), shades, _MARKS, strict=False):
+        _curve(ax, _with_gaps(rows, x, joined, ax), x, y, name, shade, mark + "-")
+    ax.legend(loc="best")
+    ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y)
+    return ax
+
+
+def plot_response(
+    table: pd.DataFrame, label: str, *, controls: Sequence[str] = (), ax: Axes | None = None
+) -> Axes:
+    """Draw a measure against delta, one line per method with its interval.
+
+    Parameters
+    ----------
+    table : DataFrame with name, delta and value, and low and high where there is an interval
+    label : str; the measure, with its unit
+    controls : sequence of str; names that are drawn in grey, without an interval, under one name
+    """
+    ax = ax or plt.gca()
+    curves = {str(name): rows.sort_values("delta") for name, rows in table.groupby("name", sort=False)}
+    for i, name in enumerate(controls):
+        x, y = curves.pop(name)[["delta", "value"]].to_numpy().T
+        ax.plot(x, y, color=QUIET, linewidth=0.9, label="" if i else "random directions")
+    for (name, rows), shade in zip(curves.items(), SERIES, strict=False):
+        _curve(ax, rows, "delta", "value", name, shade)
+    ax.axvline(0, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
+    ax.set(xlabel="delta (1 = one emotion further)", ylabel=label)
+    return ax
+
+
+def plot_rate_curves(
+    table: pd.DataFrame, column: str, label: str, *, chance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw a measure of each emotion against bits on a logarithmic axis, and the mean over emotions in black.
+
+    Rates that are farther apart than a quarter of the axis are not joined: nothing is known between them.
+
+    Parameters
+    ----------
+    table : DataFrame with the columns emotion, lam, bits and `column`; a row per emotion and lambda
+    column, label : str; what to draw, and the name of its axis
+    chance : float
+    """
+    ax = ax or plt.gca()
+    ax.set_xscale("log", base=2)
+    for name in emotions.ordered(table["emotion"].tolist()):
+        curve = _with_gaps(table[table["emotion"] == name], "bits", _JOINED, ax)
+        shade = emotions.COLOURS[name]
+        ax.plot(curve["bits"], curve[column], "o-", color=shade, label=name, linewidth=1.6, markersize=2.5)
+    mean = _with_gaps(table.groupby("lam")[["bits", column]].mean(), "bits", _JOINED, ax)
+    ax.plot(mean["bits"], mean[column], "o-", color=INK, label="mean", linewidth=2.2, markersize=4)
+    if chance is not None:
+        ax.axhline(chance, color=QUIET, linewidth=1, linestyle=":")
+    low, high = table["bits"].min() / 2, 2 * table["bits"].max()
+    ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 64) if low < tick < high]
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.set(xlabel="bits per clip (stream's length)", ylabel=label)
+    return ax
+
+
+def plot_ladder(tables: Mapping[str, pd.DataFrame], *, ax: Axes | None = None) -> Axes:
+    """Draw the mean projection by intensity with its interval, one line per corpus or method.
+
+    Parameters
+    ----------
+    tables : mapping of name to DataFrame with the columns step, value, low and high, as `axis.ladder` returns
+    """
+    ax = ax or plt.gca()
+    for number, (name, table) in enumerate(tables.items()):
+        at = np.arange(len(table)) + 0.06 * (number - (len(tables) - 1) / 2)
+        shade = SERIES[number % len(SERIES)]
+        ax.errorbar(at, table["value"], yerr=_errors(table), fmt="o-", color=shade, capsize=3, label=name)
+    steps = next(iter(tables.values()))["step"].tolist()
+    ax.axhline(0, color=QUIET, linewidth=1, zorder=0)
+    ax.axhline(1, color=QUIET, linewidth=1, linestyle="--", zorder=0)
+    ax.annotate("the target's mean", (1.01, 1), xycoords=("axes fraction", "data"), va="center", color=FAINT)
+    ax.set_xticks(range(len(steps)), steps)
+    ax.set(ylabel="projection (0 = source, 1 = target)", xlim=(-0.4, len(steps) - 0.6))
+    return ax
+
+
+# ------------------------------------------------------------------------------------- bars and rows
 
 
 def plot_bars(
@@ -54,9 +236,8 @@ def plot_bars(
     for j, name in enumerate(names):
         rows = table[table[series] == name].set_index(group).loc[groups]
         at = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * width
-        errors = np.abs(np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]))
         bars = ax.bar(at, rows["value"], width * 0.92, color=SERIES[j % len(SERIES)], label=name)
-        ax.errorbar(at, rows["value"], yerr=errors, fmt="none", color=INK, linewidth=1, capsize=2)
+        ax.errorbar(at, rows["value"], yerr=_errors(rows), fmt="none", color=INK, linewidth=1, capsize=2)
         shown = [f"{v:.2f}" if v > 0.05 else "" for v in rows["value"]]  # a lower bar has no room for it
         ax.bar_label(bars, shown, label_type="center", color="white", fontsize=8)
     if chance is not None:
@@ -71,14 +252,194 @@ def plot_bars(
     return ax
 
 
+def plot_protocols(
+    table: pd.DataFrame, *, score: str = "ua", chance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the conditions of both protocols as bars beside each other, with intervals over speakers.
+
+    Parameters
+    ----------
+    table : DataFrame; rows of one share, as `Study.table` gives them
+    score : {"ua", "wa", "macro_f1"}
+    chance : float, optional
+    """
+    ax = ax or plt.gca()
+    words = {"disjoint": "speakers apart", "flattering": "flattering: speakers shared"}
+    ordered = pd.concat([table[table["protocol"] == name] for name in words])
+    rows = np.arange(len(ordered))[::-1] - 0.6 * (ordered["protocol"] == "flattering").to_numpy()
+    value, low, high = _percent(ordered, score)
+    for (name, label), shade in zip(words.items(), SERIES, strict=False):
+        own = (ordered["protocol"] == name).to_numpy()
+        if own.any():
+            ax.barh(rows[own], value[own], height=0.7, color=shade, label=label)
+    ax.hlines(rows, low, high, color=INK, linewidth=1.3)
+    for row, number, end in zip(rows, value, np.fmax(value, high), strict=True):
+        ax.annotate(
+            f"{number:.1f}", (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    if chance is not None:
+        ax.axvline(100 * chance, color=QUIET, linewidth=1, linestyle=":")
+    ax.set_yticks(rows, ordered["condition"].tolist())
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.set(xlabel=f"{score.replace('_', ' ').upper()} (%)", xlim=(0, 108))
+    return ax
+
+
+def plot_gains(table: pd.DataFrame, *, score: str = "ua", ax: Axes | None = None) -> Axes:
+    """Draw what each condition gains over real clips and classical augmentation, in points.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of one protocol and share, as `Study.differences` gives them: condition, and a score with
+        its _low and _high.
+    score : {"ua", "wa", "macro_f1"}
+    """
+    ax = ax or plt.gca()
+    rows = np.arange(len(table))[::-1]
+    value, low, high = _percent(table, score)
+    shades = np.where(low > 0, SERIES[2], np.where(high < 0, SERIES[1], FAINT)).tolist()
+    ax.hlines(rows, low, high, color=shades, linewidth=2)
+    ax.scatter(value, rows, color=shades, s=28, zorder=3)
+    ax.axvline(0, color=QUIET, linewidth=1, linestyle="--", zorder=0)
+    ax.set_yticks(rows, table["condition"].tolist())
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    ax.set(xlabel=f"{score.replace('_', ' ').upper()} over real + classical (points)")
+    return ax
+
+
+def plot_controls(
+    observed: Mapping[str, Interval], controls: Mapping[str, ArrayLike], *, ax: Axes | None = None
+) -> Axes:
+    """Draw the AUC of axes beside those of controls, each draw a dot, on one scale.
+
+    Parameters
+    ----------
+    observed : mapping of name to Interval
+    controls : mapping of name to AUCs, (K,)
+    """
+    ax = ax or plt.gca()
+    for row, (value, low, high, *_) in enumerate(observed.values()):
+        ax.plot([low, high], [row, row], color=SERIES[1], linewidth=2.5, solid_capstyle="butt")
+        ax.plot(value, row, "o", color=SERIES[1], markersize=6)
+    rng = np.random.default_rng(0)  # of the dots' heights, which mean nothing
+    for row, aucs in enumerate(map(np.asarray, controls.values()), start=len(observed)):
+        heights = row + rng.uniform(-0.28, 0.28, len(aucs))
+        ax.scatter(aucs, heights, s=7, color=SERIES[0], alpha=0.5, linewidths=0, rasterized=True)
+        ax.plot([aucs.mean()] * 2, [row - 0.38, row + 0.38], color=INK, linewidth=1.3)
+    ax.axvline(0.5, color=QUIET, linewidth=1, linestyle=":", zorder=0)
+    names = [*observed, *controls]
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="AUC", xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5))
+    return ax
+
+
+def plot_spread(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw each result's mean over seeds, least and greatest: the columns label, mean, low, high and n."""
+    ax = ax or plt.gca()
+    at = np.arange(len(table))[::-1]
+    ax.hlines(at, table["low"], table["high"], color=QUIET, linewidth=3)
+    ax.plot(table["mean"], at, "o", color=INK, markersize=4)
+    labels = [f"{label} ({n} seeds)" for label, n in zip(table["label"], table["n"], strict=True)]
+    ax.set_yticks(at, labels)
+    ax.set(xlabel="mean, least and greatest over seeds", ylim=(-0.6, len(table) - 0.4))
+    return ax
+
+
+# ------------------------------------------------------------------------------------- heat maps
+
+
+def plot_transfer(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw AUC by the corpus that an axis was fitted on (rows) and tried on (columns) as a heat map."""
+    ax = _heat_map(table, "AUC", (0.5, 1), "cividis", ax, size=9, square=True)
+    ax.set(xlabel="tried on", ylabel="fitted on")
+    return ax
+
+
 def plot_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw a table of cosine similarities as a heat map, -1 to 1."""
-    ax = ax or plt.gca()
-    sns.heatmap(
-        table, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".2f", annot_kws={"size": 8}, square=True,
-        linewidths=0.5, cbar_kws={"label": "cosine similarity", "shrink": 0.8}, ax=ax,
+    ax = _heat_map(table, "cosine similarity", (-1, 1), "RdBu_r", ax, square=True)
+    ax.tick_params(axis="x", rotation=45)
+    return ax
+
+
+def plot_matrix(
+    table: pd.DataFrame, label: str, *, limit: float | None = None, names: Sequence[str] = ("", ""),
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw a table of numbers as a heat map: around zero where some are negative, else from zero up.
+
+    Parameters
+    ----------
+    table : DataFrame, (rows, columns); NaN stays empty
+    label : str; of the colour bar
+    limit : float; the end of the colours, by default the largest number
+    names : pair of str; names of the axes of columns and rows
+    """
+    end = limit or float(np.nanmax(np.abs(table.to_numpy())))
+    start, colours = (-end, "RdBu_r") if np.nanmin(table.to_numpy()) < 0 else (0.0, "Blues")
+    ax = _heat_map(table, label, (start, end), colours, ax, size=7.5)
+    ax.tick_params(axis="x", rotation=45)
+    ax.set(xlabel=names[0], ylabel=names[1])
+    return ax
+
+
+def _heat_map(
+    table: pd.DataFrame,
+    label: str,
+    limits: tuple[float, float],
+    colours: str,
+    ax: Axes | None,
+    *,
+    size: float = 8,
+    square: bool = False,
+) -> Axes:
+    ax = sns.heatmap(
+        table, vmin=limits[0], vmax=limits[1], cmap=colours, annot=True, fmt=".2f", annot_kws={"size": size},
+        square=square, linewidths=0.5, cbar_kws={"label": label, "shrink": 0.8}, ax=ax or plt.gca(),
     )  # fmt: skip
     ax.tick_params(axis="both", length=0)
     ax.tick_params(axis="y", rotation=0)
-    ax.tick_params(axis="x", rotation=45)
     return ax
+
+
+# ------------------------------------------------------------------------------------- parts
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, x: str, y: str, name: object, shade: str, look: str = "o-") -> None:
+    """Draw a line with markers, and its interval as a band where there is one."""
+    ax.plot(rows[x], rows[y], look, color=shade, label=str(name), markersize=4, linewidth=1.8)
+    if {"low", "high"} <= set(rows):
+        ax.fill_between(rows[x], rows["low"], rows["high"], color=shade, alpha=0.15, linewidth=0)
+
+
+def _errors(rows: pd.DataFrame) -> NDArray:
+    """Return how far the interval reaches below and above the value, (2, N)."""
+    return np.abs(np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]))
+
+
+def _percent(table: pd.DataFrame, score: str) -> NDArray:
+    """Return a score with the ends of its interval, (3, N), percent."""
+    return 100 * table[[f"{score}{end}" for end in ("", "_low", "_high")]].to_numpy(float).T
+
+
+def _with_gaps(table: pd.DataFrame, x: str, joined: float, ax: Axes) -> pd.DataFrame:
+    """Return rows in the order of x, with an empty one wherever two are too far apart to be joined."""
+    rows = table.sort_values(x).reset_index(drop=True)
+    places = np.asarray(ax.xaxis.get_transform().transform(rows[x].to_numpy(dtype=np.float64)))
+    steps = np.diff(places)
+    gaps = np.flatnonzero(steps > joined * steps.sum() * (1 + 1e-9))
+    empty = pd.DataFrame(np.nan, index=gaps + 0.5, columns=rows.select_dtypes("number").columns)
+    return pd.concat([rows, empty]).sort_index() if len(gaps) else rows
+
+
+def _name_levels(ax: Axes, levels: Mapping[str, float]) -> None:
+    """Draw level lines, each named at its right end; names that would overlap are moved apart."""
+    ax.set_ylim(min(0.9 * min(levels.values(), default=1.0), ax.get_ylim()[0]), None)
+    gap, lowest = 0.055 * (ax.get_ylim()[1] - ax.get_ylim()[0]), -np.inf
+    for name, value in sorted(levels.items(), key=lambda item: item[1]):
+        ax.axhline(value, color=QUIET, linewidth=1, linestyle=":" if name == "chance" else "--", zorder=0)
+        lowest = max(value, lowest + gap)
+        ax.annotate(
+            name, (1.01, lowest), xycoords=("axes fraction", "data"), va="center", color=FAINT, fontsize=8.5
+        )

@@ -1,13 +1,10 @@
 """The one look of every figure, and the saving of figures with their numbers."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 #: Settings of every figure; `use_style` applies them.
@@ -51,19 +48,7 @@ def save_figure(fig: Figure, name: str, folder: Path, data: pd.DataFrame | None 
     """
     folder.mkdir(parents=True, exist_ok=True)
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
-    with mpl.rc_context({"svg.hashsalt": "emolib"}):  # without it, names inside are drawn by chance
+    with mpl.rc_context({"svg.hashsalt": "emolib"}):  # without it, the names inside are random
         fig.savefig(folder / f"{name}.svg", metadata={"Date": None})
     if data is not None:
         data.to_csv(folder / f"{name}.csv", index=False, float_format="%.4f")
-
-
-def name_levels(ax: Axes, levels: Mapping[str, float]) -> None:
-    """Draw level lines, each named at its right end; names that would overlap are moved apart."""
-    ax.set_ylim(min(0.9 * min(levels.values(), default=1.0), ax.get_ylim()[0]), None)
-    gap, lowest = 0.055 * (ax.get_ylim()[1] - ax.get_ylim()[0]), -np.inf
-    for name, value in sorted(levels.items(), key=lambda item: item[1]):
-        ax.axhline(value, color=QUIET, linewidth=1, linestyle=":" if name == "chance" else "--", zorder=0)
-        lowest = max(value, lowest + gap)
-        ax.annotate(
-            name, (1.01, lowest), xycoords=("axes fraction", "data"), va="center", color=FAINT, fontsize=8.5
-        )

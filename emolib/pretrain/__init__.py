@@ -1,11 +1,13 @@
-"""Pretraining of small wav2vec 2.0 networks on emotional speech, without labels.
+"""Training from nothing of what the package can ship: a small wav2vec 2.0 encoder, and a HiFi-GAN vocoder.
 
-``pretrain(manifest, out)`` makes an encoder that `emolib.encoders` loads by its folder. The stages, in order:
-`analysis` (what is measured), `targets` (what is predicted), `perturb` (what is heard), `batches`, `train`;
-`settings` holds the recipe of the embedded ``wav2vec2-nano``.
+``pretrain(manifest, out)`` makes an encoder without labels that `emolib.encoders` loads by its folder:
+`measures` of each clip become `targets`, which the network predicts from a perturbed clip (`batches`).
+`Settings` holds the recipe of the shipped ``wav2vec2-nano``. ``train_vocoder(manifest, out)`` makes a vocoder
+that `emolib.vocoder` loads.
 """
 
-from emolib.pretrain.settings import Settings
-from emolib.pretrain.train import Pretraining, pretrain
+from emolib.pretrain.batches import Pretraining
+from emolib.pretrain.encoder import Settings, pretrain
+from emolib.pretrain.hifigan import VocoderSettings, train_vocoder
 
-__all__ = ["Pretraining", "Settings", "pretrain"]
+__all__ = ["Pretraining", "Settings", "VocoderSettings", "pretrain", "train_vocoder"]

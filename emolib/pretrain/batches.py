@@ -1,12 +1,20 @@
-"""Speech in memory, and the batches drawn from it: crops, speeds, masks.
+"""Speech in memory, and the batches drawn from it: crops, speeds, masks, rooms, channels and noises.
 
-Fourth stage of `emolib.pretrain`. Every batch is a function of the seed and the step alone, so a
-training that is taken up again needs no state of a sampler.
+Every batch is a function of the seed and the step alone, so a training that is resumed needs no state of a
+sampler. Targets come from the clean clip and the network reads the perturbed one, so it learns what of a
+voice survives a channel.
+
+References
+----------
+S. Chen et al. (2022), "WavLM: Large-Scale Self-Supervised Pre-Training for Full Stack Speech Processing",
+arXiv:2110.13900 (noise and overlapped utterances). T. Ko et al. (2015), "Audio augmentation for speech
+recognition", Interspeech, 3586-3589 (speed).
 """
 
-import dataclasses
-from dataclasses import dataclass
-from typing import NamedTuple
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import librosa
 import numpy as np
@@ -18,84 +26,107 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from emolib import audio
-from emolib.pretrain.analysis import HOP, SAMPLE_RATE, WINDOW, Array, Frames, analyse, functionals, n_frames
-from emolib.pretrain.perturb import perturb
-from emolib.pretrain.settings import Settings
-from emolib.pretrain.targets import PITCH, PITCH_SCALE_ST, Targets, make_targets
+from emolib.pretrain.measures import HOP, SAMPLE_RATE, WINDOW, n_frames
+from emolib.pretrain.targets import PITCH, PITCH_SCALE_ST, Targets
 
-MIN_DURATION_S = 0.3  # below it, rhythm and pitch mean nothing
+if TYPE_CHECKING:
+    from emolib.pretrain.encoder import Settings
+
 _TOP_DB = 40.0  # what is quieter than this, at either end, is not the clip
+_REVERB_SAMPLES = 4_800  # 0.3 s: what comes later lies below the noise
+_EQ_TERMS = 6
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What a training did.
+
+    Attributes
+    ----------
+    folder : Path; of the network
+    steps : int
+    validation : DataFrame; step, and what was measured of the held-out clips
+    n_clips, speech_s : int and float; clips used, held-out ones included, and their length
+    skipped : list of dict; path and reason of each clip that could not be used
+    seconds : float; of this call
+    """
+
+    folder: Path
+    steps: int
+    validation: pd.DataFrame
+    n_clips: int
+    speech_s: float
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Speech:
-    """N clips at 16 kHz.
+    """N clips at one sampling rate.
 
     Attributes
     ----------
     waves : list of int16 arrays, (S,)
     spans : int64 array, (N, 2), samples; where the clip begins and ends within the silence around it
-    voices : list of str; each clip's speaker
+    speakers : list of str
+    sample_rate : int, Hz
+    skipped : list of dict; path and reason of each clip that could not be used
     """
 
     waves: list[NDArray[np.int16]]
     spans: NDArray[np.int64]
-    voices: list[str]
+    speakers: list[str]
+    sample_rate: int
+    skipped: list[dict[str, str]]
 
     @property
     def seconds(self) -> float:
         """Length of all clips together, silence included."""
-        return sum(map(len, self.waves)) / SAMPLE_RATE
+        return sum(map(len, self.waves)) / self.sample_rate
 
-    def take(self, clips: NDArray[np.int64]) -> "Speech":
-        """Return some of the clips."""
-        waves, voices = [self.waves[n] for n in clips], [self.voices[n] for n in clips]
-        return dataclasses.replace(self, waves=waves, spans=self.spans[clips], voices=voices)
+    def wave(self, clip: int, first: int = 0, last: int | None = None) -> audio.Wave:
+        """Return one clip, or the part from one sample to another, as float32, (S,)."""
+        return self.waves[clip][first:last].astype(np.float32) / np.float32(32_768)
 
-    def wave(self, clip: int) -> audio.Wave:
-        """Return one clip as float32, (S,)."""
-        return self.waves[clip].astype(np.float32) / np.float32(32_768)
+    def chances(self, clips: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how likely each of some clips is drawn: a speaker counts as the root of its clips."""
+        speakers = np.unique(np.asarray(self.speakers)[clips], return_inverse=True)[1]
+        weight = np.bincount(speakers)[speakers] ** -0.5
+        return weight / weight.sum()
 
 
-def load_speech(manifest: pd.DataFrame, *, progress: bool = False) -> tuple[Speech, list[dict[str, str]]]:
+def load_speech(
+    manifest: pd.DataFrame, sample_rate: int = SAMPLE_RATE, *, shortest_s: float = 0.3, progress: bool = False
+) -> Speech:
     """Load the clips of a manifest; each row's sound and, where it is there, `speaker` are read.
 
-    Returns
-    -------
-    speech : Speech
-    skipped : list of dict; path and reason of each clip that can't be used
+    Raises
+    ------
+    ValueError
+        If the manifest is empty, or fewer than two clips can be used.
     """
-    waves, spans, voices, skipped = [], [], [], []
+    if len(manifest) == 0:
+        raise ValueError("the manifest has no clips; give one with at least a path for each clip to train on")
+    waves, spans, speakers, skipped = [], [], [], []
     for row in tqdm(manifest.to_dict("records"), "load", unit="clip", disable=not progress):
-        path = str(row["path"])
         try:
-            wave, _ = audio.load_clip(row, SAMPLE_RATE)
+            wave, _ = audio.load_clip(row, sample_rate)
+            span = librosa.effects.trim(wave, top_db=_TOP_DB)[1]
+            if span[1] - span[0] < shortest_s * sample_rate:
+                raise audio.AudioError(f"shorter than {shortest_s} s without its silence")
         except audio.AudioError as error:
-            skipped.append({"path": path, "reason": str(error)})
-            continue
-        span = librosa.effects.trim(wave, top_db=_TOP_DB)[1]
-        if span[1] - span[0] < MIN_DURATION_S * SAMPLE_RATE:
-            skipped.append({"path": path, "reason": f"shorter than {MIN_DURATION_S} s without its silence"})
+            skipped.append({"path": str(row["path"]), "reason": str(error)})
             continue
         waves.append((np.clip(wave, -1, 1) * 32_767).astype(np.int16))
         spans.append(span)
-        voices.append(str(row.get("speaker", "")))
-    return Speech(waves, np.array(spans, np.int64).reshape(-1, 2), voices), skipped
-
-
-def measure(speech: Speech, settings: Settings, *, progress: bool = False) -> Targets:
-    """Analyse N clips and make their targets."""
-    clips: list[Frames] = []
-    summaries: list[Array] = []
-    for n in tqdm(range(len(speech.waves)), "analyse", unit="clip", disable=not progress):
-        frames = analyse(speech.wave(n))
-        first, last = speech.spans[n] // HOP
-        clips.append(frames)
-        summaries.append(functionals(Frames(*(track[first:last] for track in frames))))
-    return make_targets(
-        clips, np.stack(summaries), speech.voices,
-        n_units=settings.n_units, n_expression_units=settings.n_expression_units, seed=settings.seed,
-    )  # fmt: skip
+        speakers.append(str(row.get("speaker", "")))
+    if len(waves) < 2:
+        problem = skipped[0]["reason"] if skipped else "there is one clip"
+        raise ValueError(
+            f"{len(waves)} of {len(manifest)} clips can be used and at least 2 are needed, one to train on "
+            f"and one held out; the first problem: {problem}"
+        )
+    return Speech(waves, np.asarray(spans, np.int64), speakers, sample_rate, skipped)
 
 
 class Batch(NamedTuple):
@@ -104,7 +135,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     waves : float32 tensor, (B, S), mean 0 and variance 1 over each crop
-    heard : int64 tensor, (B, S); 1 where there is a crop
+    inside : int64 tensor, (B, S); 1 where there is a crop
     valid, masked : bool tensor, (B, T); frames of the crop, and those that the network doesn't see
     units : int64 tensor, (B, T)
     acoustics, known : float32 and bool tensor, (B, T, A)
@@ -113,7 +144,7 @@ class Batch(NamedTuple):
     """
 
     waves: Tensor
-    heard: Tensor
+    inside: Tensor
     valid: Tensor
     masked: Tensor
     units: Tensor
@@ -139,12 +170,10 @@ class Batches:
     """
 
     def __init__(
-        self, speech: Speech, targets: Targets, clips: NDArray[np.int64], settings: Settings
+        self, speech: Speech, targets: Targets, clips: NDArray[np.int64], settings: "Settings"
     ) -> None:
         self.speech, self.targets, self.clips, self.settings = speech, targets, clips, settings
-        voices = np.unique(np.asarray(speech.voices)[clips], return_inverse=True)[1]
-        weight = np.bincount(voices)[voices] ** -0.5  # a voice counts as the root of its clips
-        self._chances = weight / weight.sum()
+        self._chances = speech.chances(clips)
         self.crop_samples = round(settings.crop_s * SAMPLE_RATE)
 
     def training(self, step: int) -> Batch:
@@ -193,7 +222,7 @@ class Batches:
         Speed moves pitch, resonances and tempo together: another speaker, whose habit moves as well, so that
         targets relative to the speaker stay true.
         """
-        wave = self.speech.waves[clip][first:last].astype(np.float32) / np.float32(32_768)
+        wave = self.speech.wave(clip, first, last)
         if abs(speed - 1) > 0.005:
             wave = soxr.resample(wave, SAMPLE_RATE * speed, SAMPLE_RATE, quality="LQ")
         wave = wave[: self.crop_samples]
@@ -215,11 +244,11 @@ class Batches:
         n, settings, targets = len(crops), self.settings, self.targets
         n_all = n_frames(self.crop_samples)
         waves = np.zeros((n, self.crop_samples), np.float32)
-        heard, frames = np.zeros(waves.shape, np.int64), np.zeros((n, n_all), np.int64)
+        inside, frames = np.zeros(waves.shape, np.int64), np.zeros((n, n_all), np.int64)
         valid, mask = np.zeros((n, n_all), bool), np.zeros((n, n_all), bool)
         for row, (wave, own) in enumerate(crops):
             waves[row, : len(wave)] = wave / (np.sqrt(np.mean(wave**2)) + 1e-5)
-            heard[row, : len(wave)], valid[row, : len(own)], frames[row, : len(own)] = 1, True, own
+            inside[row, : len(wave)], valid[row, : len(own)], frames[row, : len(own)] = 1, True, own
             if masked[row]:
                 for start in np.flatnonzero(rng.random(n_all) < settings.mask_chance):
                     mask[row, start : start + settings.mask_frames] = True
@@ -234,12 +263,106 @@ class Batches:
             targets.known[frames] & valid[..., None],
             targets.expression[clips], targets.expression_units[clips],
         )  # fmt: skip
-        heard_t = torch.from_numpy(heard)
-        return Batch(_normalise(speech, heard_t), heard_t, *map(torch.from_numpy, arrays))
+        where = torch.from_numpy(inside)
+        return Batch(_normalise(speech, where), where, *map(torch.from_numpy, arrays))
 
 
-def _normalise(waves: Tensor, heard: Tensor) -> Tensor:
+def _normalise(waves: Tensor, inside: Tensor) -> Tensor:
     """Give each crop mean 0 and variance 1 as its feature extractor does, and silence beyond it."""
-    count = heard.sum(dim=1, keepdim=True)
-    centred = (waves - (waves * heard).sum(dim=1, keepdim=True) / count) * heard
+    count = inside.sum(dim=1, keepdim=True)
+    centred = (waves - (waves * inside).sum(dim=1, keepdim=True) / count) * inside
     return centred / (centred.square().sum(dim=1, keepdim=True) / count + 1e-7).sqrt()
+
+
+# ------------------------------------------------------------------------------------- perturbation
+
+
+def perturb(waves: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Give each wave of a batch its own channel, room, noise and overload.
+
+    Parameters
+    ----------
+    waves : float32 tensor, (B, S), each at unit root-mean-square level
+    strength : float, in [0, 1]
+        The factor on the probability of each effect: equaliser .7, high-pass .35, low-pass .5, reverberation
+        .5, noise .6, a second voice .15, overload .15.
+    generator : torch.Generator
+        On the processor, whatever device the waves are on, so that a seed means the same everywhere.
+
+    Returns
+    -------
+    perturbed : float32 tensor, (B, S)
+    """
+    draws = _Draws(len(waves), strength, generator, waves.device)
+    length = _fast_length(waves.shape[1] + _REVERB_SAMPLES)
+    transfer = _equaliser(draws, length) * torch.fft.rfft(_impulse_response(draws), length)
+    changed = torch.fft.irfft(torch.fft.rfft(waves, length) * transfer, length)[:, : waves.shape[1]]
+    changed = changed / (changed.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    changed = changed + draws.switch(0.6) * draws.decibels(-40, -5) * _noise(draws, waves.shape[1])
+    changed = changed + draws.switch(0.15) * draws.decibels(-20, -5) * _other_voices(waves, generator)
+    overloaded = draws.switch(0.15)
+    return (1 - overloaded) * changed + overloaded * torch.tanh(changed * draws.uniform(0.3, 1.5))
+
+
+class _Draws:
+    """Random numbers for a batch of B waves, each (B, 1)."""
+
+    def __init__(self, n: int, strength: float, generator: torch.Generator, device: torch.device) -> None:
+        self.n, self.strength, self.generator, self.device = n, strength, generator, device
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return (low + (high - low) * torch.rand(self.n, 1, generator=self.generator)).to(self.device)
+
+    def decibels(self, low: float, high: float) -> Tensor:
+        return 10 ** (self.uniform(low, high) / 20)
+
+    def switch(self, probability: float) -> Tensor:
+        return (self.uniform(0, 1) < probability * self.strength).float()
+
+    def normal(self, width: int) -> Tensor:
+        return torch.randn(self.n, width, generator=self.generator).to(self.device)
+
+
+def _fast_length(n: int) -> int:
+    """Return the next length that is 2^k or 3 * 2^k, which FFTs are quick at."""
+    power = 1 << (n - 1).bit_length()
+    return 3 * power // 4 if 3 * power // 4 >= n else power
+
+
+def _equaliser(draws: _Draws, length: int) -> Tensor:
+    """Return gains, (B, length // 2 + 1): a smooth random curve of about 7 dB, a high-pass and a low-pass."""
+    hz = torch.linspace(0, SAMPLE_RATE / 2, length // 2 + 1, device=draws.device)[None]
+    octaves = torch.log2(hz.clamp(min=40) / 40) / math.log2(SAMPLE_RATE / 2 / 40)  # in [0, 1]
+    order = torch.arange(1, _EQ_TERMS + 1, device=draws.device).float()
+    curve = draws.normal(_EQ_TERMS) * 7 / order.sqrt() @ torch.cos(math.pi * order[:, None] * octaves)
+    below, above = draws.uniform(50, 400), 10 ** draws.uniform(math.log10(2500), math.log10(7500))
+    high_pass = (24 * torch.log2((below / hz.clamp(min=20)).clamp(min=1))).clamp(max=60)  # 24 dB an octave
+    low_pass = (30 * torch.log2((hz / above).clamp(min=1))).clamp(max=60)
+    gain_db = draws.switch(0.7) * curve - draws.switch(0.35) * high_pass - draws.switch(0.5) * low_pass
+    return 10 ** (gain_db / 20)
+
+
+def _impulse_response(draws: _Draws) -> Tensor:
+    """Return rooms, (B, 4800): the direct sound, then noise, 0 to 15 dB less, that decays in 0.1 to 0.8 s."""
+    time_s = torch.arange(_REVERB_SAMPLES, device=draws.device)[None] / SAMPLE_RATE
+    tail = draws.normal(_REVERB_SAMPLES) * torch.exp(-6.9 * time_s / draws.uniform(0.1, 0.8))
+    tail[:, :32] = 0  # 2 ms until the first reflection
+    tail = tail / tail.square().sum(dim=1, keepdim=True).sqrt()
+    response = draws.switch(0.5) * draws.decibels(-15, 0) * tail
+    response[:, 0] = 1
+    return response
+
+
+def _noise(draws: _Draws, n_samples: int) -> Tensor:
+    """Return noise at unit level, (B, S), between white and pink squared."""
+    spectrum = torch.fft.rfft(draws.normal(n_samples))
+    hz = torch.linspace(0, SAMPLE_RATE / 2, spectrum.shape[1], device=draws.device)[None]
+    noise = torch.fft.irfft(spectrum * (hz.clamp(min=30) / 1000) ** -draws.uniform(0, 1), n_samples)
+    return noise / noise.std(dim=1, keepdim=True)
+
+
+def _other_voices(waves: Tensor, generator: torch.Generator) -> Tensor:
+    """Return, for each wave, another one of the batch."""
+    if len(waves) == 1:
+        return torch.zeros_like(waves)
+    return waves.roll(int(torch.randint(1, len(waves), (1,), generator=generator)), dims=0)

@@ -1,7 +1,6 @@
-"""What a network is asked to predict: sound units, acoustics and expression.
+"""What the encoder learns to predict: sound units, acoustics and expression.
 
-Second stage of `emolib.pretrain`. Who speaks is read from the manifest, as emotion is heard against the
-speaker's habit; what they feel never is.
+Targets are relative to the speaker, so `speaker` is read from the manifest; emotion labels never are.
 
 - units: k-means clusters of MFCCs and their deltas, without the speaker's mean, one a frame, as in HuBERT's
   first round; predicted where the frame is masked
@@ -29,7 +28,7 @@ from safetensors.numpy import save
 from sklearn.cluster import MiniBatchKMeans
 
 from emolib import atomic
-from emolib.pretrain.analysis import N_MFCC, VOICE, Array, Frames
+from emolib.pretrain.measures import N_MFCC, VOICE, Array, Frames
 
 N_ACOUSTICS = 9 + (N_MFCC - 1) + N_MFCC + len(VOICE)
 PITCH = 8  # the column of pitch itself, which a change of speed moves
@@ -41,7 +40,7 @@ _PCA = 30  # components of the functionals that are clustered
 
 
 class Targets(NamedTuple):
-    """Targets of N clips whose frames stand one after another, T frames in all.
+    """Targets of N clips whose frames follow one another, T frames in all.
 
     Attributes
     ----------
@@ -105,7 +104,7 @@ def make_targets(
             )
     owner = np.unique(np.asarray(voices), return_inverse=True)[1]
     mfcc = np.concatenate([frames.mfcc for frames in clips])
-    sound, heard = _sound(clips)
+    sound, sound_known = _sound(clips)
     mfcc = mfcc - _means(mfcc, np.repeat(owner, np.diff(starts)))
     cepstra = np.concatenate([_with_deltas(mfcc[a:b]) for a, b in pairwise(starts)])
     pairs = [_prosody(clip, *typical) for clip, typical in zip(clips, _typical(clips, owner), strict=True)]
@@ -119,7 +118,7 @@ def make_targets(
         acoustics=np.column_stack([np.concatenate([values for values, _ in pairs]), sound]).astype(
             np.float32
         ),
-        known=np.column_stack([np.concatenate([known for _, known in pairs]), heard]),
+        known=np.column_stack([np.concatenate([known for _, known in pairs]), sound_known]),
         expression=expression.astype(np.float32),
         expression_units=_cluster(
             _principal(expression[:, : functionals.shape[1]]), n_expression_units, seed
@@ -163,8 +162,8 @@ def _typical(clips: Sequence[Frames], owner: NDArray[np.int64]) -> list[tuple[fl
 def _prosody(clip: Frames, pitch_st: float, quality: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
     """Return a clip's prosody relative to its speaker's habit, (T, 9), and where each value is known."""
     voiced, spoken, level = clip.voiced, clip.spoken, clip.energy_db - clip.peak_db
-    heard = 12 * np.log2(np.maximum(clip.f0_hz, 1))
-    pitch = np.where(voiced, heard - pitch_st, 0)
+    absolute_st = 12 * np.log2(np.maximum(clip.f0_hz, 1))
+    pitch = np.where(voiced, absolute_st - pitch_st, 0)
     alpha, _, slope, _, hnr, h1_h2, _ = (clip.voice - quality).T
     step = np.r_[0, np.diff(pitch)]
     values = [
@@ -176,7 +175,7 @@ def _prosody(clip: Frames, pitch_st: float, quality: NDArray) -> tuple[NDArray, 
         hnr / 4,
         h1_h2 / 6,
         step,
-        np.where(voiced, heard - _MIDDLE_ST, 0) / PITCH_SCALE_ST,
+        np.where(voiced, absolute_st - _MIDDLE_ST, 0) / PITCH_SCALE_ST,
     ]
     always, steady = np.ones_like(voiced), voiced & np.r_[False, voiced[:-1]]
     known = [voiced, always, always, spoken, spoken, voiced, voiced, steady, voiced]

@@ -1,26 +1,54 @@
-"""The same sentence by the same speaker in two emotions: what a transform learns from.
+"""Two renditions of one sentence: analysed, aligned, paired as examples to learn from, and compared.
 
-Fifth stage of `emolib.prosody`: analysis of a manifest's clips, pairs of them, and what changes between the
-two of a pair, frame by frame.
+Frames are aligned by phone labels where a corpus has them (EmoDB), by dynamic time warping elsewhere.
+
+References
+----------
+Dynamic time warping: H. Sakoe, S. Chiba (1978), "Dynamic programming algorithm optimization for spoken word
+recognition", IEEE TASSP 26(1), doi:10.1109/TASSP.1978.1163055. EmoDB's labels: F. Burkhardt et al. (2005), "A
+database of German emotional speech", Interspeech. Mel-cepstral distortion: R. F. Kubichek (1993),
+"Mel-cepstral distance measure for objective speech quality assessment", IEEE PacRim; of WORLD's envelope as
+in T. Kaneko, H. Kameoka (2018), "CycleGAN-VC", EUSIPCO, arXiv:1711.11293.
 """
 
 import math
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
+import librosa
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import audio, emotions, threads
-from emolib.prosody import alignment
-from emolib.prosody.alignment import Phone
+from emolib import audio, emotions, quality, threads
+from emolib.audio import HIFIGAN_MEL, Wave
 from emolib.prosody.analysis import record
-from emolib.prosody.features import SILENCE, Contours, contours, relative_energy, relative_pitch
-from emolib.world import HOP_MS
+from emolib.prosody.features import (
+    SILENCE,
+    Contours,
+    band_weights,
+    contours,
+    relative_energy,
+    relative_pitch,
+    smooth,
+)
+from emolib.world import HOP_MS, Array
 
-Array = NDArray[np.float64]
+_STRIDE = 2  # every 10 ms: a phone is longer, and the matrix is a quarter as large
+_BAND = 0.3  # how far, as a share of the longer clip, the path may leave the diagonal
+_RATE_FRAMES = 31  # local rate is one of syllables, not of frames
+_N_BANDS, _ORDER = 40, 24  # mel bands of the envelope up to 8 kHz, and the coefficients taken from them
+
+
+class Phone(NamedTuple):
+    """A labelled part of speech: its label and where it ends, in s from the start of the spoken span."""
+
+    label: str
+    end_s: float
 
 
 class Rendition(NamedTuple):
@@ -36,7 +64,7 @@ class Pair(NamedTuple):
     Attributes
     ----------
     source, target : Contours, of T and T' frames
-    at : float64 array, (T,); where in the target, in frames, each frame of the source is found
+    at : float64 array, (T,); the target's frame that each frame of the source corresponds to
     speaker, corpus : str
     """
 
@@ -98,9 +126,9 @@ def pairs(
         set's speakers, weak intensities) is left out of the pairs.
     source, target : str; emotions
     per_speaker : int
-        At most so many pairs of each speaker, spread evenly over the sentences: more say little that is new.
+        At most so many pairs of each speaker, spread evenly over the sentences: more add little.
     analysed : Renditions, optional
-        Of at least the clips that are needed, where they are at hand: several targets then cost one analysis.
+        Of at least the clips that are needed: several targets then cost one analysis.
     progress : bool; as in `renditions`
 
     Raises
@@ -111,16 +139,15 @@ def pairs(
     """
     planned = _plan(manifest, source, target, per_speaker)
     wanted = set(planned["source"]) | set(planned["target"])
-    found = analysed or renditions(manifest[manifest["clip"].isin(wanted)], progress=progress)
-    skipped = [entry for entry in found.skipped if entry["clip"] in wanted]
-    lost = {entry["clip"] for entry in skipped}
-    if missing := sorted(wanted - lost - set(found.by_clip)):
+    known = analysed or renditions(manifest[manifest["clip"].isin(wanted)], progress=progress)
+    skipped = [entry for entry in known.skipped if entry["clip"] in wanted]
+    if missing := sorted(wanted - {entry["clip"] for entry in skipped} - set(known.by_clip)):
         raise ValueError(f"{len(missing)} clips were not analysed, {missing[0]} for one; analyse them too")
-    usable = planned[~planned["source"].isin(lost) & ~planned["target"].isin(lost)]
+    usable = planned[planned[["source", "target"]].isin(list(known.by_clip)).all(axis=1)]
     made = [
-        Pair(a.contours, b.contours, _positions(a, b), str(row.speaker), str(row.corpus))
+        Pair(a.contours, b.contours, _aligned(a, b), str(row.speaker), str(row.corpus))
         for row in usable.itertuples()
-        for a, b in [(found.by_clip[str(row.source)], found.by_clip[str(row.target)])]
+        for a, b in [(known.by_clip[str(row.source)], known.by_clip[str(row.target)])]
     ]
     return Parallel(made, skipped)
 
@@ -153,7 +180,7 @@ def _plan(manifest: pd.DataFrame, source: str, target: str, per_speaker: int) ->
 
 
 def frame_changes(pair: Pair) -> tuple[Array, Array]:
-    """Return what changes from source to target, and how much each frame has to say about it.
+    """Return what changes from source to target, and the weight of each frame.
 
     Returns
     -------
@@ -161,11 +188,11 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
         Relative pitch, relative energy, log local rate (mean 0), 32 bands, logit of the aperiodicity in 5.
     weights : float64 array, (T, 40)
         0 or 1: pitch and noise count where both are voiced, bands where the source isn't silent. Energy
-        counts everywhere: pauses become quieter beside loud speech than they were beside soft speech.
+        counts everywhere: pauses are quieter relative to loud speech than to soft speech.
     """
     source, target, at = pair.source, pair.target, pair.at
     nearest = np.round(at).astype(int)
-    rate = alignment.log_rate(at)
+    rate = log_rate(at)
     pitch = np.interp(at, np.arange(len(target.voiced)), relative_pitch(target)) - relative_pitch(source)
     energy = relative_energy(target)[nearest] - relative_energy(source)
     bands, noise = target.bands[nearest] - source.bands, target.noise[nearest] - source.noise
@@ -194,13 +221,179 @@ def _phones(row: audio.Row) -> list[Phone]:
     if not math.isnan(row.get("start_s", math.nan)):
         return []
     files = sorted((path.parent.parent / "lablaut").glob(f"{path.stem}*.lablaut"))
-    return alignment.read_phones(files[0]) if files else []
+    return read_phones(files[0]) if files else []
 
 
-def _positions(source: Rendition, target: Rendition) -> Array:
+def _aligned(source: Rendition, target: Rendition) -> Array:
     """Align by phones where both renditions have labels and most agree, else by dynamic time warping."""
     a, b = source.contours, target.contours
-    ends = alignment.shared_phones(source.phones, target.phones)
+    ends = shared_phones(source.phones, target.phones)
     if 2 * len(ends) > max(len(source.phones), len(target.phones)):
-        return alignment.positions_by_phones(ends, len(a.voiced), len(b.voiced))
-    return alignment.positions(a, b)
+        return positions_by_phones(ends, len(a.voiced), len(b.voiced))
+    return positions(a, b)
+
+
+def path(source: Array, target: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the pairs of frames that dynamic time warping matches.
+
+    Parameters
+    ----------
+    source, target : float arrays, (T, K) and (T', K); compared by Euclidean distance
+
+    Returns
+    -------
+    at_source, at_target : integer arrays, (P,); both never fall, from the first frames to the last
+    """
+    band = max(_BAND, 1.2 * abs(len(source) - len(target)) / max(len(source), len(target)))
+    _, steps = librosa.sequence.dtw(
+        source.T, target.T, metric="euclidean", global_constraints=band < 1, band_rad=min(band, 1.0)
+    )
+    return steps[::-1, 0], steps[::-1, 1]
+
+
+def positions(source: Contours, target: Contours) -> Array:
+    """Return the target's frame that each frame of the source corresponds to: (T,), never falling.
+
+    Frames are matched by the spectrum's shape, its level relative to the loudest, and the voicing.
+    """
+    at_source, at_target = path(_spectral_view(source)[::_STRIDE], _spectral_view(target)[::_STRIDE])
+    known = np.unique(at_source)
+    mean = np.array([at_target[at_source == frame].mean() for frame in known])
+    at = np.interp(np.arange(len(source.voiced)), _STRIDE * known, _STRIDE * mean)
+    return np.clip(np.maximum.accumulate(at), 0, len(target.voiced) - 1)
+
+
+def _spectral_view(c: Contours) -> Array:
+    """Return what frames are matched by, (T, 34): bands as deviations, level and voicing."""
+    bands = c.bands - c.bands[c.voiced].mean(axis=0)
+    return np.column_stack([bands, 2 * relative_energy(c), 4.0 * c.voiced])
+
+
+def shared_phones(source: Sequence[Phone], target: Sequence[Phone]) -> Array:
+    """Return where each phone that both renditions share ends in either of them, (K, 2), s."""
+    labels = [phone.label for phone in source], [phone.label for phone in target]
+    blocks = SequenceMatcher(None, *labels, autojunk=False).get_matching_blocks()
+    matched = [(block.a + k, block.b + k) for block in blocks for k in range(block.size)]
+    return np.array([(source[i].end_s, target[j].end_s) for i, j in matched]).reshape(-1, 2)
+
+
+def positions_by_phones(ends_s: Array, n_source: int, n_target: int) -> Array:
+    """Return what `positions` does from the ends of shared phones, (K, 2), s: linear between them."""
+    frames = ends_s * 1000 / HOP_MS
+    last = np.array([n_source - 1, n_target - 1])
+    inside = ((frames > 0) & (frames < last)).all(axis=1)
+    anchors = np.vstack([[0, 0], frames[inside], last])
+    return np.maximum.accumulate(np.interp(np.arange(n_source), anchors[:, 0], anchors[:, 1]))
+
+
+def read_phones(label_file: str | Path) -> list[Phone]:
+    """Read a label file of EmoDB (``lablaut/03a01Faxx.lablaut``); ends are in s from the start of the file.
+
+    Diacritics and remarks are left out, so that equal phones have equal labels.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no labels.
+    """
+    text = Path(label_file).read_text(encoding="latin-1")
+    rows = re.findall(r"^\s*([0-9.]+)\s+-?\d+[ ]?([^\t;\n]*)", text.partition("#")[2], flags=re.MULTILINE)
+    phones = [Phone(re.sub(r"[^A-Za-z@]", "", label), float(end)) for end, label in rows]
+    if not phones:
+        raise ValueError(f"{label_file}: no labels; expected lines of an end (s), a colour and a phone")
+    return phones
+
+
+def log_rate(at: Array) -> Array:
+    """Return the logarithm of the local stretch, (T,), that positions, (T,), ask of a source."""
+    stretch = np.gradient(smooth(at, _RATE_FRAMES))
+    return np.log(np.clip(smooth(stretch, _RATE_FRAMES), 0.25, 4.0))
+
+
+class Distance(NamedTuple):
+    """How far one rendition is from another.
+
+    Attributes
+    ----------
+    mcd_db : float, dB; mel-cepstral distortion of WORLD's spectral envelopes, which hold no pitch
+    log_mel_mcd_db : float, dB; the same of log-mel-spectrograms, in which the lower harmonics show
+    log_f0_rmse : float, natural logarithm; NaN where no pair of frames is voiced in both
+    """
+
+    mcd_db: float
+    log_mel_mcd_db: float
+    log_f0_rmse: float
+
+
+class Track(NamedTuple):
+    """What a wave is compared by, every 11.6 ms of its spoken frames.
+
+    Attributes
+    ----------
+    envelope, log_mel : float64 arrays, (T, 24); mel-cepstral coefficients 1 to 24 of either
+    log_f0 : float64 array, (T,); NaN where unvoiced
+    """
+
+    envelope: Array
+    log_mel: Array
+    log_f0: Array
+
+
+def track(wave: Wave, sample_rate: int) -> Track:
+    """Measure a wave for `distance`, so that one rendition can be compared with many.
+
+    Raises
+    ------
+    ValueError
+        As `analysis.record` does.
+    """
+    recording = record(wave, sample_rate, aperiodicity=False)
+    speech = recording.speech
+    log_mel = audio.log_mel(recording.wave, sample_rate)
+    hop_s = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate
+    seconds = (np.arange(len(log_mel)) + 0.5) * hop_s - len(recording.head) / speech.sample_rate
+    frames = np.round(seconds * 1000 / HOP_MS).astype(int)
+    kept = quality.speech_frames(log_mel) & (frames >= 0) & (frames < len(speech.f0_hz))
+    f0_hz, envelope = speech.f0_hz[frames[kept]], speech.log_envelope[frames[kept]]
+    bands = 0.5 * envelope @ band_weights(speech.sample_rate, envelope.shape[1], _N_BANDS)  # magnitudes
+    log_f0 = np.log(f0_hz, out=np.full(len(f0_hz), np.nan), where=f0_hz > 0)
+    return Track(quality.cepstra(bands, _ORDER), quality.cepstra(log_mel, _ORDER)[kept], log_f0)
+
+
+def distance(reference: Track, given: Track) -> Distance:
+    """Return how far a rendition is from the reference.
+
+    Notes
+    -----
+    Frames within 40 dB of the loudest are aligned by dynamic time warping of their envelopes' cepstra c.
+    Over the P matched pairs, MCD = 10 / ln 10 * mean of sqrt(2 * sum over m of (c_m - c'_m)^2); over those
+    voiced in both, RMSE = sqrt(mean of (ln F0 - ln F0')^2). Each rendition is aligned on its own, so that an
+    unconverted clip profits from alignment as well.
+    """
+    i, j = path(reference.envelope, given.envelope)
+    pitch = reference.log_f0[i] - given.log_f0[j]
+    pitch = pitch[np.isfinite(pitch)]
+    rmse = float(np.sqrt(np.mean(pitch**2))) if len(pitch) else float("nan")
+    return Distance(
+        _distortion(reference.envelope[i] - given.envelope[j]),
+        _distortion(reference.log_mel[i] - given.log_mel[j]),
+        rmse,
+    )
+
+
+def mean_distance(renditions: Sequence[Track], given: Track) -> Distance:
+    """Return the mean distance from renditions; NaN where there is none, or no pair is voiced in both.
+
+    If `given` is itself one of the renditions (the same object), that one is left out: a natural clip is
+    compared with the other takes, never with itself.
+    """
+    apart = [distance(reference, given) for reference in renditions if reference is not given]
+    if not apart:
+        return Distance(float("nan"), float("nan"), float("nan"))
+    known = (column[np.isfinite(column)] for column in np.array(apart).T)
+    return Distance(*(float(values.mean()) if len(values) else float("nan") for values in known))
+
+
+def _distortion(differences: Array) -> float:
+    """Return the mean distortion, dB, of differences of cepstra, (P, 24)."""
+    return float(10 / np.log(10) * np.sqrt(2 * np.square(differences).sum(axis=1)).mean())

@@ -1,66 +1,90 @@
 """`ProsodyTransform`: what changes in a voice from one emotion to another, learned from the same sentences.
 
-Last stage of `emolib.prosody`. Two linear maps, each with the penalty that serves unheard speakers: one from
-an utterance's statistics to their change, one from what a frame is and where in the phrase it stands to the
-change of its pitch, energy, local rate, envelope and noise. Being linear, transforms from one emotion can be
-blended.
+Two linear maps, each with the ridge penalty that predicts held-out speakers best: one from an utterance's
+statistics to their change, one from a frame and its place in the phrase to the change of its pitch, energy,
+local rate, envelope and noise. Because they are linear, transforms from one emotion can be blended.
 
 References
 ----------
+A. E. Hoerl, R. W. Kennard (1970), "Ridge regression: Biased estimation for nonorthogonal problems",
+Technometrics 12(1), doi:10.1080/00401706.1970.10488634.
 Contours beyond averages: Z. Inanoglu, S. Young (2009), "Data-driven emotion conversion in spoken English",
 Speech Communication 51(3), doi:10.1016/j.specom.2008.09.006.
+Variance that regression removes: T. Toda, A. W. Black, K. Tokuda (2007), "Voice conversion based on
+maximum-likelihood estimation of spectral parameter trajectory", IEEE TASLP 15(8),
+doi:10.1109/TASL.2007.907344.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.fft import dct, idct
+from scipy.special import expit, logit
 
-from emolib import emotions, folders
-from emolib.prosody import reshaping, ridge
-from emolib.prosody.features import (
-    N_BANDS,
-    N_VOICE,
-    N_WHOLE,
-    STATISTICS,
-    Contours,
-    contours,
-    frame_inputs,
-    liveliness,
-    smooth,
-    statistics,
-    voice,
-)
+from emolib import emotions
+from emolib.folders import Saved
+from emolib.prosody import features
+from emolib.prosody.features import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
 from emolib.prosody.pairs import Pair, frame_changes
-from emolib.prosody.reshaping import Change
-from emolib.prosody.ridge import Linear
-from emolib.world import Speech
+from emolib.world import Array, Speech
 
-Array = NDArray[np.float64]
-
-#: Of what is learned: a transform that is kept is learned anew where this has changed.
+#: Version of what is learned: a saved transform is learned anew where this has changed.
 VERSION = 3
-_KIND = "prosody-transform"
-_LEAST_SPEAKERS = 6  # what a few voices differ by is chance
-_HOMEWARD = 2  # rounds in which a way back finds what leads here; more change little
+#: Penalties tried, relative to the number of rows; the last one leaves little but the mean.
+PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 30.0)
+#: Columns of a change.
+PITCH, ENERGY, RATE = 0, 1, 2
+BANDS, NOISE = slice(3, 3 + N_BANDS), slice(3 + N_BANDS, 3 + N_BANDS + N_NOISE)
+_LEAST_SPEAKERS = 6  # differences between fewer voices are chance
+_INVERSE_ROUNDS = 2  # of the iteration for delta below 0; more change little
 _SETTLING_FRAMES = 5  # what is predicted moves no faster than a phone; the source's own roughness stays
+_STRETCH = 3.0  # a frame becomes at most three times as long or as short
+_F0_HZ = (62.0, 700.0)  # what is rendered can be analysed again
+_MEAN_F0_HZ = (70.0, 450.0)  # no voice is moved beyond, but one that is there already may stay
+
+#: Of one speaker: inputs (N, P), outputs (N, R), weights (N, R).
+Rows = tuple[Array, Array, Array]
 
 
-class ProsodyTransform:
+class Linear(NamedTuple):
+    """A linear map from P inputs to R outputs: ``X @ weights + offset``; weights (P, R), offset (R,)."""
+
+    weights: Array
+    offset: Array
+
+    def __call__(self, inputs: Array) -> Array:
+        """Map inputs, (..., P), to outputs, (..., R)."""
+        return inputs @ self.weights + self.offset
+
+
+class Change(NamedTuple):
+    """What is asked of speech of T frames.
+
+    Attributes
+    ----------
+    utterance : float64 array, (40,); of `features.STATISTICS`, then of `features.band_spread`
+    frames : float64 array, (T, 40); columns as of `pairs.frame_changes`
+    """
+
+    utterance: Array
+    frames: Array
+
+    def times(self, delta: float) -> "Change":
+        """Return a change that many times as large."""
+        return Change(delta * self.utterance, delta * self.frames)
+
+
+class ProsodyTransform(Saved):
     """The change of voice from one emotion to another.
 
     Parameters
     ----------
     source, target : str
-        Words of the vocabulary. A blend and a transform by reference clips carry a description as their
-        target.
+        Words of the vocabulary; the target of a blend is a description.
 
     Attributes
     ----------
-    utterance_ : Linear, 7 to 40; from `features.voice` to the change of `statistics` and of `liveliness`
+    utterance_ : Linear, 7 to 40; from `features.voice` to the change of `statistics` and `band_spread`
     frame_ : Linear; from `features.frame_inputs`, (T, P), to the change of `pairs.frame_changes`, (T, 40)
     provenance : dict; corpora, speakers and the number of pairs that it was fitted on
 
@@ -70,6 +94,7 @@ class ProsodyTransform:
     >>> angrier = transform.apply(recording.speech, 0.5)  # doctest: +SKIP
     """
 
+    KIND = "prosody-transform"
     utterance_: Linear
     frame_: Linear
 
@@ -99,24 +124,23 @@ class ProsodyTransform:
         """
         if not pairs:
             raise ValueError(f"no pairs to learn {self.source} to {self.target} from; expected at least one")
-        by_speaker: dict[str, list[Pair]] = {}
-        for pair in pairs:
-            by_speaker.setdefault(pair.speaker, []).append(pair)
-        by_voice = len(by_speaker) >= _LEAST_SPEAKERS
-        self.utterance_ = ridge.fit(
-            {who: _utterance_rows(some, by_voice) for who, some in by_speaker.items()}
+        speakers = dict.fromkeys(pair.speaker for pair in pairs)
+        by_voice = len(speakers) >= _LEAST_SPEAKERS
+        own = {who: [pair for pair in pairs if pair.speaker == who] for who in speakers}
+        self.utterance_, self.frame_ = (
+            fit_ridge({who: rows(own[who], by_voice) for who in own})
+            for rows in (_utterance_rows, _frame_rows)
         )
-        self.frame_ = ridge.fit({who: _frame_rows(some, by_voice) for who, some in by_speaker.items()})
         self.provenance = {
             "corpora": sorted({pair.corpus for pair in pairs}),
-            "speakers": sorted(by_speaker),
+            "speakers": sorted(own),
             "pairs": len(pairs),
         }
         return self
 
     def shift(self, c: Contours) -> dict[str, float]:
         """Return the predicted change of each of `features.STATISTICS` at delta 1."""
-        return dict(zip(STATISTICS, self.utterance_(voice(c)).tolist(), strict=False))
+        return dict(zip(STATISTICS, self.utterance_(features.voice(c)).tolist(), strict=False))
 
     def apply(self, speech: Speech, delta: float, seen: Contours | None = None) -> Speech:
         """Move speech along the transform.
@@ -125,10 +149,10 @@ class ProsodyTransform:
         ----------
         speech : Speech, T frames with at least one voiced; its spoken span
         delta : float
-            1 is the target as learned, 0 nothing. Below 0 the way back: from where -1 leads, 1 leads home,
-            but for what limits and rounding keep. Any rate and voicing stay as they are.
+            1 is the target as learned, 0 nothing. Below 0 the inverse, found by iteration: 1 leads back from
+            where -1 leads, up to limits and rounding.
         seen : Contours, optional
-            Those of `speech`, where they are at hand already.
+            The contours of `speech`, if they are known already.
 
         Returns
         -------
@@ -145,19 +169,22 @@ class ProsodyTransform:
             raise ValueError(f"delta {delta}; expected a finite number, 1 for the target as learned")
         if delta == 0:
             return speech
-        c = contours(speech) if seen is None else seen
+        c = features.contours(speech) if seen is None else seen
         asked = self._asked(c)
-        moved, at = reshaping.carry_out(speech, c, asked.times(delta))
-        for _ in range(_HOMEWARD if delta < 0 else 0):
+        moved, at = apply_change(speech, c, asked.times(delta))
+        for _ in range(_INVERSE_ROUNDS if delta < 0 else 0):
             frames = np.interp(np.arange(len(c.voiced)), at, np.arange(len(at)))
-            there = self._asked(contours(moved))
+            there = self._asked(features.contours(moved))
             asked = Change(there.utterance, there.frames[np.round(frames).astype(int)])
-            moved, at = reshaping.carry_out(speech, c, asked.times(delta))
+            moved, at = apply_change(speech, c, asked.times(delta))
         return moved
 
     def _asked(self, c: Contours) -> Change:
         """Return the change that is predicted for speech of these contours."""
-        return Change(self.utterance_(voice(c)), smooth(self.frame_(frame_inputs(c)), _SETTLING_FRAMES))
+        return Change(
+            self.utterance_(features.voice(c)),
+            features.smooth(self.frame_(features.frame_inputs(c)), _SETTLING_FRAMES),
+        )
 
     @classmethod
     def blend(cls, transforms: Sequence["ProsodyTransform"], weights: Sequence[float]) -> "ProsodyTransform":
@@ -167,7 +194,7 @@ class ProsodyTransform:
         ----------
         transforms : sequence of ProsodyTransform
         weights : sequence of float
-            Such as an emotion embedding's or a judge's shares; a sum below 1 is a weaker emotion.
+            Such as the probabilities of a classifier; a sum below 1 is a weaker emotion.
 
         Raises
         ------
@@ -180,41 +207,14 @@ class ProsodyTransform:
             raise ValueError(f"weights {list(weights)}; expected finite numbers")
         if len(sources := {transform.source for transform in transforms}) > 1:
             raise ValueError(f"transforms from {', '.join(sorted(sources))}; expected one source emotion")
+        share = np.asarray(weights, np.float64)
+        utterance, frame = (
+            Linear(*(np.tensordot(share, parts, axes=1) for parts in zip(*maps, strict=True)))
+            for maps in ([t.utterance_ for t in transforms], [t.frame_ for t in transforms])
+        )
         name = " + ".join(f"{w:.2f} {t.target}" for t, w in zip(transforms, weights, strict=True))
-        utterance = _weighted([transform.utterance_ for transform in transforms], weights)
-        frame = _weighted([transform.frame_ for transform in transforms], weights)
         provenance = {"blend_of": [transform.provenance for transform in transforms]}
         return cls._of(transforms[0].source, name, utterance, frame, provenance)
-
-    @classmethod
-    def from_references(
-        cls, source: Speech, target: Speech, *, same_words: bool = False
-    ) -> "ProsodyTransform":
-        """Return the change between two clips, for use on any other: references in place of emotion names.
-
-        Parameters
-        ----------
-        source, target : Speech
-            Best of one speaker, for a difference of speakers is carried over as well. With one reference, the
-            clip that is to be changed is the source.
-        same_words : bool
-            Whether the clips say the same, so that their durations can be compared; else the rate stays.
-
-        Notes
-        -----
-        Contours can't be learned from one clip: only averages are carried over, and of the envelope only its
-        first four cosine coefficients, since the rest tells words and speakers apart.
-        """
-        before, after = contours(source), contours(target)
-        shift = np.append(statistics(after) - statistics(before), np.zeros(N_BANDS))
-        if not same_words:
-            shift[STATISTICS.index("log_duration")] = 0.0
-        change = np.zeros(reshaping.N_CHANGES)
-        change[reshaping.BANDS] = _coarse(_voiced_mean(after, "bands") - _voiced_mean(before, "bands"))
-        change[reshaping.NOISE] = _voiced_mean(after, "noise") - _voiced_mean(before, "noise")
-        n_inputs = frame_inputs(before).shape[1]
-        utterance = Linear(np.zeros((N_VOICE, len(shift))), shift)
-        return cls._of("clip", "reference", utterance, Linear(np.zeros((n_inputs, len(change))), change), {})
 
     @classmethod
     def _of(
@@ -226,68 +226,182 @@ class ProsodyTransform:
         made.utterance_, made.frame_ = utterance, frame
         return made
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the transform into a folder."""
+    def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
         if not hasattr(self, "frame_"):
             raise ValueError("a transform that isn't fitted can't be saved; call fit with pairs first")
         arrays = {
-            f"{name}.{part}": getattr(linear, part)
+            f"{name}.{part}": array
             for name, linear in (("utterance", self.utterance_), ("frame", self.frame_))
-            for part in ("weights", "offset")
+            for part, array in linear._asdict().items()
         }
-        config = {"source": self.source, "target": self.target, "provenance": self.provenance}
-        return folders.write(Path(folder), _KIND, config, arrays)
+        return {"source": self.source, "target": self.target, "provenance": self.provenance}, arrays
 
     @classmethod
-    def load(cls, folder: str | Path) -> "ProsodyTransform":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no transform in the folder.
-        ValueError
-            If what lies there is something else, or damaged.
-        """
-        config, arrays = folders.read(Path(folder), _KIND)
+    def _loaded(cls, config: dict[str, Any], arrays: dict[str, Array], **given: Any) -> "ProsodyTransform":
         utterance, frame = (
             Linear(arrays[f"{name}.weights"], arrays[f"{name}.offset"]) for name in ("utterance", "frame")
         )
         return cls._of(config["source"], config["target"], utterance, frame, config["provenance"])
 
 
-def _utterance_rows(pairs: Sequence[Pair], by_voice: bool) -> tuple[Array, Array, Array]:
-    inputs = np.array([voice(pair.source) for pair in pairs]) * by_voice
+def _utterance_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
+    inputs = np.array([features.voice(pair.source) for pair in pairs]) * by_voice
     before, after = (
-        np.array([np.append(statistics(c), liveliness(c)) for c in side])
-        for side in ([pair.source for pair in pairs], [pair.target for pair in pairs])
+        np.array([np.append(features.statistics(c), features.band_spread(c)) for c in side])
+        for side in zip(*((pair.source, pair.target) for pair in pairs), strict=True)
     )
     return inputs, after - before, np.ones_like(before)
 
 
-def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> tuple[Array, Array, Array]:
-    inputs = np.vstack([frame_inputs(pair.source) for pair in pairs])
+def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
+    inputs = np.vstack([features.frame_inputs(pair.source) for pair in pairs])
     inputs[:, -N_WHOLE:] *= by_voice
     changes, weights = zip(*map(frame_changes, pairs), strict=True)
     return inputs, np.vstack(changes), np.vstack(weights)
 
 
-def _weighted(maps: Sequence[Linear], weights: Sequence[float]) -> Linear:
-    """Return the weighted sum of linear maps."""
-    share = np.asarray(weights, np.float64)
-    return Linear(
-        np.tensordot(share, [linear.weights for linear in maps], axes=1),
-        np.tensordot(share, [linear.offset for linear in maps], axes=1),
+def fit_ridge(rows: Mapping[str, Rows]) -> Linear:
+    """Fit outputs to inputs with, for each output, the penalty that is best for a held-out speaker.
+
+    Parameters
+    ----------
+    rows : mapping from speaker to inputs, outputs and weights
+        A row's weight may differ between outputs: an unvoiced frame says nothing about pitch. Every speaker
+        counts alike.
+
+    Returns
+    -------
+    map : Linear; in the inputs' own units, so that maps of equal inputs may be averaged
+
+    Notes
+    -----
+    One matrix of products per speaker is enough to hold out each of them in turn at each penalty, without
+    another pass over the data. The penalty is the largest whose error is within one standard error of the
+    least. With one speaker nobody can be held out, and the largest penalty but one is used.
+    """
+    if not rows or not all(len(inputs) for inputs, _, _ in rows.values()):
+        raise ValueError("no rows to fit; expected at least one for every speaker")
+    inputs = np.vstack([x for x, _, _ in rows.values()])
+    mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
+    scale[scale < 1e-9] = 1.0
+    grams = [_products((x - mean) / scale, y, w) for x, y, w in rows.values()]
+    weights = np.stack([_fit_output(output) for output in zip(*grams, strict=True)], axis=1)
+    return Linear(weights[1:] / scale[:, None], weights[0] - (mean / scale) @ weights[1:])
+
+
+def _fit_output(grams: Sequence[Array]) -> Array:
+    """Return intercept and weights, (1 + P,), of one output from the speakers' products."""
+    known = [gram for gram in grams if gram[0, 0] > 0]
+    if not known:
+        return np.zeros(len(grams[0]) - 1)
+    total = np.sum(known, axis=0)
+    if len(known) == 1:
+        return _solve(total[None], PENALTIES[-2:-1])[0, 0]
+    errors = _errors(np.stack(known), _solve(total - np.stack(known), PENALTIES))
+    best = _largest_within_one_error(errors)
+    return _solve(total[None], PENALTIES[best : best + 1])[0, 0]
+
+
+def _largest_within_one_error(errors: Array) -> int:
+    """Return the last column of errors by speaker, (S, A), within one standard error of the best one."""
+    excess = errors - errors[:, [errors.mean(axis=0).argmin()]]
+    spread = excess.std(axis=0, ddof=1) / np.sqrt(len(errors))
+    return int(np.flatnonzero(excess.mean(axis=0) <= spread)[-1])
+
+
+def _products(inputs: Array, outputs: Array, weights: Array) -> list[Array]:
+    """Return for each output the mean products of (1, inputs, output), (P + 2, P + 2), of one speaker."""
+    table = np.column_stack([np.ones(len(inputs)), inputs])
+    made: list[Array] = []
+    previous = None
+    for output, weight in zip(outputs.T, weights.T, strict=True):
+        if previous is None or not np.array_equal(weight, previous):  # equal weights share most of the work
+            weighted = table * (weight / max(weight.sum(), 1e-12))[:, None]
+            square, previous = weighted.T @ table, weight
+        cross, power = weighted.T @ output, weighted[:, 0] @ np.square(output)
+        made.append(np.block([[square, cross[:, None]], [cross[None], np.array([[power]])]]))
+    return made
+
+
+def _solve(grams: Array, penalties: Sequence[float]) -> Array:
+    """Return ridge weights, (S, A, 1 + P), of S products at A penalties; the first, intercept, is free."""
+    width = grams.shape[1] - 1
+    penalised = np.diag([0.0, *np.ones(width - 1)])
+    strength = np.asarray(penalties) * grams[:, :1, 0]
+    left = grams[:, None, :-1, :-1] + strength[:, :, None, None] * penalised
+    right = np.broadcast_to(grams[:, None, :-1, -1:], (*left.shape[:3], 1))
+    return np.asarray(np.linalg.solve(left, right)[..., 0], np.float64)
+
+
+def _errors(grams: Array, weights: Array) -> Array:
+    """Return each speaker's mean squared error, (S, A), by weights, (S, A, 1 + P), from the products."""
+    signed = np.concatenate([weights, np.full((*weights.shape[:2], 1), -1.0)], axis=2)
+    return ((signed @ grams) * signed).sum(axis=2)
+
+
+def apply_change(speech: Speech, c: Contours, asked: Change) -> tuple[Speech, Array]:
+    """Return changed speech, (T', ...), and the source position, in frames, of each of its frames, (T',)."""
+    shift = dict(zip(STATISTICS, asked.utterance.tolist(), strict=False))
+    shift["log_f0"] = _within_voice(float(features.statistics(c)[0]), shift["log_f0"])
+    log_f0 = _pitch(c, asked.frames[:, PITCH], shift)
+    log_envelope = _envelope(speech, c, asked.frames, shift, asked.utterance[len(STATISTICS) :])
+    at = _positions(len(c.voiced), asked.frames[:, RATE], shift["log_duration"])
+    nearest = np.round(at).astype(int)
+    f0_hz = np.exp(np.interp(at, np.arange(len(log_f0)), log_f0)).clip(*_F0_HZ) * c.voiced[nearest]
+    noise = _aperiodicity(speech, asked.frames[:, NOISE])
+    return Speech(f0_hz, log_envelope[nearest], noise[nearest], speech.sample_rate), at
+
+
+def _pitch(c: Contours, change: Array, shift: dict[str, float]) -> Array:
+    """Return the new log F0, (T,): its shape first, then its spread and mean, then its jitter."""
+    mean, log_spread = features.statistics(c)[:2]
+    rough = features.roughness(c.log_f0)
+    before = features.relative_pitch(c) - rough / np.exp(log_spread)
+    after = before + change
+    after = (after - after[c.voiced].mean()) * before[c.voiced].std() / max(after[c.voiced].std(), 1e-3)
+    smooth_part = (
+        mean + shift["log_f0"] + np.exp(log_spread + shift["log_spread"]) * (after + before[c.voiced].mean())
     )
+    return smooth_part + rough * np.exp(shift["log_jitter"])
 
 
-def _voiced_mean(c: Contours, name: Literal["bands", "noise"]) -> Array:
-    """Return the mean over voiced frames of the contours of that name."""
-    return getattr(c, name)[c.voiced].mean(axis=0)
+def _envelope(speech: Speech, c: Contours, change: Array, shift: dict[str, float], wider: Array) -> Array:
+    """Return the new log envelope, (T, F): its shape, then the power of each frame, then its shimmer."""
+    change = change.copy()
+    change[:, BANDS] += _restored(c, change[:, BANDS], wider)
+    spread = features.to_bins(speech.sample_rate, speech.log_envelope.shape[1], N_BANDS)
+    shaped = speech.log_envelope + change[:, BANDS] @ spread
+    rough = features.roughness(c.energy) * c.voiced
+    energy = c.energy + change[:, ENERGY] + shift["level"] + rough * (np.exp(shift["log_shimmer"]) - 1)
+    return shaped + (energy - np.log(np.exp(shaped).mean(axis=1)))[:, None]
 
 
-def _coarse(bands: Array) -> Array:
-    """Return the part of a spectrum, (B,), in its first four cosine coefficients above the mean."""
-    kept = np.zeros_like(bands)
-    kept[1:5] = dct(bands, norm="ortho")[1:5]
-    return idct(kept, norm="ortho")
+def _restored(c: Contours, change: Array, wider: Array) -> Array:
+    """Return what gives changed bands, (T, B), the target's variance, which a regression removes.
+
+    It costs a part of what the regression gains in distance, and gains far more in recognition.
+    """
+    bands = c.bands + change
+    middle, now = bands[c.voiced].mean(axis=0), features.band_spread(c._replace(bands=bands))
+    spoken = features.relative_energy(c) > SILENCE
+    return (bands - middle) * (np.exp(features.band_spread(c) + wider - now) - 1) * spoken[:, None]
+
+
+def _aperiodicity(speech: Speech, change: Array) -> Array:
+    """Return the new aperiodicity, (T, F)."""
+    spread = features.to_bins(speech.sample_rate, speech.aperiodicity.shape[1], N_NOISE)
+    return expit(logit(np.clip(speech.aperiodicity, 1e-3, 1 - 1e-9)) + change @ spread)
+
+
+def _positions(n_frames: int, change: Array, log_duration: float) -> Array:
+    """Return the source position, in frames, of each frame of the stretched utterance."""
+    stretch = np.exp(np.clip(change + log_duration, -np.log(_STRETCH), np.log(_STRETCH)))
+    stretch *= np.exp(np.clip(log_duration, -np.log(_STRETCH), np.log(_STRETCH))) / stretch.mean()
+    ends = np.cumsum(stretch)
+    return np.interp(np.arange(max(round(ends[-1]), 2)) + 0.5, ends - stretch / 2, np.arange(n_frames))
+
+
+def _within_voice(mean: float, shift: float) -> float:
+    """Return the shift of mean log F0 that stays within what voices do."""
+    low, high = np.log(_MEAN_F0_HZ)
+    return float(np.clip(mean + shift, min(mean, low), max(mean, high)) - mean)

@@ -1,9 +1,9 @@
-"""The emotion recognisers: one that judges steered and generated speech, and one to be helped by more data.
+"""Two classifiers of emotion: the judge of steered and generated speech, and one that more data may help.
 
-`Judge` hears hand-made acoustic measures (`emolib.ser.acoustics`) that no steerer uses, on one level; it is
-trained on speakers other than those it judges, calibrated, and states its accuracy on natural speech beside
-every verdict. `train` makes one from a manifest. `ResNetRecogniser` hears log-mel-spectrograms; it is the
-recogniser that more data, real, augmented or generated, may help.
+`Judge` reads hand-made acoustic measures (`acoustics`) that no steerer uses, at one level; it is trained on
+speakers other than those it judges, calibrated, and states its accuracy on natural speech beside every
+answer. `train` makes one from a manifest. `ResNetRecogniser` reads log-mel-spectrograms; it is the classifier
+that real, augmented or generated data may help.
 
 Examples
 --------
@@ -13,10 +13,8 @@ Judge(not fitted)
 """
 
 from emolib.ser.acoustics import acoustics
-from emolib.ser.judge import Judge
-from emolib.ser.resnet import ResNetRecogniser, ResNetSettings
-from emolib.ser.specaugment import mixup, spec_augment
-from emolib.ser.training import digest, train
+from emolib.ser.judge import Judge, digest, train
+from emolib.ser.network import ResNetRecogniser, ResNetSettings, mixup, spec_augment
 
 __all__ = [
     "Judge",

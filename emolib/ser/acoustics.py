@@ -1,8 +1,8 @@
-"""The judge's ears: one vector of hand-made acoustic measures a clip, whatever its level.
+"""Hand-made acoustic measures: one vector per clip, whatever its level.
 
-First stage of `emolib.ser`. Nothing here is shared with what steers speech: no encoder, no WORLD, no pitch
-tracker of another module. A clip is trimmed and brought to one level first, so that loudness alone can't win,
-and a faint floor of noise is added, so that a vocoder's hiss below it isn't heard.
+No code here is shared with what steers speech: no encoder, no WORLD, and a pitch tracker of its own, so that
+a judge can't favour its own tools. A clip is trimmed and brought to one level first, so that loudness alone
+decides nothing, and a faint floor of noise is added, so that a vocoder's hiss below it is not measured.
 
 References
 ----------
@@ -15,7 +15,6 @@ doi:10.1016/j.specom.2010.08.013.
 """
 
 import itertools
-from functools import lru_cache
 from typing import NamedTuple
 
 import librosa
@@ -28,9 +27,11 @@ from emolib import audio
 
 Array = NDArray[np.float32]
 
-SAMPLE_RATE, N_FFT, HOP = 16_000, 512, 160
+#: Changes whenever a saved judge would be given other measures.
+VERSION = "acoustics-1"
+SAMPLE_RATE, N_FFT, HOP, N_MFCC = 16_000, 512, 160, 20
 HOP_S = HOP / SAMPLE_RATE
-N_MELS, N_MFCC = 64, 20
+_BANDS = audio.MelSpec(SAMPLE_RATE, N_FFT, HOP, n_mels=64, fmin=60, fmax=7_600)
 #: Frames this far below the loudest are silence: trimmed at the ends, pauses inside.
 SILENCE_DB = 40.0
 #: Power added to every bin of a clip whose speech has a power of 1 over all its bins: 41 dB below the speech.
@@ -79,7 +80,7 @@ def acoustics(wave: audio.Wave, sample_rate: int) -> Array:
         If the wave isn't one finite channel of at least 25 ms, or is silent.
     """
     frames = analyse(wave, sample_rate)
-    log_mel = np.log(frames.power @ _filters() + 1e-6)
+    log_mel = np.log(frames.power @ audio.mel_filters(_BANDS).T + 1e-6)
     cepstrum = dct(log_mel, norm="ortho", axis=1)[:, :N_MFCC]
     shape = _spectral_shape(frames.power)
     spoken = frames.voiced if frames.voiced.sum() > 3 else np.ones(len(shape), bool)
@@ -134,11 +135,6 @@ def _pitch(wave: audio.Wave) -> tuple[Array, Array]:
 def _autocorrelation(frames: NDArray) -> NDArray[np.float64]:
     spectrum = np.abs(np.fft.rfft(frames, 2 * frames.shape[1], axis=1)) ** 2
     return np.fft.irfft(spectrum, axis=1)
-
-
-@lru_cache(maxsize=1)
-def _filters() -> Array:
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=60, fmax=7_600).T
 
 
 def _spectral_shape(power: Array) -> NDArray[np.float64]:

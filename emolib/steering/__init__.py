@@ -1,20 +1,28 @@
 """Moving speech from one emotion towards another, behind one interface.
 
-A `Steerer` takes a clip apart once (`analyse`) and renders any number of deltas from it (`render`); `steer`
-is both. Delta 0 gives the clip back, sample for sample; 1 is one emotion further, -1 one back.
-`LatentSteerer` moves an encoder's frames along an axis, `ProsodySteerer` pitch, timing, energy and voice
-quality, `HybridSteerer` both. `prepare` makes a steerer from a corpus, or loads it; `judge` its judge; a
-`Studio` has all that the sliders of a panel ask for.
+A `Steerer` analyses a clip once (`analyse`) and renders any number of deltas from it (`render`); `steer` is
+both. Delta 0 gives the clip back, sample for sample; 1 is one emotion further, -1 one back. `LatentSteerer`
+moves an encoder's frames along an axis, `ProsodySteerer` pitch, timing, energy and voice quality,
+`HybridSteerer` both. `prepare` makes a steerer from a corpus, or loads it; `judge` its judge; a `Studio` has
+all that the sliders of a panel ask for.
 """
 
 from emolib.steering import shipped
-from emolib.steering.base import Steerer, check_delta, check_input, finish, fit_length
-from emolib.steering.hybrid import HybridSteerer
+from emolib.steering.base import Steerer, check_delta
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.preparation import METHODS, judge, latent_steerer, prepare, prosodic_steerer
-from emolib.steering.prosodic import ProsodySteerer
-from emolib.steering.speakers import Roles, roles, rotations
-from emolib.steering.studio import Studio, shares_at
+from emolib.steering.preparation import (
+    METHODS,
+    Roles,
+    Studio,
+    judge,
+    latent_steerer,
+    prepare,
+    prosodic_steerer,
+    roles,
+    rotations,
+    shares_at,
+)
+from emolib.steering.prosodic import HybridSteerer, ProsodySteerer
 
 __all__ = [
     "METHODS",
@@ -25,9 +33,6 @@ __all__ = [
     "Steerer",
     "Studio",
     "check_delta",
-    "check_input",
-    "finish",
-    "fit_length",
     "judge",
     "latent_steerer",
     "prepare",

@@ -1,7 +1,4 @@
-"""What all steering has in common: one interface, one check of what comes in, one promise of what comes out.
-
-First stage of `emolib.steering`.
-"""
+"""What all steerers share: one interface, and one check of what comes in."""
 
 import math
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +9,7 @@ from numpy.typing import NDArray
 from emolib import audio
 from emolib.audio import Wave
 
-#: Shorter than this, a clip has no contour to steer; longer, it is cut into clips first.
+#: Shorter than this, a clip has no contour to steer; longer, it is to be cut into sentences first.
 MIN_DURATION_S, MAX_DURATION_S = 0.2, 120.0
 
 
@@ -29,16 +26,29 @@ class Steerer(Protocol):
     target: str
 
     def analyse(self, wave: Wave, sample_rate: int) -> Any:
-        """Take a wave apart, once; any number of deltas can then be rendered."""
+        """Analyse a wave, (S,) or (S, channels), of one speaker once; `render` then takes any delta.
+
+        Raises
+        ------
+        ValueError
+            If the wave isn't finite, is silent, shorter than 0.2 s or longer than two minutes, or the
+            sampling rate is no positive whole number.
+        """
         ...
 
     def render(self, analysis: Any, delta: float) -> Wave:
-        """Return an analysed wave, moved by `delta`, at its own sampling rate."""
+        """Return an analysed wave moved by `delta`, float32, at its own sampling rate.
+
+        Raises
+        ------
+        ValueError
+            If delta isn't finite, or is beyond [-1, 1] and extrapolation isn't allowed.
+        """
         ...
 
     def steer(self, wave: Wave, sample_rate: int, delta: float) -> Wave:
         """Return a wave moved by `delta`: 0 gives it back unchanged, 1 is one emotion further."""
-        ...
+        return self.render(self.analyse(wave, sample_rate), delta)
 
 
 def check_delta(delta: float, *, allow_extrapolation: bool = False) -> float:
@@ -47,7 +57,7 @@ def check_delta(delta: float, *, allow_extrapolation: bool = False) -> float:
     Raises
     ------
     ValueError
-        If it isn't finite, or beyond [-1, 1] without leave.
+        If it isn't finite, or is beyond [-1, 1] and extrapolation isn't allowed.
     """
     value = float(delta)
     if not math.isfinite(value):
@@ -60,6 +70,13 @@ def check_delta(delta: float, *, allow_extrapolation: bool = False) -> float:
     return value
 
 
+def check_rate(sample_rate: float) -> int:
+    """Return a sampling rate as an integer, or raise ValueError if it is no positive whole number."""
+    if int(sample_rate) != sample_rate or sample_rate <= 0:
+        raise ValueError(f"a sampling rate of {sample_rate} Hz; expected a positive whole number")
+    return int(sample_rate)
+
+
 def check_input(wave: NDArray, sample_rate: int) -> Wave:
     """Return a wave as float32, (S,); several channels, (S, channels), are averaged.
 
@@ -67,11 +84,7 @@ def check_input(wave: NDArray, sample_rate: int) -> Wave:
     ------
     AudioError
         If the wave isn't finite, is silent, shorter than 0.2 s or longer than two minutes.
-    ValueError
-        If the sampling rate is no positive whole number.
     """
-    if int(sample_rate) != sample_rate or sample_rate <= 0:
-        raise ValueError(f"a sampling rate of {sample_rate} Hz; expected a positive whole number")
     samples = np.asarray(wave, np.float32)
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise audio.AudioError(f"a wave of shape {samples.shape}; expected (S,) or (S, channels)")
@@ -84,15 +97,5 @@ def check_input(wave: NDArray, sample_rate: int) -> Wave:
             f"a wave of {duration_s:.3g} s; steering takes {MIN_DURATION_S:g} to {MAX_DURATION_S:g} s of one "
             f"speaker: cut a longer recording into sentences"
         )
-    audio.check_speech(samples, int(sample_rate), "wave")
+    audio.check_speech(samples, sample_rate, "wave")
     return samples
-
-
-def finish(wave: Wave, like: Wave) -> Wave:
-    """Return a wave at the root-mean-square level of another, lower where its peak would pass full scale."""
-    return audio.level(wave, audio.rms_dbfs(like))
-
-
-def fit_length(wave: Wave, n_samples: int) -> Wave:
-    """Cut a wave, or pad it with zeros, to `n_samples`."""
-    return np.pad(wave[:n_samples], (0, max(0, n_samples - len(wave))))

@@ -1,9 +1,9 @@
 """Steering in an encoder's own space: every frame is moved along an axis, and mapped back to sound.
 
-Second stage of `emolib.steering`. What a shift does to the sound is the difference between the mapped frames
-with it and without. By default that is added to the clip's own mel-spectrogram, and the clip's own wave is
-changed until it has the sum (`emolib.phase`): what the mapper can't rebuild stays as it was spoken. With
-``rebuild=True`` everything is mapped and vocoded instead, as is usual.
+The effect of a shift on the sound is the difference between the mapped frames with it and without. By default
+that is added to the clip's own mel-spectrogram, and the clip's own wave is changed until it has the sum
+(`emolib.phase`): what the mapper can't rebuild stays as it was spoken. With ``rebuild=True`` everything is
+mapped and vocoded instead, as is usual.
 
 References
 ----------
@@ -23,7 +23,7 @@ from emolib.audio import HIFIGAN_MEL, Wave
 from emolib.axis import EmotionAxis
 from emolib.encoders import Encoder
 from emolib.mapper import Mapper
-from emolib.steering.base import check_delta, check_input, finish, fit_length
+from emolib.steering.base import Steerer, check_delta, check_input, check_rate
 from emolib.vocoder import Vocoder
 
 #: Iterations that fit the clip's wave to the moved spectrogram; more change little.
@@ -54,7 +54,7 @@ class Analysis:
     level_dbfs: float
 
 
-class LatentSteerer:
+class LatentSteerer(Steerer):
     """Move speech along an axis in an encoder's layer.
 
     Parameters
@@ -85,15 +85,9 @@ class LatentSteerer:
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        axis: EmotionAxis,
-        mapper: Mapper,
-        vocoder: Vocoder,
-        *,
-        rebuild: bool = False,
-        allow_extrapolation: bool = False,
-    ) -> None:
+        self, encoder: Encoder, axis: EmotionAxis, mapper: Mapper, vocoder: Vocoder, *,
+        rebuild: bool = False, allow_extrapolation: bool = False,
+    ) -> None:  # fmt: skip
         mapper.check_encoder(encoder)
         axis.check(encoder=encoder.name, fingerprint=encoder.fingerprint, layer=mapper.layer, pooling="mean")
         if len(axis.direction_) != mapper.width:
@@ -108,7 +102,7 @@ class LatentSteerer:
         self.source, self.target = str(axis.source_), str(axis.target_)
 
     def along(self, direction: ArrayLike) -> "LatentSteerer":
-        """Return a steerer that moves as far, in another direction: the control that an axis must beat.
+        """Return a steerer that moves as far in another direction, as a baseline of the axis.
 
         Parameters
         ----------
@@ -132,23 +126,13 @@ class LatentSteerer:
         return other
 
     def analyse(self, wave: Wave, sample_rate: int) -> Analysis:
-        """Encode a wave and map it back unmoved.
-
-        Parameters
-        ----------
-        wave : float32 array, (S,) or (S, channels), of one speaker
-        sample_rate : int, Hz
-
-        Raises
-        ------
-        AudioError
-            If the wave isn't finite, is silent, shorter than 0.2 s or longer than two minutes.
-        """
+        """Encode a wave and map it back unmoved."""
+        sample_rate = check_rate(sample_rate)
         wave = check_input(wave, sample_rate)
         resampled = audio.resample(wave, sample_rate, HIFIGAN_MEL.sample_rate)
         n_frames = HIFIGAN_MEL.frames(len(resampled))
         # straight from its own rate, as the frames that axis and mapper learned from
-        states = self.encoder.encode([wave], int(sample_rate))[0]
+        states = self.encoder.encode([wave], sample_rate)[0]
         frames = states[self.encoder.layers.index(self.mapper.layer)]
         level_dbfs = audio.rms_dbfs(resampled - resampled.mean())  # the encoder takes the mean out, too
         return Analysis(
@@ -168,13 +152,7 @@ class LatentSteerer:
         return moved if self.rebuild else analysis.log_mel + moved - analysis.mapped
 
     def render(self, analysis: Analysis, delta: float) -> Wave:
-        """Return an analysed clip moved by `delta`; float32, (S,), at its own sampling rate.
-
-        Raises
-        ------
-        ValueError
-            If delta isn't finite, or beyond [-1, 1] without leave.
-        """
+        """Return an analysed clip moved by `delta`; float32, (S,), at its own sampling rate."""
         delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
         if delta == 0:
             return analysis.wave.copy()
@@ -184,15 +162,6 @@ class LatentSteerer:
         else:
             wave = phase.fit_to_mel(analysis.resampled, log_mel, n_iter=N_ITER)
         wave = audio.resample(wave, HIFIGAN_MEL.sample_rate, analysis.sample_rate)
-        return finish(fit_length(wave, len(analysis.wave)), analysis.wave)
-
-    def steer(self, wave: Wave, sample_rate: int, delta: float) -> Wave:
-        """Return a wave moved by `delta`: `analyse` and `render` in one.
-
-        Raises
-        ------
-        ValueError
-            As `analyse` and `render` do.
-        """
-        check_delta(delta, allow_extrapolation=self.allow_extrapolation)
-        return self.render(self.analyse(wave, sample_rate), delta)
+        n_samples = len(analysis.wave)
+        wave = np.pad(wave[:n_samples], (0, max(0, n_samples - len(wave))))
+        return audio.level(wave, audio.rms_dbfs(analysis.wave))

@@ -1,19 +1,26 @@
-"""A steerer from a corpus: learned once from some of its speakers, kept in ``models/``, loaded ever after.
+"""A steerer from a corpus: learned once from some of its speakers, kept in ``models/``, and loaded later.
 
-Last stage of `emolib.steering`.
+Every speaker of a corpus has one role: those who taught a steerer neither train the judge nor are steered in
+its evaluation. `Studio` has all that a panel of sliders asks for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from emolib import (
     atomic,
+    av,
     axis,
     corpora,
+    emotions,
     encoders,
     features,
     mapper,
@@ -21,13 +28,12 @@ from emolib import (
     prosody,
     ser,
     vocoder,
-)  # fmt: skip
-from emolib.ser.training import RECIPE
+)
+from emolib.audio import Wave
+from emolib.ser.judge import RECIPE
 from emolib.steering.base import Steerer
-from emolib.steering.hybrid import HybridSteerer
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.prosodic import ProsodySteerer
-from emolib.steering.speakers import check_emotions, corpus_name, roles
+from emolib.steering.prosodic import HybridSteerer, ProsodySteerer
 from emolib.store import FeatureStore
 
 Method = Literal["latent", "prosody", "hybrid"]
@@ -37,21 +43,102 @@ LAYER = 3
 #: Encoder frames that a linear mapper reads for one mel frame.
 CONTEXT = 5
 
+Point = tuple[float, float]
+
+
+class Roles(NamedTuple):
+    """Speakers of a corpus, each in one role.
+
+    Attributes
+    ----------
+    makers : tuple of str; axis, mapper and transforms are learned from them
+    judges : tuple of str; the judge is trained on them
+    heard : tuple of str; their clips are steered and judged
+    """
+
+    makers: tuple[str, ...]
+    judges: tuple[str, ...]
+    heard: tuple[str, ...]
+
+
+def roles(manifest: pd.DataFrame) -> Roles:
+    """Assign the speakers of a corpus: a quarter are makers, half judges, and a quarter are steered.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than five speakers: two makers, two judges, and one who is steered.
+    """
+    speakers = _speakers(manifest)
+    makers, heard = speakers[::4], speakers[3::4]
+    return Roles(tuple(makers), tuple(sorted({*speakers} - {*makers, *heard})), tuple(heard))
+
+
+def rotations(manifest: pd.DataFrame, n_groups: int = 6) -> list[Roles]:
+    """Assign roles several times, so that each speaker is steered once.
+
+    Parameters
+    ----------
+    manifest : DataFrame; gender and speaker are used: groups are alike in gender where that can be
+    n_groups : int; fewer where there are fewer speakers
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than five speakers.
+    """
+    names = _speakers(manifest)
+    n_groups = min(n_groups, len(names))
+    groups = [names[k::n_groups] for k in range(n_groups)]
+    assigned = []
+    for k in range(n_groups):
+        rest = [groups[(k + i) % n_groups] for i in range(1, n_groups)]
+        n_judges = max(1, round(0.4 * len(rest)))
+        while sum(map(len, rest[:n_judges])) < 2:  # a judge holds some of its speakers out
+            n_judges += 1
+        parts = chain(*rest[n_judges:]), chain(*rest[:n_judges]), groups[k]
+        assigned.append(Roles(*(tuple(sorted(part)) for part in parts)))
+    return assigned
+
+
+def _speakers(manifest: pd.DataFrame) -> list[str]:
+    """Return the speakers, ordered by gender and name; there must be five."""
+    table = manifest[["gender", "speaker"]].astype(str).drop_duplicates("speaker")
+    if len(table) < 5:
+        raise ValueError(
+            f"{len(table)} speakers; steering needs at least five: two to learn from, two to judge, one to "
+            f"be steered"
+        )
+    return table.sort_values(["gender", "speaker"])["speaker"].tolist()
+
+
+def at_full_strength(manifest: pd.DataFrame, source: str, targets: Sequence[str]) -> pd.DataFrame:
+    """Return the clips in the source emotion, and of each target the strong ones, where it has any."""
+    is_target = manifest["emotion"].isin(list(targets))
+    strong = manifest["intensity"] == "strong"
+    has_strong = manifest["emotion"].isin(manifest.loc[strong, "emotion"])
+    return manifest[(manifest["emotion"] == source) | (is_target & (strong | ~has_strong))]
+
+
+def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
+    """Raise ValueError if an emotion is unknown, named twice, or not in a manifest."""
+    present = set(manifest["emotion"])
+    for word in wanted:
+        if emotions.check(word) not in present:
+            raise ValueError(
+                f"no clip of {word!r} in these of {_corpus_name(manifest)}; they have: "
+                f"{', '.join(emotions.ordered(present))}"
+            )
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"source and target are both {wanted[0]!r}; expected two emotions")
+
 
 def prepare(
-    method: Method = "latent",
-    source: str = "calm",
-    target: str = "angry",
-    *,
-    corpus: str = "demo",
-    manifest: pd.DataFrame | None = None,
-    encoder: str = encoders.DEFAULT,
-    layer: int = LAYER,
-    mapper_steps: int = 0,
-    device: str = "auto",
-    allow_extrapolation: bool = False,
+    method: Method = "latent", source: str = "calm", target: str = "angry", *, corpus: str = "demo",
+    manifest: pd.DataFrame | None = None, encoder: str | encoders.Encoder = encoders.DEFAULT,
+    layer: int = LAYER, mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False,
     progress: bool = False,
-) -> Steerer:
+) -> Steerer:  # fmt: skip
     """Return a steerer learned from a corpus; what was learned before is loaded.
 
     Parameters
@@ -62,11 +149,12 @@ def prepare(
         A name for `corpora.load`; read unless `manifest` is given.
     manifest : DataFrame, optional
         The corpus, where it has been read.
-    encoder, layer
-        Of latent and hybrid steering.
+    encoder : str or Encoder
+        Of latent and hybrid steering, as is `layer`; an encoder must return that layer.
+    layer : int
     mapper_steps : int
-        Steps that the mapper is trained for. With 0 it is linear and takes seconds: where the mapped
-        difference alone is heard, that does as well, and two voices teach the network no more.
+        Steps that the mapper is trained for. With 0 it is linear and takes seconds: where only the mapped
+        difference is added to a clip, that does as well, and two voices teach the network no more.
     allow_extrapolation : bool
         Take deltas beyond [-1, 1].
     progress : bool
@@ -75,58 +163,47 @@ def prepare(
     Raises
     ------
     ValueError
-        If the method is unknown, an emotion isn't spoken by those who are learned from, or there are fewer
-        than five speakers.
+        If the method is unknown, an emotion isn't spoken by the makers, or there are fewer than five
+        speakers.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
     clips = corpora.load(corpus) if manifest is None else manifest
     check_emotions(clips, source, target)
-    makers = clips[clips["speaker"].isin(roles(clips).makers)].reset_index(drop=True)
+    makers = _makers(clips)
     check_emotions(makers, source, target)
+    options = {"allow_extrapolation": allow_extrapolation, "progress": progress}
     if method == "prosody":
-        return prosodic_steerer(
-            makers, source, target, allow_extrapolation=allow_extrapolation, progress=progress
-        )
+        return prosodic_steerer(makers, source, target, **options)
     moved = latent_steerer(
         makers, source, target, encoder=encoder, layer=layer, mapper_steps=mapper_steps, device=device,
-        allow_extrapolation=allow_extrapolation, progress=progress,
+        **options,
     )  # fmt: skip
     if method == "latent":
         return moved
-    spoken = prosodic_steerer(
-        makers, source, target, allow_extrapolation=allow_extrapolation, progress=progress
-    )
+    spoken = prosodic_steerer(makers, source, target, **options)
     return HybridSteerer(spoken, moved, allow_extrapolation=allow_extrapolation)
 
 
 def latent_steerer(
-    makers: pd.DataFrame,
-    source: str,
-    target: str,
-    *,
-    encoder: str = encoders.DEFAULT,
-    layer: int = LAYER,
-    mapper_steps: int = 0,
-    device: str = "auto",
-    allow_extrapolation: bool = False,
+    makers: pd.DataFrame, source: str, target: str, *, encoder: str | encoders.Encoder = encoders.DEFAULT,
+    layer: int = LAYER, mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False,
     progress: bool = False,
-) -> LatentSteerer:
+) -> LatentSteerer:  # fmt: skip
     """Return a latent steerer learned from the clips of a manifest, all of them; see `prepare`.
 
     Notes
     -----
-    The axis is the mean difference: the logistic direction tells the emotions apart better, but says little
+    The axis is the mean difference: the logistic direction separates the emotions better, but says little
     about what else of a voice moves with them.
     """
-    store = features.extract(
-        makers, encoder, layers=[layer], frames=True, device=device, progress=progress
-    ).store
+    if isinstance(encoder, str):
+        encoder = encoders.load(encoder, layers=[layer], device=device)
+    store = features.extract(makers, encoder, frames=True, progress=progress).store
     direction = axis.fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
     trained = _mapper(makers, store, layer, mapper_steps, device, progress)
-    network = encoders.load(encoder, layers=[layer], device=device)
     return LatentSteerer(
-        network, direction, trained, vocoder.load(device=device), allow_extrapolation=allow_extrapolation
+        encoder, direction, trained, vocoder.load(device=device), allow_extrapolation=allow_extrapolation
     )
 
 
@@ -148,19 +225,10 @@ def _mapper(
     return mapper.Mapper.load(_once(makers, name, recipe, fit))
 
 
-def _once(clips: pd.DataFrame, name: str, recipe: dict[str, object], make: Callable[[Path], None]) -> Path:
-    """Return the folder of a part, made unless it is there; its name tells recipes apart."""
-    return atomic.build_folder(model_folder(clips, name, recipe), RECIPE, recipe, make)
-
-
 def prosodic_steerer(
-    makers: pd.DataFrame,
-    source: str,
-    target: str,
-    *,
-    allow_extrapolation: bool = False,
+    makers: pd.DataFrame, source: str, target: str, *, allow_extrapolation: bool = False,
     progress: bool = False,
-) -> ProsodySteerer:
+) -> ProsodySteerer:  # fmt: skip
     """Return a prosodic steerer learned from the clips of a manifest, all of them; see `prepare`."""
 
     def fit(place: Path) -> None:
@@ -178,10 +246,105 @@ def judge(manifest: pd.DataFrame, speakers: Sequence[str] | None = None) -> ser.
     chosen = roles(manifest).judges if speakers is None else speakers
     rest = sorted(set(manifest["speaker"]) - set(chosen))
     clips = manifest[manifest["speaker"].isin(chosen)]
-    return ser.train(manifest, model_folder(manifest, "judge", ser.digest(clips)), without=rest)
+    return ser.train(manifest, _model_folder(manifest, "judge", ser.digest(clips)), without=rest)
 
 
-def model_folder(manifest: pd.DataFrame, name: str, *decided_by: object) -> Path:
+def _makers(manifest: pd.DataFrame) -> pd.DataFrame:
+    return manifest[manifest["speaker"].isin(roles(manifest).makers)].reset_index(drop=True)
+
+
+def _corpus_name(manifest: pd.DataFrame) -> str:
+    return "+".join(sorted(set(manifest["corpus"].astype(str))))
+
+
+def _once(clips: pd.DataFrame, name: str, recipe: dict[str, object], make: Callable[[Path], None]) -> Path:
+    """Return the folder of a part, made unless it is there; its name differs from recipe to recipe."""
+    return atomic.build_folder(_model_folder(clips, name, recipe), RECIPE, recipe, make)
+
+
+def _model_folder(manifest: pd.DataFrame, name: str, *decided_by: object) -> Path:
     """Return where a part learned from a corpus is kept: ``models/steering-<corpus>/<name>-<digest>``."""
     part = paths.trained(name, *decided_by).name
-    return paths.models() / f"steering-{paths.folder_name(corpus_name(manifest))}" / part
+    return paths.models() / f"steering-{paths.folder_name(_corpus_name(manifest))}" / part
+
+
+def shares_at(point: Point, anchors: Mapping[str, Point], reach: float = 0.35) -> dict[str, float]:
+    """Return the share of each emotion in a point of the arousal-valence plane; they sum to 1.
+
+    Parameters
+    ----------
+    point : (valence, arousal)
+    anchors : mapping of emotion to (valence, arousal)
+    reach : float
+        Shares fall off with the distance to an anchor as a Gaussian of this deviation.
+    """
+    places = np.array(list(anchors.values()), dtype=np.float64)
+    nearness: NDArray[np.float64] = -np.square(places - point).sum(axis=1) / (2 * reach**2)
+    weights = np.exp(nearness - nearness.max())
+    return dict(zip(anchors, (weights / weights.sum()).tolist(), strict=True))
+
+
+class Studio:
+    """Steerers and a plane learned from the makers of one corpus, each when it is first asked for.
+
+    Parameters
+    ----------
+    manifest : DataFrame; the corpus
+    encoder, layer : of latent steering and of the plane
+    device : str
+
+    Attributes
+    ----------
+    makers : DataFrame; the clips that are learned from, by `roles`
+    anchors : dict of emotion to (valence, arousal); the corpus's emotions
+    steerer : function (method, source, target) -> Steerer
+    """
+
+    def __init__(
+        self, manifest: pd.DataFrame, *, encoder: str = encoders.DEFAULT, layer: int = LAYER,
+        device: str = "auto",
+    ) -> None:  # fmt: skip
+        self.manifest, self.encoder, self.layer, self.device = manifest, encoder, layer, device
+        self.makers = _makers(manifest)
+        words = emotions.ordered(set(manifest["emotion"]))
+        self.anchors: dict[str, Point] = {
+            word: (float(v), float(a)) for word, (v, a) in zip(words, av.resolve(words), strict=True)
+        }
+        self.steerer = cache(self._steerer)
+
+    def _steerer(self, method: Method, source: str, target: str) -> Steerer:
+        encoder = self.encoder if method == "prosody" else self._network
+        return prepare(
+            method, source, target, manifest=self.manifest, encoder=encoder, layer=self.layer,
+            device=self.device,
+        )  # fmt: skip
+
+    def blend(self, source: str, valence: float, arousal: float) -> ProsodySteerer:
+        """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
+
+        Parameters
+        ----------
+        source : str; the emotion that clips are spoken in, whose own share is left unchanged
+        valence, arousal : float, in [-1, 1]
+        """
+        shares = shares_at((valence, arousal), self.anchors)
+        others = [word for word in shares if word != source]
+        moved = [prosodic_steerer(self.makers, source, word).transform for word in others]
+        return ProsodySteerer(prosody.ProsodyTransform.blend(moved, [shares[word] for word in others]))
+
+    def locate(self, wave: Wave, sample_rate: int) -> Point:
+        """Return a clip's (valence, arousal) on the plane of the makers' clips, from this clip alone."""
+        [states] = self._network.encode([wave], sample_rate)
+        pooled = np.concatenate([states[0].mean(axis=0), states[0].std(axis=0)])
+        valence, arousal = self._plane.transform(pooled[None])[0]
+        return float(valence), float(arousal)
+
+    @cached_property
+    def _network(self) -> encoders.Encoder:
+        return encoders.load(self.encoder, layers=[self.layer], device=self.device)
+
+    @cached_property
+    def _plane(self) -> av.AVLearner:
+        store = features.extract(self.makers, self._network).store
+        X = store.pooled(self.layer, "mean+std", self.makers["clip"].tolist())
+        return av.AVLearner().fit(X, self.makers["emotion"], groups=self.makers["speaker"])

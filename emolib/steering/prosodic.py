@@ -1,26 +1,27 @@
-"""Steering by prosody: pitch, timing, energy and voice quality are moved; the words and the speaker stay.
+"""Steering by prosody, alone or with a smaller step along the latent axis.
 
-Third stage of `emolib.steering`: a `prosody.ProsodyTransform` behind the interface of every steerer.
+`ProsodySteerer` moves pitch, timing, energy and voice quality by a `prosody.ProsodyTransform`; the words and
+the speaker stay. `HybridSteerer` joins two steerers.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from emolib import audio, prosody
 from emolib.audio import Wave
 from emolib.prosody import Contours, ProsodyTransform, Recording
-from emolib.steering.base import check_delta, check_input
+from emolib.steering.base import Steerer, check_delta, check_rate
 
 
 class ProsodicAnalysis(NamedTuple):
-    """A clip taken apart, ready for any delta."""
+    """WORLD's parameters of a clip, and their contours."""
 
     recording: Recording
     contours: Contours
 
 
-class ProsodySteerer:
+class ProsodySteerer(Steerer):
     """Move speech along a transform learned from parallel pairs.
 
     Parameters
@@ -47,30 +48,12 @@ class ProsodySteerer:
         self.source, self.target = transform.source, transform.target
 
     def analyse(self, wave: Wave, sample_rate: int) -> ProsodicAnalysis:
-        """Take a wave apart.
-
-        Parameters
-        ----------
-        wave : float32 array, (S,) or (S, channels), of one speaker
-        sample_rate : int, Hz
-
-        Raises
-        ------
-        ValueError
-            If the wave isn't finite, is silent, shorter than 0.2 s or longer than two minutes, or has hardly
-            a voiced frame (a whisper).
-        """
-        recording = prosody.record(check_input(wave, sample_rate), int(sample_rate))
+        """Analyse a wave with WORLD; also raises ValueError if hardly a frame is voiced (a whisper)."""
+        recording = prosody.record(wave, check_rate(sample_rate))
         return ProsodicAnalysis(recording, prosody.contours(recording.speech))
 
     def render(self, analysis: ProsodicAnalysis, delta: float) -> Wave:
-        """Return an analysed clip moved by `delta`; float32, at its own sampling rate.
-
-        Raises
-        ------
-        ValueError
-            If delta isn't finite, or beyond [-1, 1] without leave.
-        """
+        """Return an analysed clip moved by `delta`; float32, at its own sampling rate."""
         delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
         recording, seen = analysis
         if delta == 0:
@@ -81,13 +64,66 @@ class ProsodySteerer:
             dbfs += 10 / np.log(10) * delta * self.transform.shift(seen)["level"]
         return audio.level(prosody.resynthesise(recording, speech), dbfs)
 
-    def steer(self, wave: Wave, sample_rate: int, delta: float) -> Wave:
-        """Return a wave moved by `delta`: `analyse` and `render` in one.
 
-        Raises
-        ------
-        ValueError
-            As `analyse` and `render` do.
-        """
-        check_delta(delta, allow_extrapolation=self.allow_extrapolation)
-        return self.render(self.analyse(wave, sample_rate), delta)
+class HybridAnalysis(NamedTuple):
+    """The first steerer's analysis of a clip, and the clip's sampling rate."""
+
+    first: Any
+    sample_rate: int
+
+
+class HybridSteerer(Steerer):
+    """Move speech by one steerer, and what comes out by another.
+
+    Parameters
+    ----------
+    prosodic, latent : Steerer
+        Any two of equal source and target; the first is rendered first. If deltas beyond [-1, 1] are to be
+        taken, both must take them.
+    prosodic_share, latent_share : float, in [0, 1]
+        Each steerer is given its share of delta; with 0 it changes nothing.
+    allow_extrapolation : bool
+        Take deltas beyond [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If a share is out of its range, both are 0, or the steerers lead elsewhere.
+
+    Notes
+    -----
+    The output has the input's sampling rate and level, and the length that the first steerer gives it. Delta
+    0 gives the input back, sample for sample. The first steerer analyses a clip once; the second must
+    analyse what the first one rendered, at each delta.
+    """
+
+    def __init__(
+        self, prosodic: Steerer, latent: Steerer, *, prosodic_share: float = 1.0, latent_share: float = 0.5,
+        allow_extrapolation: bool = False,
+    ) -> None:  # fmt: skip
+        for share in (prosodic_share, latent_share):
+            if not 0 <= share <= 1:  # also true of NaN
+                raise ValueError(f"a share of {share}; expected a number from 0 to 1")
+        if prosodic_share == latent_share == 0:
+            raise ValueError("both shares are 0, which moves nothing; expected at least one above 0")
+        if (prosodic.source, prosodic.target) != (latent.source, latent.target):
+            raise ValueError(
+                f"steerers from {prosodic.source} to {prosodic.target} and from {latent.source} to "
+                f"{latent.target}; expected the same two emotions"
+            )
+        self.prosodic, self.latent = prosodic, latent
+        self.prosodic_share, self.latent_share = prosodic_share, latent_share
+        self.allow_extrapolation = allow_extrapolation
+        self.source, self.target = prosodic.source, prosodic.target
+
+    def analyse(self, wave: Wave, sample_rate: int) -> HybridAnalysis:
+        """Analyse a wave with the first steerer."""
+        return HybridAnalysis(self.prosodic.analyse(wave, sample_rate), int(sample_rate))
+
+    def render(self, analysis: HybridAnalysis, delta: float) -> Wave:
+        """Return an analysed clip moved by `delta`; float32, at its own sampling rate."""
+        delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
+        wave = self.prosodic.render(analysis.first, delta * self.prosodic_share)
+        if delta * self.latent_share == 0:
+            return wave
+        return np.asarray(self.latent.steer(wave, analysis.sample_rate, delta * self.latent_share))

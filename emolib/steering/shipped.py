@@ -1,7 +1,7 @@
 """Steering for human voices with no corpus at hand: transforms and a judge learned from RAVDESS, shipped.
 
-Beside the stages of `emolib.steering`. The transforms lead from neutral and calm to each strong emotion; two
-thirds of the actors taught them and the rest the judge. `make` wrote what is shipped.
+The transforms move speech from neutral and calm to each strong emotion. They were learned from two thirds of
+the actors, and the judge from the rest. `make` wrote what is shipped.
 """
 
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import emotions, folders, paths, prosody, ser
+from emolib.steering.preparation import at_full_strength, rotations
 from emolib.steering.prosodic import ProsodySteerer
-from emolib.steering.speakers import at_full_strength, rotations
 
 #: The name of the folder in ``models/``.
 FOLDER = "prosody-ravdess"
@@ -31,7 +31,7 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
     Raises
     ------
     ValueError
-        If none leads there.
+        If none is shipped for them.
     """
     for word, known in ((source, SOURCES), (target, TARGETS)):
         if emotions.check(word) not in known:
@@ -44,7 +44,7 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
 
 
 def judge() -> ser.Judge:
-    """Return the shipped judge: eight emotions, heard from actors who taught no shipped transform."""
+    """Return the shipped judge of eight emotions, trained on actors who taught no shipped transform."""
     return ser.Judge.load(paths.model(FOLDER) / _JUDGE)
 
 

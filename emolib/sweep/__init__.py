@@ -5,21 +5,10 @@ is skipped. Killed at any moment, the same call goes on.
 """
 
 from emolib.sweep.batch import Sweep, run, run_grid
-from emolib.sweep.cells import NotebookRun
-from emolib.sweep.grid import Grid, read_grid
-from emolib.sweep.keys import notebook_key
-from emolib.sweep.parameters import check, declared, from_text, notebooks
+from emolib.sweep.cells import NotebookRun, notebook_key
+from emolib.sweep.grid import Grid, check, declared, from_text, notebooks, read_grid
 
 __all__ = [
-    "Grid",
-    "NotebookRun",
-    "Sweep",
-    "check",
-    "declared",
-    "from_text",
-    "notebook_key",
-    "notebooks",
-    "read_grid",
-    "run",
-    "run_grid",
-]
+    "Grid", "NotebookRun", "Sweep", "check", "declared", "from_text", "notebook_key", "notebooks",
+    "read_grid", "run", "run_grid",
+]  # fmt: skip

@@ -1,6 +1,5 @@
 """Runs and grids as a whole: cells one by one, several at a time, or on Dask's workers."""
 
-import contextlib
 import functools
 import sys
 import threading
@@ -15,21 +14,11 @@ from typing import Any
 import psutil
 
 from emolib import paths, results, scheduling, threads
-from emolib.results import Number
-from emolib.sweep import parameters as declarations
-from emolib.sweep.cells import (
-    Cell,
-    Children,
-    NotebookRun,
-    cell_task,
-    copy_done,
-    is_done,
-    locked,
-    read_json,
-    run_cell,
-)
+from emolib.atomic import locked
+from emolib.results import Number, read_json
+from emolib.sweep import grid as declarations
+from emolib.sweep.cells import Cell, Children, NotebookRun, cell_task, look_again, notebook_key, run_cell
 from emolib.sweep.grid import Grid
-from emolib.sweep.keys import look_again, notebook_key
 
 #: Bytes of memory that a notebook gets by, and how many notebooks at once still gain time.
 _MEMORY, _MOST_AT_ONCE = 2 << 30, 4
@@ -54,10 +43,10 @@ class Sweep:
 
     def count(self) -> dict[str, int]:
         """Return how many cells there are, and of them were done now, were skipped, and failed."""
-        failed = [any(entry.error for entry in ended) for ended in self.cells.values()]
-        skipped = [all(entry.skipped for entry in ended) for ended in self.cells.values()]
-        done = len(failed) - sum(failed) - sum(skipped)
-        return {"cells": len(failed), "done": done, "skipped": sum(skipped), "failed": sum(failed)}
+        failed = sum(any(entry.error for entry in ended) for ended in self.cells.values())
+        skipped = sum(all(entry.skipped for entry in ended) for ended in self.cells.values())
+        n_cells = len(self.cells)
+        return {"cells": n_cells, "done": n_cells - failed - skipped, "skipped": skipped, "failed": failed}
 
 
 def run(
@@ -102,17 +91,15 @@ def run(
     known = {path.stem: declarations.declared(path) for path in declarations.notebooks()}
     declarations.check(parameters, known)
     plan = {"parameters": dict(parameters), "notebooks": [path.stem for path in chosen]}
-    folder = None if fresh else _unfinished(plan)
-    folder = folder or results.new_run(
-        "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters) or "default"
-    )
+    label = "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters)
+    folder = (None if fresh else _unfinished(plan)) or results.new_run(label or "default")
     results.write_json(folder / "run.json", plan | {"ended": False})
     cell = _cell(folder.name, folder, folder.name, chosen, parameters)
     if not fresh:
         _take_over(cell)
     jobs = min(jobs, len(chosen))
     progress = _Progress([cell], at_once=jobs)
-    with _children(jobs) as children:
+    with Children(jobs) as children:
         ended = run_cell(cell, children, progress.tell, jobs)
     results.write_json(folder / "run.json", plan | {"ended": True})
     return folder, ended
@@ -136,7 +123,6 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
     """
     _checked(jobs)
     look_again()
-    started = time.perf_counter()
     folder = paths.runs() / f"sweep-{grid.name}"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, wait=False) as is_ours:
@@ -145,27 +131,26 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
                 f"the sweep {grid.name!r} is executed by another process now; wait for it, or name this one "
                 f"differently"
             )
-        cells = [
-            _cell(name, folder / name, f"{folder.name}/{name}", grid.notebooks, given, own_figures=True)
-            for name, given in grid.cells.items()
-        ]
-        plan: dict[str, Any] = {"notebooks": [path.stem for path in grid.notebooks]}
-        results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
-        for cell, given in zip(cells, grid.cells.values(), strict=True):
-            Path(cell.folder).mkdir(exist_ok=True)
-            results.write_json(Path(cell.folder) / "run.json", {"parameters": given} | plan)
-        workers = sum(client.nthreads().values()) if client else jobs
-        progress = _Progress(cells, at_once=max(1, min(workers, len(cells))))
-        ended = _by_workers(cells, client, progress) if client else _by_threads(cells, jobs, progress)
-        done = dict(ended)
-        known = {path.parent.name for path in folder.glob("*/run.json")}
-        sweep = Sweep(
-            folder,
-            {cell.name: done[cell.name] for cell in cells},
-            sorted(known - set(grid.cells)),
-            time.perf_counter() - started,
-        )
-        _summarise(sweep, grid)
+        return _run_grid(grid, folder, jobs, client)
+
+
+def _run_grid(grid: Grid, folder: Path, jobs: int, client: Any) -> Sweep:
+    started, cells = time.perf_counter(), []
+    plan: dict[str, Any] = {"notebooks": [path.stem for path in grid.notebooks]}
+    results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
+    for name, given in grid.cells.items():
+        own = folder / name
+        own.mkdir(exist_ok=True)
+        results.write_json(own / "run.json", {"parameters": given} | plan)
+        figures = {"EMOLIB_FIGURES": str(own / "figures")}
+        cells.append(_cell(name, own, f"{folder.name}/{name}", grid.notebooks, given, **figures))
+    workers = sum(client.nthreads().values()) if client else jobs
+    progress = _Progress(cells, at_once=max(1, min(workers, len(cells))))
+    done = dict(_by_workers(cells, client, progress) if client else _by_threads(cells, jobs, progress))
+    known = {path.parent.name for path in folder.glob("*/run.json")}
+    in_order = {name: done[name] for name in grid.cells}
+    sweep = Sweep(folder, in_order, sorted(known - set(grid.cells)), time.perf_counter() - started)
+    _summarise(sweep, grid)
     return sweep
 
 
@@ -175,23 +160,18 @@ def _cell(
     run: str,
     notebooks: Sequence[Path],
     parameters: Mapping[str, Number],
-    *,
-    own_figures: bool = False,
+    **environment: str,
 ) -> Cell:
     declared = {path: declarations.declared(path) for path in notebooks}
-    given = {
-        str(path): {name: value for name, value in parameters.items() if name in own}
-        for path, own in declared.items()
-    }
+    given = {p: {k: v for k, v in parameters.items() if k in own} for p, own in declared.items()}
+    home = {"EMOLIB_HOME": str(paths.home()), "EMOLIB_CORPORA": str(paths.corpora()), "EMOLIB_RUN": run}
     return Cell(
-        name=name,
-        folder=str(folder),
-        run=run,
-        notebooks=given,
-        keys={str(path): notebook_key(path, given[str(path)]) for path in notebooks},
-        figures=str(folder / "figures") if own_figures else "",
-        environment={"EMOLIB_HOME": str(paths.home()), "EMOLIB_CORPORA": str(paths.corpora())},
-        readers=[path.stem for path, own in declared.items() if "RUNS" in own],
+        name,
+        str(folder),
+        {str(path): own for path, own in given.items()},
+        {str(path): notebook_key(path, own) for path, own in given.items()},
+        home | environment,
+        [path.stem for path, own in declared.items() if "RUNS" in own],
     )
 
 
@@ -221,25 +201,23 @@ def _unfinished(plan: dict[str, Any]) -> Path | None:
 
 def _take_over(cell: Cell) -> None:
     """Copy into a run's folder what earlier runs did of it, from the very inputs that it has now."""
-    earlier = sorted((told.parent for told in paths.runs().glob("*/run.json")), reverse=True)
+    runs = sorted((plan.parent for plan in paths.runs().glob("*/run.json")), reverse=True)
+    earlier = [replace(cell, folder=str(folder)) for folder in runs]
     for path in map(Path, cell.notebooks):
-        if path.stem in cell.readers or is_done(cell, path):
-            continue
-        for folder in earlier:
-            if is_done(replace(cell, folder=str(folder)), path):
-                copy_done(folder, Path(cell.folder), path)
-                break
+        if path.stem not in cell.readers and not cell.is_done(path):
+            for other in [one for one in earlier if one.is_done(path)][:1]:
+                cell.take(other, path)
 
 
 def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> Iterator[tuple[str, list]]:
     """Execute cells in processes of their own, each watched by a thread."""
-    with ThreadPoolExecutor(jobs) as pool, _children(jobs) as children:
+    with ThreadPoolExecutor(jobs) as pool, Children(jobs) as children:
         futures = {
-            pool.submit(run_cell, cell, children, functools.partial(progress.tell, cell=cell.name)): cell
+            pool.submit(run_cell, cell, children, functools.partial(progress.tell, cell=cell.name)): cell.name
             for cell in cells
         }
         for future in as_completed(futures):
-            yield futures[future].name, future.result()
+            yield futures[future], future.result()
 
 
 def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> Iterator[tuple[str, list]]:
@@ -254,23 +232,12 @@ def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> Iterat
         yield task["name"], ended
 
 
-@contextlib.contextmanager
-def _children(at_once: int) -> Iterator[Children]:
-    """Yield the children of a run, and end them whatever happens."""
-    children = Children(at_once)
-    try:
-        yield children
-    finally:
-        children.end()
-
-
 class _Progress:
     """Tell on standard error what ended, and how long the rest will take if it goes on like this."""
 
     def __init__(self, cells: Sequence[Cell], at_once: int) -> None:
-        todo = [Path(p) for cell in cells for p in cell.notebooks if not is_done(cell, Path(p))]
-        self._waiting = Counter(path.stem for path in todo)
-        self._total, self._ended, self._at_once = len(todo), 0, at_once
+        todo = [Path(p).stem for cell in cells for p in cell.notebooks if not cell.is_done(Path(p))]
+        self._waiting, self._total, self._ended, self._at_once = Counter(todo), len(todo), 0, at_once
         self._seconds: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
@@ -283,17 +250,17 @@ class _Progress:
             self._total = max(self._total, self._ended)
             self._waiting[entry.notebook] -= 1
             self._seconds.setdefault(entry.notebook, []).append(entry.seconds)
-            line = f"[{self._ended}/{self._total}] {' '.join(filter(None, [cell, entry.notebook]))}"
-            line += f" {entry.seconds:.0f} s{f', {_clock(self.left())} left' if self.left() else ''}"
-            print(f"{line}{f': {entry.error}' if entry.error else ''}", file=sys.stderr, flush=True)
+            left = f", {_clock(seconds)} left" if (seconds := self._left()) else ""
+            what = f"{cell} {entry.notebook}".strip()
+            failed = f": {entry.error}" if entry.error else ""
+            line = f"[{self._ended}/{self._total}] {what} {entry.seconds:.0f} s{left}{failed}"
+            print(line, file=sys.stderr, flush=True)
 
-    def left(self) -> float:
+    def _left(self) -> float:
         """Return the seconds that the rest will take: each notebook as long as it took before."""
-        every = [second for seconds in self._seconds.values() for second in seconds]
         typical = {name: sum(seconds) / len(seconds) for name, seconds in self._seconds.items()}
-        mean = sum(every) / len(every)
-        rest = sum(max(n, 0) * typical.get(name, mean) for name, n in self._waiting.items())
-        return rest / self._at_once
+        mean = sum(typical.values()) / len(typical)
+        return sum(max(n, 0) * typical.get(name, mean) for name, n in self._waiting.items()) / self._at_once
 
 
 def _clock(seconds: float) -> str:

@@ -1,10 +1,13 @@
-"""A grid of runs in one YAML file: notebooks, what is the same in every cell, and axes to multiply."""
+"""What is to be run: the parameters that notebooks declare, and grids of them in a YAML or JSON file."""
 
+import ast
+import difflib
+import functools
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +16,162 @@ import yaml
 
 from emolib import corpora, paths
 from emolib.results import Number
-from emolib.sweep import parameters as declarations
 
 #: A grid of more cells is refused: it is a slip of the pen more often than a plan.
 MAX_CELLS = 10_000
+#: Stands for a default that is no literal: its parameter takes anything.
+ANYTHING = object()
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "empty"}
 _KEYS = ("name", "notebooks", "parameters", "axes", "include", "exclude")
 #: Parameters that hold a path; where relative, they start from the grid's folder.
 _PATHS = ("ROOT", "TABLE")
 _EXAMPLE = "such as `axes: {ENCODER: [wav2vec2-nano, logmel], SEED: [0, 1]}`"
+
+
+# ------------------------------------------------------------------------------------- notebooks, parameters
+
+
+def notebooks(names: Iterable[str] | None = None) -> list[Path]:
+    """Return the numbered notebooks in reading order, or those whose names begin as asked.
+
+    Raises
+    ------
+    ValueError
+        If a name fits no notebook, or there are none.
+    """
+    found = sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise ValueError(
+            f"no notebooks in {paths.notebooks()}; expected files such as 01_probing_layers.ipynb"
+        )
+    wanted = list(names or [""])
+    idle = [name for name in wanted if not any(path.stem.startswith(name) for path in found)]
+    if idle:
+        raise ValueError(f"no notebook {', '.join(idle)}; expected: {', '.join(path.stem for path in found)}")
+    return [path for path in found if any(path.stem.startswith(name) for name in wanted)]
+
+
+def declared(notebook: Path) -> dict[str, object]:
+    """Return the names that a notebook's ``parameters`` cell assigns, with their defaults.
+
+    Raises
+    ------
+    ValueError
+        If the file is no notebook.
+    """
+    tagged = [cell for cell in cells(notebook) if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    try:
+        tree = ast.parse("\n".join(cell.source for cell in tagged))
+    except SyntaxError:  # it fails when it is executed, and its copy says where
+        return {}
+    found: dict[str, object] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+                is_single = isinstance(target, ast.Name)
+                found |= dict.fromkeys(names, _literal(node.value) if is_single else ANYTHING)
+    return found
+
+
+def _literal(value: ast.expr) -> object:
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return ANYTHING
+
+
+def cells(notebook: Path) -> list:
+    """Return a notebook's cells.
+
+    Raises
+    ------
+    ValueError
+        If the file is no notebook.
+    """
+    state = notebook.stat()
+    return _cells(notebook, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _cells(notebook: Path, mtime_ns: int, size: int) -> list:
+    """Read a notebook once for all cells of a grid, and again when it has changed."""
+    import nbformat
+    from jsonschema import ValidationError
+
+    try:
+        return nbformat.read(notebook, as_version=4).cells
+    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
+        reason = [*str(error).strip().splitlines(), type(error).__name__][0][:100]
+        raise ValueError(f"{notebook.name} is no notebook that can be read ({reason})") from None
+
+
+def check(parameters: Mapping[str, Number], known: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse parameters that no notebook declares, and values of another type than the default's.
+
+    Parameters
+    ----------
+    parameters : mapping of name to value
+    known : mapping of notebook to what it declares, as `declared` returns it
+
+    Raises
+    ------
+    ValueError
+        Of the first that does not fit; the message names the nearest parameter, or the type.
+    """
+    names = sorted(set().union(*known.values()))
+    if unknown := [name for name in parameters if name not in names]:
+        hint = nearest(unknown[0], names)
+        raise ValueError(
+            f"no notebook has a parameter {', '.join(unknown)}{hint}; expected: {', '.join(names)}"
+        )
+    for name, value in parameters.items():
+        for notebook, defaults in known.items():
+            if name in defaults and not _fits(value, default := defaults[name]):
+                given = _TYPES.get(type(value), f"a {type(value).__name__}")
+                expected = _TYPES.get(type(default), "one number, word or truth value")
+                raise ValueError(
+                    f"{name}={value!r} is {given}; expected {expected}, such as {default!r} in {notebook}"
+                )
+
+
+def _fits(value: Number, default: object) -> bool:
+    """Tell whether a value may stand in for a default: same type, or a whole number for a real one."""
+    if default is None or type(default) not in _TYPES:
+        return type(value) in _TYPES
+    return type(value) is type(default) or (type(value) is int and type(default) is float)
+
+
+def from_text(settings: Iterable[str], known: Mapping[str, Mapping[str, object]]) -> dict[str, Number]:
+    """Read NAME=VALUE pairs, each value as the type that its parameter has.
+
+    Raises
+    ------
+    ValueError
+        If a pair has no ``=``, or its value is not of that type.
+    """
+    read: dict[str, Number] = {}
+    for setting in settings:
+        name, sign, text = setting.partition("=")
+        if not sign:
+            raise ValueError(f"{setting!r} has no '='; expected NAME=VALUE, such as LAYER=3")
+        kind = type(next((one[name] for one in known.values() if name in one), text))
+        try:
+            value = {"true": True, "false": False}[text.lower()] if kind is bool else text
+            read[name] = kind(value) if kind in (int, float) else value
+        except (KeyError, ValueError):
+            raise ValueError(f"{name}={text!r}; expected {_TYPES[kind]}") from None
+    return read
+
+
+def nearest(name: object, names: Collection[str]) -> str:
+    """Return " (did you mean 'X'?)" for the nearest of some names, or nothing where none is near."""
+    by_lower = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+
+
+# ------------------------------------------------------------------------------------- grids
 
 
 @dataclass(frozen=True)
@@ -45,10 +196,9 @@ class _StrictSafeLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
-            if not isinstance(key, str):
-                raise yaml.YAMLError(f"the key {key!r} is not a word")
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} stands twice in one mapping")
+            if not isinstance(key, str) or keys.count(key) > 1:
+                why = "stands twice in one mapping" if isinstance(key, str) else "is not a word"
+                raise yaml.YAMLError(f"the key {key!r} {why}")
         return super().construct_mapping(node, deep)
 
 
@@ -58,9 +208,9 @@ def read_grid(path: str | Path) -> Grid:
     Parameters
     ----------
     path : str or Path
-        A YAML file with ``axes`` (lists of values by parameter, multiplied), and any of ``name`` (the file's
-        stem by default), ``notebooks`` (beginnings of names; all by default), ``parameters`` (the same in
-        every cell), ``exclude`` (cells with all of these values are left out) and ``include`` (further
+        A YAML or JSON file with ``axes`` (lists of values by parameter, multiplied), and any of ``name`` (the
+        file's stem by default), ``notebooks`` (beginnings of names; all by default), ``parameters`` (the same
+        in every cell), ``exclude`` (cells with all of these values are left out) and ``include`` (further
         cells).
 
     Raises
@@ -75,8 +225,7 @@ def read_grid(path: str | Path) -> Grid:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such grid")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = yaml.load(text, Loader=_StrictSafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_StrictSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:200]})") from None
     try:
@@ -88,27 +237,27 @@ def read_grid(path: str | Path) -> Grid:
 def _grid(content: Any, path: Path) -> Grid:
     if not isinstance(content, dict):
         raise ValueError(f"not a grid; expected a mapping with axes, {_EXAMPLE}")
-    for key in content:
-        if key not in _KEYS:
-            hint = declarations.nearest(key, _KEYS)
-            raise ValueError(f"unknown key {key!r}{hint}; expected: {', '.join(_KEYS)}")
-    notebooks = declarations.notebooks(_names(content.get("notebooks")))
-    cells = [_absolute(cell, path.parent) for cell in _cells(content)]
+    for key in set(content) - set(_KEYS):
+        raise ValueError(f"unknown key {key!r}{nearest(key, _KEYS)}; expected: {', '.join(_KEYS)}")
+    name = content.get("name", path.stem)
+    if not isinstance(name, str | int) or paths.folder_name(str(name)) != str(name):
+        raise ValueError(f"name {name!r}; expected letters, digits, '-', '_' and '.', as in a folder's name")
+    chosen = notebooks(_names(content.get("notebooks")))
+    fixed, axes = _mapping(content, "parameters"), _mapping(content, "axes")
+    cells = [_absolute(cell, path.parent) for cell in _product(content, fixed, axes)]
     if not cells:
         raise ValueError("it has no cell: every one is excluded")
-    known = {notebook.stem: declarations.declared(notebook) for notebook in notebooks}
+    known = {notebook.stem: declared(notebook) for notebook in chosen}
     for cell in cells:
-        declarations.check(cell, known)
+        check(cell, known)
         if "CORPUS" in cell:
             corpora.info(str(cell["CORPUS"]))
-    fixed, axes = _absolute(_mapping(content, "parameters"), path.parent), _mapping(content, "axes")
-    named = {cell_name(cell, fixed, list(axes)): cell for cell in cells}
-    return Grid(_name(content.get("name", path.stem)), tuple(notebooks), named)
+    fixed = _absolute(fixed, path.parent)
+    return Grid(str(name), tuple(chosen), {cell_name(cell, fixed, list(axes)): cell for cell in cells})
 
 
-def _cells(content: Mapping[str, Any]) -> list[dict[str, Number]]:
+def _product(content: Mapping[str, Any], fixed: dict[str, Any], axes: dict[str, Any]) -> list[dict[str, Any]]:
     """Multiply the axes, leave out what is excluded, add what is included; each cell once."""
-    fixed, axes = _mapping(content, "parameters"), _mapping(content, "axes")
     _scalars(fixed, "parameters")
     for name, values in axes.items():
         if not isinstance(values, list) or not values:
@@ -116,11 +265,13 @@ def _cells(content: Mapping[str, Any]) -> list[dict[str, Number]]:
         if name in fixed:
             raise ValueError(f"{name} stands both in parameters and in axes; expected one of them")
         _scalars({f"{name}[{i}]": value for i, value in enumerate(values)}, "axes")
-    n_cells = math.prod(len(values) for values in axes.values())
-    if n_cells > MAX_CELLS:
+    if (n_cells := math.prod(map(len, axes.values()))) > MAX_CELLS:
         raise ValueError(f"{n_cells} cells; expected at most {MAX_CELLS}: split the grid")
-    excluded = _cell_list(content, "exclude", {*fixed, *axes})
-    included = _cell_list(content, "include")
+    excluded, included = _mappings(content, "exclude"), _mappings(content, "include")
+    for name in itertools.chain(*excluded):
+        if name not in fixed | axes:
+            hint = nearest(name, fixed | axes)
+            raise ValueError(f"exclude names {name}{hint}, which is neither in axes nor in parameters")
     product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     cells = [fixed | cell for cell in product if axes or not included]
     cells = [cell for cell in cells if not any(_matches(cell, one) for one in excluded)]
@@ -138,32 +289,22 @@ def cell_name(cell: Mapping[str, Number], fixed: Mapping[str, Number], axes: Seq
     >>> cell_name({"DEVICE": "cpu", "CORPUS": "nemo", "SEED": 1}, {"DEVICE": "cpu"}, ["CORPUS", "SEED"])
     'nemo_seed1'
     """
-    names = [name for name in cell if name in axes or name not in fixed or cell[name] != fixed[name]]
-    parts, exact = [], set(names) <= set(axes)
-    for name in names:
-        value = cell[name]
+    own = {k: v for k, v in cell.items() if k in axes or k not in fixed or v != fixed[k]}
+    parts, exact = [], set(own) <= set(axes)
+    for name, value in own.items():
         text = value if isinstance(value, str) else f"{name.lower()}{value}"
         short = paths.folder_name(Path(text).stem if name in _PATHS else text)[:40]
         exact &= short == text and "_" not in short
         parts.append(short)
-    told = json.dumps({name: cell[name] for name in names}, sort_keys=True)
-    digest = [] if exact else [hashlib.sha256(told.encode()).hexdigest()[:8]]
-    return "_".join([*parts, *digest]) or "all"
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+    return "_".join(parts if exact else [*parts, digest]) or "all"
 
 
 def _names(given: Any) -> list[str]:
-    if given is None:
-        return []
-    if not isinstance(given, list) or not given:
+    if given is not None and (not isinstance(given, list) or not given):
         raise ValueError(f"notebooks is {given!r}; expected a list, such as ['01', '02']")
     # without quotes YAML reads 01 as the number 1
-    return [f"{name:02d}" if type(name) is int else str(name) for name in given]
-
-
-def _name(given: Any) -> str:
-    if not isinstance(given, str | int) or paths.folder_name(str(given)) != str(given):
-        raise ValueError(f"name {given!r}; expected letters, digits, '-', '_' and '.', as in a folder's name")
-    return str(given)
+    return [f"{name:02d}" if type(name) is int else str(name) for name in given or ()]
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -173,16 +314,12 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(value or {})
 
 
-def _cell_list(content: Mapping[str, Any], key: str, known: set[str] | None = None) -> list[dict[str, Any]]:
+def _mappings(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     given = content.get(key) or []
     if not isinstance(given, list) or not all(isinstance(one, dict) and one for one in given):
         raise ValueError(f"{key} is {given!r}; expected a list of mappings, such as [{{SEED: 1}}]")
     for one in given:
         _scalars(one, key)
-        for name in one if known is not None else ():
-            if name not in (known or ()):
-                hint = declarations.nearest(name, known or ())
-                raise ValueError(f"{key} names {name}{hint}, which is neither in axes nor in parameters")
     return given
 
 
@@ -196,9 +333,7 @@ def _scalars(values: Mapping[str, Any], where: str) -> None:
 def _absolute(cell: dict[str, Number], folder: Path) -> dict[str, Number]:
     """Let relative paths start from the grid's folder, as the notebooks run in theirs."""
     own = {name: cell[name] for name in _PATHS if isinstance(cell.get(name), str) and cell[name]}
-    return cell | {
-        name: str((folder / str(value)).absolute()) for name, value in own.items() if "://" not in str(value)
-    }
+    return cell | {k: str((folder / str(v)).absolute()) for k, v in own.items() if "://" not in str(v)}
 
 
 def _matches(cell: Mapping[str, Number], pattern: Mapping[str, Number]) -> bool:

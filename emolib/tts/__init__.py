@@ -8,22 +8,11 @@ in prosody and, with an axis, in an encoder's space; waveforms are never added.
 result lies on an emotion axis.
 """
 
-from emolib.tts.dial import check_alpha
 from emolib.tts.loading import DEFAULT_VOICE, FAMILIES, load_voice
-from emolib.tts.scoring import AxisScore
-from emolib.tts.scoring import embedded as embedded_score
-from emolib.tts.speaking import settings_between, speak
+from emolib.tts.speaking import AxisScore, check_alpha, embedded_score, settings_between, speak
 from emolib.tts.voices import MAX_CHARACTERS, Voice
 
 __all__ = [
-    "DEFAULT_VOICE",
-    "FAMILIES",
-    "MAX_CHARACTERS",
-    "AxisScore",
-    "Voice",
-    "check_alpha",
-    "embedded_score",
-    "load_voice",
-    "settings_between",
-    "speak",
-]
+    "DEFAULT_VOICE", "FAMILIES", "MAX_CHARACTERS", "AxisScore", "Voice", "check_alpha", "embedded_score",
+    "load_voice", "settings_between", "speak",
+]  # fmt: skip

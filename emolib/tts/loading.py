@@ -1,11 +1,22 @@
 """Voices by name: espeak-ng's, a folder, or a Hugging Face id.
 
 Weights are read as safetensors, or by transformers with ``weights_only``; nothing pickled is run.
+espeak-ng's pronunciations replace the packages that the networks' own tokenizers ask for (phonemizer, which
+calls espeak-ng itself, and g2p_en, which downloads a dictionary).
+
+References
+----------
+J. Kim, J. Kong, J. Son (2021), "Conditional variational autoencoder with adversarial learning for end-to-end
+text-to-speech" (VITS), arXiv:2106.06103.
+J. Ao et al. (2022), "SpeechT5: Unified-modal encoder-decoder pre-training for spoken language processing",
+arXiv:2110.07205.
+ARPAbet: R. Weide (1998), "The Carnegie Mellon pronouncing dictionary", release 0.6.
 """
 
 import contextlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +24,31 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from emolib import espeak
-from emolib.pretrained import locate, quiet_transformers
-from emolib.tts import networks, phonemes
-from emolib.tts.voices import EspeakVoice, Voice
+from emolib.demo import espeak
+from emolib.encoders import locate, quiet_transformers
+from emolib.tts.voices import EspeakVoice, FastSpeech2Voice, NetworkVoice, Voice
 
-#: What speaks unless another voice is asked for.
 DEFAULT_VOICE = "en-us"
+Tokenise = Callable[[str], torch.Tensor]
 #: Model types of transformers that can be voices.
 FAMILIES = ("vits", "speecht5", "fastspeech2_conformer", "fastspeech2_conformer_with_hifigan")
 _VOCODERS = {
     "speecht5": ("SpeechT5HifiGan", "microsoft/speecht5_hifigan"),
     "fastspeech2_conformer": ("FastSpeech2ConformerHifiGan", "espnet/fastspeech2_conformer_hifigan"),
 }
+_STRESS = {"ˈ": "1", "ˌ": "2"}
+_VOWELS = {
+    "ɑː": "AA", "ɑ": "AA", "æ": "AE", "a": "AE", "ʌ": "AH", "ə": "AH", "ɐ": "AH", "ɔː": "AO", "ɔ": "AO",
+    "oː": "AO", "aʊ": "AW", "aɪ": "AY", "ɚ": "ER", "ɜː": "ER", "ɛ": "EH", "eɪ": "EY", "e": "EY", "ɪ": "IH",
+    "ᵻ": "IH", "iː": "IY", "i": "IY", "oʊ": "OW", "o": "OW", "ɔɪ": "OY", "ʊ": "UH", "uː": "UW", "u": "UW",
+}  # fmt: skip
+_CONSONANTS = {
+    "b": "B", "tʃ": "CH", "d": "D", "ð": "DH", "f": "F", "ɡ": "G", "h": "HH", "dʒ": "JH", "k": "K", "x": "K",
+    "l": "L", "m": "M", "n": "N", "ŋ": "NG", "p": "P", "ɹ": "R", "s": "S", "ʃ": "SH", "t": "T", "ɾ": "T",
+    "ʔ": "T", "θ": "TH", "v": "V", "w": "W", "j": "Y", "z": "Z", "ʒ": "ZH",
+}  # fmt: skip
+_SYMBOL = re.compile("|".join([*sorted([*_VOWELS, *_CONSONANTS], key=len, reverse=True), "\\S"]))
+_SYLLABIC = re.compile("(.)\u0329")  # a consonant that is a syllable: ARPAbet puts a vowel before it
 _UNUSABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, ImportError, SafetensorError)
 
 
@@ -68,7 +91,7 @@ def load_voice(
 
 @contextlib.contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """Keep the hub's warning for every failed attempt off the screen: one sentence says it at the end."""
+    """Silence the hub's warning for every failed attempt: one sentence says it at the end."""
     from huggingface_hub.utils import logging
 
     verbosity = logging.get_verbosity()
@@ -89,22 +112,38 @@ def _load_network(
     if family == "vits":
         model = _weights(transformers.VitsModel, source)
         tokenise = _vits_tokens(transformers.VitsTokenizer.from_pretrained(source))
-        return networks.VitsVoice(name, model, tokenise, _speaker_number(speaker, config.num_speakers))
+        number = _speaker_number(speaker, config.num_speakers)
+        return NetworkVoice(
+            name,
+            model,
+            tokenise,
+            lambda t: model(t, speaker_id=number).waveform[0],
+            int(config.sampling_rate),
+        )
     if family == "speecht5":
         model = _weights(transformers.SpeechT5ForTextToSpeech, source)
         tokenise = _tokens_by(transformers.SpeechT5Tokenizer.from_pretrained(source))
         vector = _speaker_vector(speaker, config.speaker_embedding_dim)
-        network = _vocoder(transformers, family, source, vocoder)
-        return networks.SpeechT5Voice(name, model, network, tokenise, vector)
+        sound = _vocoder(transformers, family, source, vocoder)
+        rate = int(sound.config.sampling_rate)
+        return NetworkVoice(
+            name, model, tokenise, lambda t: model.generate_speech(t, vector, vocoder=sound), rate
+        )
     if family == "fastspeech2_conformer":
         model = _weights(transformers.FastSpeech2ConformerModel, source)
-        network = _vocoder(transformers, family, source, vocoder)
+        sound = _vocoder(transformers, family, source, vocoder)
     else:
         both = _weights(transformers.FastSpeech2ConformerWithHifiGan, source)
-        model, network = both.model, both.vocoder
-    tokenise = _phoneme_tokens(_vocabulary(source))
+        model, sound = both.model, both.vocoder
     number = _speaker_number(speaker, model.config.num_speakers or 1)
-    return networks.FastSpeech2Voice(name, model, network, tokenise, number)
+    ids = None if number is None else torch.tensor([number])
+    return FastSpeech2Voice(  # its vocoder's configuration states no rate
+        name,
+        model,
+        _phoneme_tokens(source),
+        lambda t: sound(model(t, speaker_ids=ids).spectrogram)[0],
+        22_050,
+    )
 
 
 def _weights(kind: Any, source: str) -> Any:
@@ -145,47 +184,63 @@ def _speaker_vector(speaker: str | int | None, width: int) -> torch.Tensor:
     return torch.from_numpy(vector.astype(np.float32).reshape(1, width))
 
 
-def _tokens_by(tokenizer: Any) -> networks.Tokenise:
+def _known(text: str, numbers: Sequence[int], special: Collection[int | None]) -> torch.Tensor:
+    """Return token numbers, (1, N), or raise ValueError if none of them is of a sound or letter."""
+    if not set(numbers) - set(special):
+        raise ValueError(f"nothing in {text[:60]!r} that the voice knows; expected text in its language")
+    return torch.tensor([numbers])
+
+
+def _tokens_by(tokenizer: Any) -> Tokenise:
     def tokenise(text: str) -> torch.Tensor:
-        numbers = tokenizer(text)["input_ids"]
-        if not set(numbers) - {*tokenizer.all_special_ids}:
-            raise ValueError(f"nothing in {text[:60]!r} that the voice knows; expected text in its language")
-        return torch.tensor([numbers])
+        return _known(text, tokenizer(text)["input_ids"], tokenizer.all_special_ids)
 
     return tokenise
 
 
-def _vits_tokens(tokenizer: Any) -> networks.Tokenise:
+def _vits_tokens(tokenizer: Any) -> Tokenise:
     by_letters = _tokens_by(tokenizer)
     if not tokenizer.phonemize:
         return by_letters
     normalise = tokenizer.normalize_text if tokenizer.normalize else str
     tokenizer.phonemize = tokenizer.normalize = False  # it would call the package phonemizer
-    return lambda text: by_letters(phonemes.ipa(normalise(text)))
+    return lambda text: by_letters(espeak.ipa(normalise(text)))
 
 
-def _vocabulary(source: str) -> dict[str, int]:
-    """Read the token numbers of a FastSpeech2; its own tokenizer would call the package g2p_en."""
-    from transformers.utils import cached_file
-
-    path = cached_file(source, "vocab.json")
-    return json.loads(Path(str(path)).read_text(encoding="utf-8"))
-
-
-def _phoneme_tokens(vocabulary: dict[str, int]) -> networks.Tokenise:
+def _phoneme_tokens(source: str) -> Tokenise:
     """Read a text as ARPAbet where the vocabulary has it, else as letters, and end the sentence."""
+    from transformers.utils import cached_file  # its own tokenizer would call the package g2p_en
+
+    vocabulary = json.loads(Path(str(cached_file(source, "vocab.json"))).read_text(encoding="utf-8"))
     unknown = vocabulary.get("<unk>")
     speaks_arpabet = "AH0" in vocabulary
 
     def tokenise(text: str) -> torch.Tensor:
-        tokens = phonemes.arpabet(text) if speaks_arpabet else list(text.lower())
+        tokens = arpabet(text) if speaks_arpabet else list(text.lower())
         numbers = [vocabulary.get(token, unknown) for token in tokens]
-        known = [number for number in numbers if number is not None]
-        if not set(known) - {unknown}:
-            raise ValueError(f"nothing in {text[:60]!r} that the voice knows; expected text in its language")
-        return torch.tensor([[*known, vocabulary["<sos/eos>"]]])
+        end = vocabulary["<sos/eos>"]
+        return _known(text, [*(n for n in numbers if n is not None), end], [unknown, end])
 
     return tokenise
+
+
+def arpabet(text: str) -> list[str]:
+    """Return an English text's pronunciation in ARPAbet: ``["HH", "AH0", "L", "OW1", "."]``.
+
+    Vowels end in their stress (0 none, 1 primary, 2 secondary); punctuation is kept, word borders are left
+    out, and a sound that ARPAbet lacks is ``"<unk>"``.
+    """
+    tokens: list[str] = []
+    stress = "0"
+    for symbol in _SYMBOL.findall(_SYLLABIC.sub(r"ə\1", espeak.ipa(text))):
+        if symbol in _STRESS:
+            stress = _STRESS[symbol]
+        elif symbol in _VOWELS:
+            tokens.append(_VOWELS[symbol] + stress)
+            stress = "0"
+        elif symbol != "ː":  # a mark of length that stands alone says nothing in ARPAbet
+            tokens.append(symbol if symbol in ".,;:!?" else _CONSONANTS.get(symbol, "<unk>"))
+    return tokens
 
 
 def _unknown(name: str) -> str:

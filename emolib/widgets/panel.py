@@ -6,46 +6,25 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ipywidgets as widgets
 import pandas as pd
-from numpy.typing import NDArray
 
 from emolib import atomic, audio
 from emolib.audio import Wave
 from emolib.widgets import sketches
-from emolib.widgets.pad import PlanePad
-from emolib.widgets.sound import wav_bytes
-from emolib.widgets.upload import Upload
+from emolib.widgets.controls import PlanePad, Upload, wav_bytes
+
+if TYPE_CHECKING:
+    from emolib.ser import Judge
+    from emolib.steering import Steerer
 
 Point = tuple[float, float]
 
 _LONGEST_S = 60.0
 _CACHED = 8
 _NARROW = widgets.Layout(width="210px")
-
-
-class Renderer(Protocol):
-    """What the panel asks of a steerer: to look at a clip once, and to render it at any delta."""
-
-    def analyse(self, wave: Wave, sample_rate: int) -> Any:
-        """Return what `render` needs of a clip."""
-        ...
-
-    def render(self, analysis: Any, delta: float) -> Wave:
-        """Return the clip, moved by delta."""
-        ...
-
-
-class Judge(Protocol):
-    """What the panel asks of a judge."""
-
-    classes_: Any
-
-    def predict_proba(self, waves: Sequence[Wave], sample_rate: int) -> NDArray:
-        """Return probabilities, (N, C)."""
-        ...
 
 
 class Clip(NamedTuple):
@@ -65,9 +44,9 @@ class SteeringPanel(widgets.VBox):
     manifest : DataFrame
         The clips to choose from, with speaker, text_id, text, emotion and path: of speakers that neither the
         steerers nor the judge were trained on.
-    steerer : callable (method, source, target) -> Renderer
-        Called when a method or an emotion is chosen; what it trains it should keep.
-    blend : callable (source, valence, arousal) -> Renderer
+    steerer : callable (method, source, target) -> Steerer
+        Called when a method or an emotion is chosen; it should keep what it trains.
+    blend : callable (source, valence, arousal) -> Steerer
         A steerer whose delta 1 is a point of the plane.
     judge : Judge
     locate : callable (wave, sample_rate) -> (valence, arousal)
@@ -83,23 +62,16 @@ class SteeringPanel(widgets.VBox):
     """
 
     def __init__(
-        self,
-        manifest: pd.DataFrame,
-        *,
-        steerer: Callable[[str, str, str], Renderer],
-        blend: Callable[[str, float, float], Renderer],
-        judge: Judge,
-        locate: Callable[[Wave, int], Point],
-        anchors: Mapping[str, Point],
-        targets: Sequence[str],
-        methods: Sequence[str] = ("prosody", "latent", "hybrid"),
-        folder: Path,
-    ) -> None:
+        self, manifest: pd.DataFrame, *, steerer: "Callable[[str, str, str], Steerer]",
+        blend: "Callable[[str, float, float], Steerer]", judge: "Judge",
+        locate: Callable[[Wave, int], Point], anchors: Mapping[str, Point], targets: Sequence[str],
+        methods: Sequence[str] = ("prosody", "latent", "hybrid"), folder: Path,
+    ) -> None:  # fmt: skip
         if manifest.empty:
             raise ValueError("an empty manifest; expected at least one clip to steer")
         self._manifest, self._steerer, self._blend = manifest, steerer, blend
         self._judge, self._locate, self._anchors, self._folder = judge, locate, dict(anchors), folder
-        self._analyses: dict[tuple[object, ...], tuple[Renderer, Any]] = {}
+        self._analyses: dict[tuple[object, ...], tuple[Steerer, Any]] = {}
         self.latency_s = float("nan")
         self._build(targets, methods)
         super().__init__(children=self._arranged())
@@ -244,14 +216,12 @@ class SteeringPanel(widgets.VBox):
         self._render(key, lambda: self._steerer(*key), self.delta.value, words)
 
     def _render_point(self) -> None:
-        point = self.pad.valence, self.pad.arousal
-        words = f"toward valence {point[0]:+.2f}, arousal {point[1]:+.2f}"
-        self._render(
-            ("plane", self.clip.emotion, point), lambda: self._blend(self.clip.emotion, *point), 1.0, words
-        )
+        key = (self.clip.emotion, self.pad.valence, self.pad.arousal)
+        words = f"toward valence {self.pad.valence:+.2f}, arousal {self.pad.arousal:+.2f}"
+        self._render(("plane", *key), lambda: self._blend(*key), 1.0, words)
 
     def _render(
-        self, key: tuple[object, ...], make: Callable[[], Renderer], delta: float, words: str
+        self, key: tuple[object, ...], make: "Callable[[], Steerer]", delta: float, words: str
     ) -> None:
         """Render and play first, then draw; what steerer, judge or encoder refuses is said in the panel."""
         started = time.perf_counter()
@@ -267,7 +237,7 @@ class SteeringPanel(widgets.VBox):
             return
         self._say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
-    def _rendered(self, key: tuple[object, ...], make: Callable[[], Renderer], delta: float) -> Wave:
+    def _rendered(self, key: tuple[object, ...], make: "Callable[[], Steerer]", delta: float) -> Wave:
         """Return the clip moved by delta; at 0 nothing needs to be learned or analysed."""
         if delta == 0:
             return self.clip.wave
@@ -285,18 +255,13 @@ class SteeringPanel(widgets.VBox):
         return named, self._locate(wave, self.clip.sample_rate)
 
     def _draw(self) -> None:
-        rate = self.clip.sample_rate
-        self.picture.value = sketches.mels(self.clip.wave, self.heard, rate) + sketches.f0(
-            self.clip.wave, self.heard, rate
-        )
+        waves = self.clip.wave, self.heard, self.clip.sample_rate
+        self.picture.value = sketches.mels(*waves) + sketches.f0(*waves)
         self.verdict.value = ""  # not that of an earlier sound, where this one is refused
         self._seen = self._seen or self._measures(self.clip.wave)
         shares, point = self._measures(self.heard)
-        self.verdict.value = (
-            sketches.bars(self._seen[0], shares, self.target.value)
-            + "<br>"
-            + sketches.plane(self._anchors, self._seen[1], point)
-        )
+        bars = sketches.bars(self._seen[0], shares, self.target.value)
+        self.verdict.value = f"{bars}<br>{sketches.plane(self._anchors, self._seen[1], point)}"
 
     def _say(self, words: str, *, wrong: bool = False) -> None:
         colour, role = ("#B00020", "alert") if wrong else ("#444444", "status")

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
-import pyworld
 from numpy.typing import NDArray
 from PIL import Image
 
-from emolib import audio, emotions
+from emolib import audio, emotions, world
 from emolib.audio import Wave
 
 _INK, _FAINT, _LINE = "#222222", "#666666", "#DDDDDD"
@@ -41,16 +40,20 @@ def mels(before: Wave, after: Wave, sample_rate: int) -> str:
 def f0(before: Wave, after: Wave, sample_rate: int) -> str:
     """Draw both pitch contours on one logarithmic axis; unvoiced stretches are gaps."""
     curves = [f0_contour(wave, sample_rate) for wave in (before, after)]
-    heard = np.concatenate([curve[curve > 0] for curve in curves])
+    voiced = np.concatenate([curve[curve > 0] for curve in curves])
     # single frames an octave off would squeeze the rest together
-    low, high = np.percentile(heard, (3, 97)) * (0.85, 1.15) if len(heard) else (80.0, 400.0)
+    low, high = np.percentile(voiced, (3, 97)) * (0.85, 1.15) if len(voiced) else (80.0, 400.0)
     width = round(_PX_PER_S * max(len(before), len(after)) / sample_rate)
-    marks = [_level_line(hz, _height(hz, low, high), width) for hz in (50, 100, 200, 400) if low < hz < high]
+    marks = []
+    for hz in (50, 100, 200, 400):
+        if low < hz < high:
+            y = _height(hz, low, high)
+            marks += [_line(0, y, width, y, _LINE), _text(width, y - 2, f"{hz} Hz", "end")]
     for curve, colour in zip(curves, (_BEFORE, _AFTER), strict=True):
-        for voiced in _runs(curve):
+        for run in _runs(curve):
             points = " ".join(
                 f"{frame * _HOP_MS / 1000 * _PX_PER_S:.1f},{_height(curve[frame], low, high):.1f}"
-                for frame in voiced
+                for frame in run
             )
             marks.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
     return _svg("f0", "pitch before, in grey, and after", width, _F0_PX, marks)
@@ -60,13 +63,13 @@ def bars(before: Mapping[str, float], after: Mapping[str, float], target: str) -
     """Draw the judge's probabilities: bars after, a tick where each was before, the target in bold."""
     marks = []
     for row, (name, share) in enumerate(after.items()):
-        y, weight, colour = 18 * row, "bold" if name == target else "normal", emotions.COLOURS[name]
+        y, weight = 18 * row, "bold" if name == target else "normal"
         length, tick = 150 * share, 90 + 150 * before[name]
         marks += [
-            f'<text x="84" y="{y + 12}" text-anchor="end" font-weight="{weight}">{html.escape(name)}</text>',
-            f'<rect x="90" y="{y + 2}" width="{length:.1f}" height="13" fill="{colour}"/>',
-            f'<line x1="{tick:.1f}" x2="{tick:.1f}" y1="{y}" y2="{y + 17}" stroke="{_INK}"/>',
-            f'<text x="{94 + length:.1f}" y="{y + 12}">{share:.2f}</text>',
+            _text(84, y + 12, name, "end", weight),
+            f'<rect x="90" y="{y + 2}" width="{length:.1f}" height="13" fill="{emotions.COLOURS[name]}"/>',
+            _line(tick, y, tick, y + 17, _INK),
+            _text(94 + length, y + 12, f"{share:.2f}"),
         ]
     return _svg("judge", "the judge's probabilities", 280, 18 * len(after) + 4, marks)
 
@@ -74,7 +77,7 @@ def bars(before: Mapping[str, float], after: Mapping[str, float], target: str) -
 def plane(
     anchors: Mapping[str, tuple[float, float]], before: tuple[float, float], after: tuple[float, float]
 ) -> str:
-    """Draw the clip's way on the arousal-valence plane, from a hollow point to a full one."""
+    """Draw how the clip moved on the arousal-valence plane, from a hollow point to a full one."""
     size = 200
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
@@ -89,12 +92,10 @@ def plane(
         x, y = at(anchor)
         marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{emotions.COLOURS[name]}"/>')
         side, shift = ("end", -6) if anchor[0] > 0.4 else ("start", 6)
-        marks.append(
-            f'<text x="{x + shift:.1f}" y="{y + 4:.1f}" text-anchor="{side}">{html.escape(name)}</text>'
-        )
+        marks.append(_text(x + shift, y + 4, name, side))
     (x0, y0), (x1, y1) = at(before), at(after)
     marks += [
-        f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{_INK}"/>',
+        _line(x0, y0, x1, y1, _INK),
         f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="6" fill="white" stroke="{_INK}"/>',
         f'<circle cx="{x1:.1f}" cy="{y1:.1f}" r="6" fill="{_INK}"/>',
     ]
@@ -104,9 +105,7 @@ def plane(
 
 def f0_contour(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
     """Return the pitch of each 10 ms, (T,), Hz; 0 where unvoiced."""
-    samples = np.asarray(wave, np.float64)
-    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=60.0, f0_ceil=600.0, frame_period=_HOP_MS)
-    return pyworld.stonemask(samples, f0_hz, times, sample_rate)
+    return world.pitch(wave, sample_rate, high_hz=600.0, hop_ms=_HOP_MS)
 
 
 def _svg(kind: str, label: str, width: float, height: float, marks: list[str]) -> str:
@@ -128,11 +127,13 @@ def _height(hz: float, low: float, high: float) -> float:
     return float(_F0_PX * np.clip(1 - np.log(hz / low) / np.log(high / low), 0, 1))
 
 
-def _level_line(hz: float, y: float, width: float) -> str:
-    return (
-        f'<line x1="0" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_LINE}"/>'
-        f'<text x="{width}" y="{y - 2:.1f}" text-anchor="end">{hz} Hz</text>'
-    )
+def _line(x0: float, y0: float, x1: float, y1: float, colour: str) -> str:
+    return f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{colour}"/>'
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", weight: str = "normal") -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}"'
+    return f"<text {place}>{html.escape(words)}</text>"
 
 
 def _runs(curve: NDArray) -> list[NDArray]:

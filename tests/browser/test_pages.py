@@ -16,9 +16,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    """A folder that holds the steering notebook, and settings that keep Jupyter's news away."""
+    """A folder with the steering notebook up to its panel, and settings that keep Jupyter's news away."""
     place = tmp_path_factory.mktemp("jupyter")
-    shutil.copy(ROOT / "notebooks" / "04_steering.ipynb", place)
+    notebook = nbformat.read(ROOT / "notebooks" / "04_steering.ipynb", as_version=4)
+    [panel] = [n for n, cell in enumerate(notebook.cells) if "SteeringPanel(" in cell.source]
+    notebook.cells = notebook.cells[: panel + 1]
+    nbformat.write(notebook, place / "04_steering.ipynb")
     settings = place / "config" / "labconfig" / "page_config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
@@ -74,7 +77,7 @@ def run_all(page, busy: str):
 
 @pytest.fixture
 def lab(page, folder):
-    """The steering notebook in JupyterLab, run from its first cell to its last."""
+    """The steering notebook in JupyterLab, run from its first cell to its panel."""
     port = free_port()
     command = [str(BIN / "jupyter"), "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
                f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",

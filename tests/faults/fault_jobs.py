@@ -18,10 +18,9 @@ import pandas as pd
 import pytest
 from samples import speech, write_corpus
 
-from emolib import atomic, audio, corpora, features, mapper, pretrain, sweep, vocoding
+from emolib import atomic, audio, corpora, features, mapper, pretrain, store, sweep
 from emolib.axis import EmotionAxis
 from emolib.corpora import fetch as fetching
-from emolib.corpora.download import Remote
 from emolib.store import FeatureStore, StoreConfig
 
 HERE = Path(__file__).resolve().parent
@@ -36,9 +35,9 @@ MAPPING = mapper.Settings(
     width=16, context=3, slow_dilations=(1, 2), fast_dilations=(1,), batch_size=4, crop_frames=40, margin=4,
     steps=12, warmup=2, learning_rate=3e-3, validate_every=3, checkpoint_every=3, sample_every=6, patience=99,
 )  # fmt: skip
-VOCODING = vocoding.Settings(
-    channels=32, rates=(16, 16), kernels=(32, 32), block_kernels=(3,), dilations=(1, 3), batch_size=2,
-    segment_frames=24, stft_sizes=(256, 1024), adversarial_from=4, steps=6, warmup=2, refine=2,
+VOCODING = pretrain.VocoderSettings(
+    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1, 3), batch_size=2,
+    segment_frames=24, stft_sizes=(256, 1024), steps=6, warmup=2, refine=2,
     validate_every=3, checkpoint_every=2, validation_clips=2,
 )  # fmt: skip
 
@@ -87,7 +86,7 @@ def read_manifest(inputs: Path) -> pd.DataFrame:
 
 def extract(inputs: Path, out: Path) -> None:
     """Encode 24 clips into a store of eight shards."""
-    features.BLOCK_CLIPS = BLOCK
+    store.BLOCK_CLIPS = BLOCK
     features.extract(read_manifest(inputs), Powers(pause_s=0.03), frames=True, url=out / "store")
 
 
@@ -114,7 +113,7 @@ def train_mapper(inputs: Path, out: Path) -> None:
 def train_vocoder(inputs: Path, out: Path) -> None:
     """Train a tiny vocoder for six steps, the last two against its judges."""
     manifest = pd.read_csv(inputs / "voices.csv").assign(emotion="sad")
-    vocoding.train(manifest, out / "vocoder", VOCODING, device="cpu", progress=False)
+    pretrain.train_vocoder(manifest, out / "vocoder", VOCODING, device="cpu", progress=False)
 
 
 def made_axis(number: int) -> EmotionAxis:
@@ -140,7 +139,7 @@ def write_results(inputs: Path, out: Path) -> None:
 def fetch_archive(inputs: Path, out: Path) -> None:
     """Fetch a corpus from the server that inputs/source.json names."""
     source = json.loads((inputs / "source.json").read_text())
-    fetching.SOURCES["ravdess"] = fetching.Source(Remote(**source))
+    fetching.SOURCES["ravdess"] = fetching.Source(**source)
     fetching.fetch("ravdess", out / "ravdess", progress=False)
 
 

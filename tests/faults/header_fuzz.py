@@ -207,21 +207,21 @@ def in_a_process(first: int, last: int, timeout_s: float) -> list[tuple[int, str
         return found
 
 
-def main() -> int:
+def hunt(first: int, minutes: float) -> tuple[int, list[tuple[int, str]]]:
+    """Try cases from a number on for some minutes; return how many, and what was found."""
+    started, number, found = time.monotonic(), first, []
+    while time.monotonic() - started < 60 * minutes:
+        found += in_a_process(number, number + 500, 300)
+        number += 500
+    return number - first, found
+
+
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
-    started, number, n_found = time.monotonic(), options.first, 0
-    while time.monotonic() - started < 60 * options.minutes:
-        for case, what in in_a_process(number, number + 500, 300):
-            n_found += 1
-            print(f"case {case}: {what}", flush=True)
-        number += 500
-    minutes = (time.monotonic() - started) / 60
-    print(f"{number - options.first} cases from {options.first}, {n_found} findings, {minutes:.1f} min")
-    return int(n_found > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    n_cases, findings = hunt(options.first, options.minutes)
+    print(*(f"case {case}: {what}" for case, what in findings), sep="\n")
+    print(f"{n_cases} cases from {options.first}, {len(findings)} findings")
+    sys.exit(bool(findings))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from fault_tally import tried
 
-from emolib import features
 from emolib.axis import EmotionAxis
 from emolib.features import extract
 from emolib.store import FeatureStore
@@ -23,11 +22,6 @@ from emolib.store import FeatureStore
 #: Bytes at which each job's disk is full: some of its files fit.
 ROOM = {"extract": 40_000, "train_mapper": 60_000, "train_encoder": 300_000}
 FULL = (errno.ENOSPC, errno.EFBIG)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def mount(*arguments: str) -> None:
@@ -48,10 +42,6 @@ def small_disk(place: Path, n_bytes: int) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def grow(place: Path) -> None:
-    mount("-o", "remount,size=64m", str(place))
 
 
 @contextlib.contextmanager
@@ -76,39 +66,36 @@ def refused(error: BaseException | None) -> bool:
     return False
 
 
-def whole_files_of(place: Path) -> dict[str, bytes]:
-    return {name: data for name, data in jobs.content(place).items() if not name.endswith(".tmp")}
+@pytest.fixture(scope="module", params=ROOM)
+def calm(request, inputs, tmp_path_factory):
+    """A job, what it leaves undisturbed, and the bytes at which its disk is full."""
+    job, out = getattr(jobs, request.param), tmp_path_factory.mktemp("calm")
+    jobs.finish(job, inputs, out)
+    return job, jobs.content(out), ROOM[request.param]
 
 
-@pytest.mark.parametrize("name", ROOM)
-def test_a_full_disk(inputs, tmp_path, name):
-    job = getattr(jobs, name)
-    jobs.finish(job, inputs, tmp_path / "calm")
-    expected = jobs.content(tmp_path / "calm")
-    with small_disk(tmp_path / "disk", ROOM[name]) as disk, tried(f"full disk, {job.__name__}"):
+def test_a_full_disk(inputs, tmp_path, calm):
+    job, expected, room = calm
+    with small_disk(tmp_path / "disk", room) as disk, tried(f"full disk, {job.__name__}"):
         with pytest.raises(Exception) as caught:
             job(inputs, disk)
         assert refused(caught.value), repr(caught.value)
-        kept = whole_files_of(disk)
-        settled = ("shard-", "config.json", "targets")
-        for file in kept:  # what stands under its name is whole
-            if Path(file).name.startswith(settled):
-                assert kept[file] == expected[file], file
-        grow(disk)
+        for name, data in jobs.content(disk).items():  # what stands under its name is whole
+            if not name.endswith(".tmp") and Path(name).name.startswith(("shard-", "config.json", "targets")):
+                assert data == expected[name], name
+        mount("-o", "remount,size=64m", str(disk))
         jobs.finish(job, inputs, disk)
         assert jobs.content(disk) == expected
 
 
-@pytest.mark.parametrize("name", ROOM)
-def test_a_quota(inputs, tmp_path, name):
-    job = getattr(jobs, name)
-    jobs.finish(job, inputs, tmp_path / "calm")
+def test_a_quota(inputs, tmp_path, calm):
+    job, expected, _ = calm
     with tried(f"quota, {job.__name__}"):
         with short_files(2_000), pytest.raises(Exception) as caught:
-            job(inputs, tmp_path / "out")
+            job(inputs, tmp_path)
         assert refused(caught.value), repr(caught.value)
-        jobs.finish(job, inputs, tmp_path / "out")
-        assert jobs.content(tmp_path / "out") == jobs.content(tmp_path / "calm")
+        jobs.finish(job, inputs, tmp_path)
+        assert jobs.content(tmp_path) == expected
 
 
 def test_a_model_saved_on_a_full_disk_leaves_the_older_one(tmp_path):
@@ -142,7 +129,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def store(inputs, tmp_path, monkeypatch) -> FeatureStore:
-    monkeypatch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
     return extract(jobs.read_manifest(inputs).iloc[:12], jobs.Powers(), url=tmp_path / "store").store
 
 

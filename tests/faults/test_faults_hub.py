@@ -16,9 +16,8 @@ import soundfile as sf
 from fault_tally import tried
 
 from emolib import corpora
-from emolib.corpora import download as download_module
 from emolib.corpora import fetch as fetch_module
-from emolib.corpora.download import FetchError, Remote
+from emolib.corpora.fetch import FetchError
 
 REPOSITORY = "someone/tiny"
 FAULTS = ("500", "half", "other bytes", "refused")
@@ -72,7 +71,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
-    monkeypatch.setattr(download_module, "PAUSES_S", ())
+    monkeypatch.setattr(fetch_module, "PAUSES_S", ())
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     started = Server(("127.0.0.1", 0), Handler)
@@ -106,16 +105,16 @@ def test_a_corpus_from_a_publisher_that_fails(server, tmp_path, monkeypatch, fau
     server.files["/speech.zip"], server.fault, server.harmed = body, fault, "speech.zip"
     checksum = "md5:" + hashlib.md5(body, usedforsecurity=False).hexdigest()
     place = "http://127.0.0.1:9" if fault == "refused" else url(server)
-    remote = Remote(f"{place}/speech.zip", "speech.zip", len(body), checksum)
-    monkeypatch.setitem(fetch_module.SOURCES, "ravdess", fetch_module.Source(remote))
+    source = fetch_module.Source(f"{place}/speech.zip", checksum)
+    monkeypatch.setitem(fetch_module.SOURCES, "ravdess", source)
     with tried(f"a publisher that fails: {fault}"):
         with pytest.raises(FetchError) as caught:
             fetch_module.fetch("ravdess", tmp_path / "ravdess", progress=False)
         assert len(str(caught.value).splitlines()) == 1
         assert not list((tmp_path / "ravdess").rglob("*.wav"))
         server.fault = ""
-        remote = Remote(f"{url(server)}/speech.zip", "speech.zip", len(body), checksum)
-        monkeypatch.setitem(fetch_module.SOURCES, "ravdess", fetch_module.Source(remote))
+        source = fetch_module.Source(f"{url(server)}/speech.zip", checksum)
+        monkeypatch.setitem(fetch_module.SOURCES, "ravdess", source)
         fetch_module.fetch("ravdess", tmp_path / "ravdess", progress=False)
         assert len(corpora.load("ravdess", tmp_path / "ravdess")) == 2
 

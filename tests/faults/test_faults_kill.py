@@ -14,14 +14,9 @@ import pytest
 import soundfile as sf
 from fault_tally import moments, tried
 
-from emolib import mapper, pretrain, vocoding
+from emolib import mapper, pretrain
 from emolib.axis import EmotionAxis
 from emolib.store import FeatureStore
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +68,12 @@ def test_training(inputs, undisturbed, tmp_path, kind):
             assert jobs.content(out) == jobs.content(whole)
 
 
-@pytest.mark.parametrize("kind, trainer", [
-    ("an encoder", pretrain.train.Trainer), ("a mapper", mapper.trainer.Trainer),
-    ("a vocoder", vocoding.trainer.Trainer),
+@pytest.mark.parametrize("kind, owner, name", [
+    ("an encoder", pretrain.encoder, "export"), ("a mapper", mapper.Mapper, "save"),
+    ("a vocoder", pretrain.hifigan, "export"),
 ])  # fmt: skip
 def test_training_stopped_between_its_last_checkpoint_and_its_model(
-    inputs, undisturbed, tmp_path, monkeypatch, kind, trainer
+    inputs, undisturbed, tmp_path, monkeypatch, kind, owner, name
 ):
     job = TRAININGS[kind]
     whole, _ = undisturbed(job)
@@ -88,7 +83,7 @@ def test_training_stopped_between_its_last_checkpoint_and_its_model(
 
     with tried(f"stop of the training of {kind} between its last checkpoint and its model"):
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(trainer, "export", stop)
+            patch.setattr(owner, name, stop)
             job(inputs, tmp_path)
         jobs.finish(job, inputs, tmp_path)
         assert jobs.content(tmp_path) == jobs.content(whole)
@@ -162,7 +157,7 @@ def test_fetching(tmp_path, undisturbed, inputs):
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     checksum = "md5:" + hashlib.md5(Slow.body, usedforsecurity=False).hexdigest()
     url = f"http://127.0.0.1:{server.server_port}/speech.zip"
-    source = {"url": url, "name": "speech.zip", "size": len(Slow.body), "checksum": checksum}
+    source = {"url": url, "checksum": checksum}
     (inputs / "source.json").write_text(json.dumps(source))
     whole, seconds = undisturbed(jobs.fetch_archive)
     for number, moment in enumerate(moments(5)):

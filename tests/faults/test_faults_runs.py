@@ -43,16 +43,16 @@ HARM = {"cut": lambda data: data[: len(data) // 2], "empty": lambda data: b"", "
         "list": lambda data: b"[]", "garbage": lambda data: b"\xff\xfe\x00" * 40}  # fmt: skip
 
 
-@pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_notebook_is_named_and_the_other_runs(tmp_path, monkeypatch, harm):
-    home = jobs.write_notebooks(tmp_path)
-    monkeypatch.setenv("EMOLIB_HOME", str(home))
-    whole = (home / "notebooks" / "00_square.ipynb").read_bytes()
-    (home / "notebooks" / "01_damaged.ipynb").write_bytes(HARM[harm](whole))
-    with tried("a damaged notebook"):
-        try:
-            _, ended = sweep.run({"SEED": 3}, ["00", "01"])
-        except ValueError as error:  # refused before anything ran, which loses nothing either
-            assert "01_damaged" in str(error) and len(str(error).splitlines()) == 1
-            return
-        assert [entry.error == "" for entry in ended] == [True, False]
+def test_a_damaged_notebook_is_named_and_the_other_runs(tmp_path, monkeypatch):
+    for harm, spoil in HARM.items():
+        home = jobs.write_notebooks(tmp_path / harm)
+        monkeypatch.setenv("EMOLIB_HOME", str(home))
+        whole = (home / "notebooks" / "00_square.ipynb").read_bytes()
+        (home / "notebooks" / "01_damaged.ipynb").write_bytes(spoil(whole))
+        with tried("a damaged notebook"):
+            try:
+                _, ended = sweep.run({"SEED": 3}, ["00", "01"])
+            except ValueError as error:  # refused before anything ran, which loses nothing either
+                assert "01_damaged" in str(error) and len(str(error).splitlines()) == 1, harm
+            else:
+                assert [entry.error == "" for entry in ended] == [True, False], harm

@@ -13,21 +13,16 @@ from fault_tally import repeats, tried
 from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import load_file
 
-from emolib import features, mapper, paths, pretrain, prosody, results, ser, vocoder
+from emolib import mapper, paths, pretrain, prosody, results, ser, vocoder
 from emolib.av import AVLearner
-from emolib.axis import EmotionAxis, EmotionSubspace
+from emolib.axis import EmotionAxis
 from emolib.codebook import ResidualQuantizer
 from emolib.features import extract
 from emolib.generate import Generator, Normaliser, Settings
-from emolib.shards import DamagedShard, Shard
-from emolib.store import FeatureStore
+from emolib.store import DamagedShard, FeatureStore, Shard
+from emolib.training import CHECKPOINT
 
 EARLIER, LATER = 0, 4_102_444_800  # 1970 and 2100
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    return jobs.write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 # ------------------------------------------------------------------------------------- two at once
@@ -37,7 +32,7 @@ def inputs(tmp_path_factory) -> Path:
 def test_two_runs_at_once(inputs, tmp_path, name):
     job = getattr(jobs, name)
     jobs.finish(job, inputs, tmp_path / "calm")
-    for number in range(repeats() // 3):
+    for number in range(max(1, repeats() // 3)):
         out = tmp_path / str(number)
         with tried(f"two runs at once, {name}"):
             both = [jobs.start(job, inputs, out) for _ in range(2)]
@@ -69,22 +64,22 @@ def test_two_savers_and_a_reader_at_once(inputs, tmp_path):
 @pytest.fixture
 def made(inputs, tmp_path, monkeypatch):
     """A store of 24 clips in eight shards, and their manifest."""
-    monkeypatch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
     manifest = jobs.read_manifest(inputs)
     return extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store").store, manifest
 
 
-@pytest.mark.parametrize("when", [EARLIER, LATER])
-def test_files_from_another_time(inputs, made, tmp_path, when):
+def test_files_from_another_time(inputs, made, tmp_path):
     _store, manifest = made
     expected = jobs.content(tmp_path / "store")
-    with tried("clock jump, files of 1970 and 2100"):
-        for number, path in enumerate(sorted((tmp_path / "store").iterdir())):
-            os.utime(path, (when + number % 2, when + number % 2))
-        (tmp_path / "store" / "shard-000002.safetensors").unlink()
-        again = extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store")
-        assert (again.n_new, again.n_cached) == (3, 21)
-        assert jobs.content(tmp_path / "store") == expected
+    for when in (EARLIER, LATER):
+        with tried("clock jump, files of 1970 and 2100"):
+            for number, path in enumerate(sorted((tmp_path / "store").iterdir())):
+                os.utime(path, (when + number % 2, when + number % 2))
+            (tmp_path / "store" / "shard-000002.safetensors").unlink()
+            again = extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store")
+            assert (again.n_new, again.n_cached) == (3, 21)
+            assert jobs.content(tmp_path / "store") == expected
 
 
 def test_a_clock_that_runs_backwards(inputs, tmp_path, monkeypatch):
@@ -97,7 +92,7 @@ def test_a_clock_that_runs_backwards(inputs, tmp_path, monkeypatch):
     jobs.finish(jobs.extract, inputs, tmp_path / "calm")
     with monkeypatch.context() as patch, tried("clock jump, backwards while clips are encoded"):
         patch.setattr(time, "time", backwards)
-        patch.setattr(features, "BLOCK_CLIPS", jobs.BLOCK)
+        patch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
         ended = extract(jobs.read_manifest(inputs), jobs.Powers(), frames=True, url=tmp_path / "store")
         assert ended.seconds >= 0
         assert jobs.content(tmp_path / "store") == jobs.content(tmp_path / "calm" / "store")
@@ -163,16 +158,15 @@ def test_a_shard_whose_checksums_lost_their_name_is_damaged(made, tmp_path):
     shard.write_bytes(whole)
 
 
-@pytest.mark.parametrize("harm", ["cut", "empty", "garbage", "gone"])
-def test_a_damaged_shard_is_made_again(made, tmp_path, harm):
+def test_a_damaged_shard_is_made_again(made, tmp_path):
     _, manifest = made
     expected = jobs.content(tmp_path / "store")
-    shard = tmp_path / "store" / "shard-000003.safetensors"
-    spoil(shard, harm)
-    with tried("a damaged shard"):
-        again = extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store")
-        assert (again.n_new, again.n_cached) == (3, 21)
-        assert jobs.content(tmp_path / "store") == expected
+    for harm in ("cut", "empty", "garbage", "gone"):
+        spoil(tmp_path / "store" / "shard-000003.safetensors", harm)
+        with tried("a damaged shard"):
+            again = extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store")
+            assert (again.n_new, again.n_cached) == (3, 21), harm
+            assert jobs.content(tmp_path / "store") == expected, harm
 
 
 def spoil(path: Path, harm: str) -> None:
@@ -219,7 +213,6 @@ def saved(folder: Path, inputs: Path) -> dict[str, tuple]:
     jobs.train_vocoder(inputs, folder)
     return {
         "axis": (jobs.made_axis(0).save(folder / "axis"), EmotionAxis.load),
-        "subspace": (EmotionSubspace().fit(X, y).save(folder / "subspace"), EmotionSubspace.load),
         "codebook": (
             ResidualQuantizer(n_stages=2, n_codes=4).fit(X).save(folder / "codebook"),
             ResidualQuantizer.load,
@@ -238,40 +231,38 @@ def models(inputs, tmp_path_factory):
     return saved(tmp_path_factory.mktemp("models"), inputs)
 
 
-KINDS = ["axis", "subspace", "codebook", "generator", "judge", "learner", "transform", "mapper"]
+def test_a_damaged_model_is_refused_in_one_line(models, tmp_path):
+    for kind, (folder, load) in models.items():
+        load(folder)
+        other = models["axis" if kind != "axis" else "mapper"][0]
+        for harm in ("cut", "empty", "garbage", "gone", "null", "another"):
+            for name in ("config.json", "model.safetensors"):
+                copy = tmp_path / kind / harm / name
+                shutil.copytree(folder, copy)
+                if harm == "null":
+                    nothing = b"null" if name == "config.json" else (2).to_bytes(8, "little") + b"{}"
+                    (copy / name).write_bytes(nothing)
+                elif harm == "another":
+                    shutil.copy(other / name, copy / name)
+                else:
+                    spoil(copy / name, harm)
+                with tried("a damaged model folder"):
+                    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+                        load(copy)
+                    assert len(str(caught.value).splitlines()) == 1, str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "vocoder"])
-@pytest.mark.parametrize("harm", ["cut", "empty", "garbage", "gone", "null", "another"])
-def test_a_damaged_model_is_refused_in_one_line(models, tmp_path, kind, harm):
-    folder, load = models[kind]
-    load(folder)
-    for name in ("config.json", "model.safetensors"):
-        copy = tmp_path / name
-        shutil.copytree(folder, copy)
-        if harm == "null":
-            (copy / name).write_bytes(b"null" if name == "config.json" else (2).to_bytes(8, "little") + b"{}")
-        elif harm == "another":
-            other = models["axis" if kind != "axis" else "mapper"][0]
-            shutil.copy(other / name, copy / name)
-        else:
-            spoil(copy / name, harm)
-        with tried("a damaged model folder"):
-            with pytest.raises((ValueError, FileNotFoundError)) as caught:
-                load(copy)
-            assert len(str(caught.value).splitlines()) == 1, str(caught.value)
-
-
-@pytest.mark.parametrize("kind", KINDS)  # a vocoder's folder is in another project's format, without a digest
-def test_a_flipped_bit_in_the_weights_is_found(models, tmp_path, kind):
-    folder, load = models[kind]
-    shutil.copytree(folder, tmp_path / "copy")
-    weights = tmp_path / "copy" / "model.safetensors"
-    whole, rng = weights.read_bytes(), np.random.default_rng(len(kind))
-    for _ in range(repeats()):
-        weights.write_bytes(flipped(whole, int(rng.integers(len(whole))), int(rng.integers(8))))
-        with tried("a flipped bit in a model's weights"), pytest.raises(ValueError, match="damaged"):
-            load(tmp_path / "copy")
+def test_a_flipped_bit_in_the_weights_is_found(models, tmp_path):
+    for kind, (folder, load) in models.items():
+        if kind == "vocoder":  # its folder is in another project's format, without a digest
+            continue
+        shutil.copytree(folder, tmp_path / kind)
+        weights = tmp_path / kind / "model.safetensors"
+        whole, rng = weights.read_bytes(), np.random.default_rng(len(kind))
+        for _ in range(repeats()):
+            weights.write_bytes(flipped(whole, int(rng.integers(len(whole))), int(rng.integers(8))))
+            with tried("a flipped bit in a model's weights"), pytest.raises(ValueError, match="damaged"):
+                load(tmp_path / kind)
 
 
 @pytest.mark.parametrize("kind", ["train_encoder", "train_mapper", "train_vocoder"])
@@ -293,9 +284,9 @@ def test_a_damaged_checkpoint_is_named(inputs, tmp_path, kind):
 def test_damaged_targets_are_made_again(inputs, tmp_path):
     jobs.train_encoder(inputs, tmp_path)
     expected = jobs.content(tmp_path)
-    for name in (pretrain.train.TARGETS, pretrain.train.CHECKPOINT):
-        (tmp_path / "encoder" / name).write_bytes(b"" if name == pretrain.train.TARGETS else b"x")
-    (tmp_path / "encoder" / pretrain.train.CHECKPOINT).unlink()
+    for name in (pretrain.encoder.TARGETS, CHECKPOINT):
+        (tmp_path / "encoder" / name).write_bytes(b"" if name == pretrain.encoder.TARGETS else b"x")
+    (tmp_path / "encoder" / CHECKPOINT).unlink()
     with tried("damaged targets of a training"):
         jobs.train_encoder(inputs, tmp_path)
         assert jobs.content(tmp_path) == expected

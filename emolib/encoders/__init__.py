@@ -1,0 +1,26 @@
+"""Frozen speech encoders by name, all behind one interface: waves to hidden states.
+
+Names are ``wav2vec2-nano``, ``whisper-tiny.en``, any Hugging Face id or local folder of a wav2vec2, HuBERT,
+WavLM, data2vec-audio or Whisper model; ``random:<name>`` is the same architecture untrained; ``logmel`` and
+``prosody`` are the hand-made baselines. A family of networks is one file: a class with `MODEL_TYPES` that
+builds on `transformer.TransformerEncoder` and is listed in `loading.FAMILIES`.
+"""
+
+from emolib.encoders.loading import (
+    BASELINES,
+    DEFAULT,
+    Encoder,
+    Precision,
+    load,
+    load_deferred,
+    load_model,
+    locate,
+    quiet_transformers,
+)
+from emolib.encoders.transformer import TransformerEncoder, inputs_of
+from emolib.training import torch_device
+
+__all__ = [
+    "BASELINES", "DEFAULT", "Encoder", "Precision", "TransformerEncoder", "inputs_of", "load",
+    "load_deferred", "load_model", "locate", "quiet_transformers", "torch_device",
+]  # fmt: skip

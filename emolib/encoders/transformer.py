@@ -1,0 +1,213 @@
+"""What frozen transformers have in common: only the layers asked for, and no padding that counts.
+
+A front end turns one wave at a time into the frames that enter the transformer, so padding can't change them.
+The transformer runs on batches filled by length, with the padding masked.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emolib import audio
+
+
+class FrontEnd(Protocol):
+    """What turns a wave, float32 (S,), into the transformer's input, (T, D).
+
+    Attributes
+    ----------
+    hop, receptive_field : int, samples; from frame to frame, and of what one frame sees
+    """
+
+    hop: int
+    receptive_field: int
+
+    def __call__(self, wave: Tensor) -> Tensor:
+        """Turn a wave into frames."""
+        ...
+
+
+class TransformerEncoder:
+    """A frozen network, truncated at the highest layer that is asked for.
+
+    A family gives `MODEL_TYPES`, `_prepare` and `_transform`. Hidden states equal transformers' own.
+
+    Parameters
+    ----------
+    name : str
+    model : transformers model
+    sample_rate : int, Hz
+    normalise : bool; whether it wants waves of zero mean and unit variance
+    layers : sequence of int, optional; all by default
+    device : torch.device or str
+    dtype : torch.dtype; what it computes in
+    """
+
+    #: transformers' names of the architectures that a family covers.
+    MODEL_TYPES: tuple[str, ...] = ()
+    #: Longer clips are cut into windows of this length, each with a margin of context that is thrown away.
+    window_s, margin_s = 30.0, 2.0
+
+    _front_end: FrontEnd
+    _may_pad = True  # False where a network lets padding reach the clip
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        sample_rate: int,
+        normalise: bool,
+        *,
+        layers: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name, self.dtype, self.device = name, dtype, torch.device(device)
+        self.sample_rate, self._normalise = sample_rate, normalise
+        self.n_blocks = model.config.num_hidden_layers
+        self.layers = check_layers(layers, self.n_blocks, name)
+        self.width = model.config.hidden_size
+        self._model = self._network(model)
+        precision = str(dtype).removeprefix("torch.")
+        self.fingerprint = f"{_digest(self._model, self._preprocessing())}-{precision}"
+        self._model = self._model.requires_grad_(False).eval()
+        self._prepare(max(self.layers))
+        self.hop_s = self._front_end.hop / self.sample_rate
+        self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000
+
+    def _network(self, model: Any) -> Any:
+        """Return the part of a model that is used."""
+        return model
+
+    def _preprocessing(self) -> str:
+        """Describe how a wave is prepared; features change with it as they do with the weights."""
+        return f"{self.sample_rate} {self._normalise}"
+
+    def _prepare(self, top: int) -> None:
+        """Drop the blocks above `top`, build `_front_end`, and move the network to its device and type."""
+        raise NotImplementedError
+
+    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Turn padded frames, (B, T, D_in), into the states of `layers`, each (B, T, D)."""
+        raise NotImplementedError
+
+    def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
+        """Encode mono waves to hidden states.
+
+        Parameters
+        ----------
+        waves : sequence of float32 arrays, (S,), each of its own length
+        sample_rate : int, Hz; waves are resampled to the model's rate
+
+        Returns
+        -------
+        hidden_states : list of float32 arrays, (L, T, D), in the order of `waves` and of `layers`
+
+        Raises
+        ------
+        AudioError
+            If a wave is shorter than the front end's receptive field or not finite.
+        """
+        pieces: list[Tensor] = []
+        owners: list[tuple[int, slice]] = []
+        for index, wave in enumerate(waves):
+            ready = self._ready(wave, sample_rate, index)
+            for span, keep in self._windows(len(ready)):
+                pieces.append(ready[span])
+                owners.append((index, keep))
+        joined: list[list[NDArray[np.float32]]] = [[] for _ in waves]
+        for (index, keep), state in zip(owners, self._encode_pieces(pieces), strict=True):
+            joined[index].append(state[:, keep])
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in joined]
+
+    def frames(self, n_samples: int) -> int:
+        """Return the number of frames of a wave of `n_samples` samples."""
+        return max(0, (n_samples - self._front_end.receptive_field) // self._front_end.hop + 1)
+
+    def _ready(self, wave: audio.Wave, sample_rate: int, index: int) -> Tensor:
+        wave = audio.resample(np.asarray(wave, np.float32), sample_rate, self.sample_rate)
+        if wave.ndim != 1 or len(wave) < self._front_end.receptive_field:
+            raise audio.AudioError(
+                f"wave {index} of shape {wave.shape}; {self.name} needs one channel of at least "
+                f"{self._front_end.receptive_field} samples at {self.sample_rate} Hz"
+            )
+        if not np.isfinite(wave).all():
+            raise audio.AudioError(f"wave {index} holds NaN or infinite samples")
+        if self._normalise:  # over the whole clip, as its feature extractor does
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+        return torch.from_numpy(np.ascontiguousarray(wave))
+
+    def _windows(self, n_samples: int) -> Iterator[tuple[slice, slice]]:
+        """Yield spans of samples and, for each, the frames of it to keep; one span for a short clip."""
+        hop, field = self._front_end.hop, self._front_end.receptive_field
+        n_frames = self.frames(n_samples)
+        window, margin = round(self.window_s / self.hop_s), round(self.margin_s / self.hop_s)
+        if n_frames <= window:
+            yield slice(0, n_samples), slice(None)
+            return
+        for start in range(0, n_frames, window):
+            stop = min(start + window, n_frames)
+            first, last = max(0, start - margin), min(n_frames, stop + margin)
+            yield slice(first * hop, (last - 1) * hop + field), slice(start - first, stop - first)
+
+    @torch.inference_mode()
+    def _encode_pieces(self, pieces: list[Tensor]) -> list[NDArray[np.float32]]:
+        lengths = [self.frames(len(piece)) for piece in pieces]
+        states: dict[int, NDArray[np.float32]] = {}
+        for batch in _batches(lengths, self._frame_budget, self._may_pad):
+            frames = [self._front_end(pieces[i].to(self.device)) for i in batch]
+            padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+            outputs = self._transform(padded, torch.tensor([len(part) for part in frames]))
+            for row, i in enumerate(batch):
+                states[i] = torch.stack([layer[row, : lengths[i]] for layer in outputs]).float().cpu().numpy()
+        return [states[i] for i in range(len(pieces))]
+
+
+@contextlib.contextmanager
+def inputs_of(blocks: torch.nn.ModuleList) -> Iterator[list[Tensor]]:
+    """Collect what enters the blocks of a transformer, each (B, T, D), while the context is open."""
+    states: list[Tensor] = []
+    handles = [block.register_forward_pre_hook(lambda _, args: states.append(args[0])) for block in blocks]
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _batches(lengths: list[int], budget: int, may_pad: bool) -> Iterator[list[int]]:
+    """Yield indices of clips of similar length, as many as fit `budget` frames with their padding."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[batch[0]] if batch else lengths[index]
+        full = longest * (len(batch) + 1) > budget
+        if batch and (full or not (may_pad or lengths[index] == longest)):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tuple[int, ...]:
+    """Return the layers that were asked for, all of a network's by default; ValueError where it lacks one."""
+    chosen = tuple(range(n_blocks + 1)) if layers is None else tuple(int(layer) for layer in layers)
+    wrong = [layer for layer in chosen if not 0 <= layer <= n_blocks]
+    if wrong or not chosen:
+        raise ValueError(f"layers {wrong} of {name!r}; it has 0 (the transformer's input) to {n_blocks}")
+    return chosen
+
+
+def _digest(model: torch.nn.Module, preprocessing: str) -> str:
+    """Return a digest of a network's weights and of how its input is prepared, 16 hexadecimal digits."""
+    digest = hashlib.sha256(preprocessing.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

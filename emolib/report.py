@@ -1,0 +1,370 @@
+"""What all runs together say, and what is missing: tables over corpora, encoders and seeds, and one page.
+
+`gather` finds the findings of one run, of a sweep, of every run, or those that are committed; `tables`
+turns them into the report's tables, `missing` lists what has no result, `write_report` writes one
+self-contained page and the tables as CSV.
+"""
+
+import base64
+import html
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emolib import __version__, paths
+from emolib.atomic import write_file
+from emolib.results import Number, read_json
+
+#: The notebook that reports; it is no part of what it reports on.
+OWN = "08_report"
+WHO = ["corpus", "encoder", "seed"]
+#: Of each table, the notebook, the figure whose numbers it joins, and their columns.
+_FIGURES = {
+    "layer curves": ("01_probing_layers", "01_layer_curve", ["features", "layer", "low", "high", "value"]),
+    "axis transfer": (
+        "02_axis_construction", "02_transfer", ["method", "fitted on", "tried on", "low", "high", "value"],
+    ),
+    "ccc": ("05_av_reduction", "05_ccc", ["placed by", "axis", "low", "high", "value"]),
+    "rates": ("06_codebook_analysis", "06_rate_curves", ["lam", "bits", "similarity", "accuracy"]),
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- findings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one execution of one notebook found.
+
+    Attributes
+    ----------
+    run : str; its run's folder below ``runs/``, or "notebooks" for the committed results
+    notebook : str
+    parameters : mapping; those that it was given
+    metrics : mapping of flat name to number; empty where it has no results
+    figures : Path; the folder of its figures and the numbers in them
+    error : str; why it has no results, empty where it has
+    """
+
+    run: str
+    notebook: str
+    parameters: Mapping[str, Number] = field(default_factory=dict)
+    metrics: Mapping[str, Number] = field(default_factory=dict)
+    figures: Path = Path()
+    error: str = ""
+
+    @property
+    def corpus(self) -> str:
+        """The corpus's name; of a table of one's own, the table's."""
+        name, table = str(self.parameters.get("CORPUS", "demo")), str(self.parameters.get("TABLE", ""))
+        return Path(table).stem if name == "folder" and table else name
+
+    @property
+    def encoder(self) -> str:
+        """The encoder's name."""
+        return str(self.parameters.get("ENCODER", paths.DEFAULT_ENCODER))
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        seed = self.parameters.get("SEED", 0)
+        return seed if isinstance(seed, int) else 0
+
+    @property
+    def others(self) -> str:
+        """The other parameters that it was given, apart from where data lie and what computes."""
+        known = {"CORPUS", "ENCODER", "SEED", "ROOT", "TABLE", "DEVICE"}
+        return ", ".join(f"{k}={v}" for k, v in sorted(self.parameters.items()) if k not in known)
+
+    @property
+    def who(self) -> dict[str, Number]:
+        """Corpus, encoder and seed."""
+        return {"corpus": self.corpus, "encoder": self.encoder, "seed": self.seed}
+
+    def numbers(self, figure: str) -> pd.DataFrame | None:
+        """Return the numbers of one of its figures, or None where it drew none."""
+        try:
+            return pd.read_csv(self.figures / f"{figure}.csv")
+        except (OSError, ValueError):  # absent, empty or torn: the report goes on without it
+            return None
+
+
+def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.DEFAULT_ENCODER) -> list[Finding]:
+    """Return what notebooks found.
+
+    Parameters
+    ----------
+    runs : str
+        Empty for the run that is going on and, where there is none, for the committed results, with the
+        gallery of `corpus` and `encoder`; ``all`` for everything in ``runs/``; else the beginning of a run's
+        or sweep's name.
+    corpus, encoder : str
+
+    Returns
+    -------
+    findings : list of Finding
+        Where one thing was executed more than once, the newest execution that has results counts.
+
+    Raises
+    ------
+    ValueError
+        If no run's name begins so.
+    """
+    if not runs:
+        current = os.environ.get("EMOLIB_RUN", "")
+        of_run = list(_of_run(paths.runs() / current, current)) if current else []
+        return of_run or list(_committed(corpus, encoder))
+    everything = [folder for folder in sorted(paths.runs().glob("*")) if _is_run(folder)]
+    chosen = [folder for folder in everything if runs == "all" or folder.name.startswith(runs)]
+    if not chosen:
+        known = ", ".join(folder.name for folder in everything[-8:]) or "none"
+        raise ValueError(
+            f"no run {runs!r} in {paths.runs()}; expected 'all' or the beginning of one of: {known}"
+        )
+    newest: dict[tuple[Number, ...], Finding] = {}
+    for finding in (finding for folder in sorted(chosen, key=_time) for finding in _of_folder(folder)):
+        what = (finding.notebook, *finding.who.values(), finding.others)
+        if finding.metrics or what not in newest:
+            newest[what] = finding
+    return list(newest.values())
+
+
+def missing(findings: list[Finding]) -> pd.DataFrame:
+    """Return what has no results: columns run, notebook, corpus, encoder, seed and why."""
+    rows = [
+        {"run": one.run, "notebook": one.notebook, **one.who, "why": one.error}
+        for one in findings
+        if not one.metrics
+    ]
+    return pd.DataFrame(rows, columns=["run", "notebook", *WHO, "why"])
+
+
+def _is_run(folder: Path) -> bool:
+    is_link = folder.is_symlink() or folder.name.startswith((".", "interactive"))
+    return folder.is_dir() and not is_link and folder.name != os.environ.get("EMOLIB_RUN")
+
+
+def _time(folder: Path) -> float:
+    found = folder / "results"
+    return (found if found.is_dir() else folder).stat().st_mtime
+
+
+def _of_folder(folder: Path) -> Iterator[Finding]:
+    """Yield the findings of a run, or of each cell that a sweep's grid has."""
+    plan = read_json(folder / "sweep.json")
+    for name, given in plan.get("cells", {}).items():
+        told = {"parameters": given, "notebooks": plan.get("notebooks", [])}
+        yield from _of_run(folder / name, f"{folder.name}/{name}", told)
+    if not plan:
+        yield from _of_run(folder, folder.name)
+
+
+def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Finding]:
+    """Yield what each notebook of a run found, those that it should have executed among them."""
+    told = told or read_json(folder / "run.json")
+    found = {path.stem for path in (*folder.glob("results/*.json"), *folder.glob("[0-9][0-9]_*.ipynb"))}
+    own = folder / "figures"
+    for notebook in sorted({*found, *told.get("notebooks", [])} - {OWN}):
+        copy, metrics = folder / f"{notebook}.ipynb", read_json(folder / "results" / f"{notebook}.json")
+        finding = Finding(
+            run, notebook, told.get("parameters") or _given(copy), metrics, own,
+            "" if metrics else _error(copy),
+        )  # fmt: skip
+        if not own.is_dir() and not run.startswith("sweep-"):
+            corpus = str(finding.parameters.get("CORPUS", "demo"))
+            finding = Finding(**vars(finding) | {"figures": paths.gallery(corpus, finding.encoder)})
+        yield finding
+
+
+def _committed(corpus: str, encoder: str) -> Iterator[Finding]:
+    """Yield the committed results of each notebook, which `results.compare` compares with."""
+    gallery, given = paths.gallery(corpus, encoder), {"CORPUS": corpus, "ENCODER": encoder}
+    for path in sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb")):
+        entries = read_json(path.parent / "expected" / f"{path.stem}.json").get("results", {})
+        metrics = {name: entry["value"] for name, entry in entries.items()}
+        error = "" if metrics else "it has no committed results"
+        if path.stem != OWN:
+            yield Finding("notebooks", path.stem, given, metrics, gallery, error)
+
+
+def _given(copy: Path) -> dict[str, Number]:
+    """Return the parameters that papermill put into an executed copy."""
+    return (read_json(copy).get("metadata", {}).get("papermill", {}) or {}).get("parameters", {})
+
+
+def _error(copy: Path) -> str:
+    """Return the error in an executed copy, in one line."""
+    if not copy.is_file():
+        return "not executed"
+    cells = read_json(copy).get("cells", [])
+    cells = [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        if output.get("output_type") == "error":
+            return f"{output.get('ename')}: {output.get('evalue')}".splitlines()[0][:200]
+    return "broken off, or it records nothing"
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def tables(findings: list[Finding]) -> dict[str, pd.DataFrame]:
+    """Return the report's tables by name; one that nothing was found for has no rows.
+
+    Returns
+    -------
+    tables : dict
+        "layer curves": WHO, features, layer, value, low, high (unweighted accuracy; layer -1 for baselines);
+        "axis transfer": WHO, method, fitted on, tried on, value, low, high (AUC);
+        "ccc": WHO, placed by, axis, value, low, high;
+        "rates": WHO, lam, bits, similarity, accuracy (bits a clip; means over emotions);
+        "augmentation": WHO and what notebook 07 recorded; "results": WHO, notebook, metric, value;
+        where WHO is corpus, encoder and seed.
+    """
+    found = {name: _joined(findings, *of) for name, of in _FIGURES.items()}
+    found["ccc"] = found["ccc"].dropna(subset=["value"])
+    gains = [
+        one.who | numbers
+        for one in findings
+        if one.notebook.startswith("07_")
+        and (numbers := {k: v for k, v in one.metrics.items() if k.startswith(("ua_", "gain_"))})
+    ]
+    rows = [
+        [*one.who.values(), one.notebook, name, float(value) if isinstance(value, int | float) else np.nan]
+        for one in findings
+        for name, value in one.metrics.items()
+        if not isinstance(value, str)
+    ]
+    found["augmentation"] = pd.DataFrame(gains, columns=None if gains else WHO)
+    return found | {"results": pd.DataFrame(rows, columns=[*WHO, "notebook", "metric", "value"])}
+
+
+def spread(results: pd.DataFrame) -> pd.DataFrame:
+    """Return how far seeds are apart.
+
+    Parameters
+    ----------
+    results : DataFrame, as `tables` returns it
+
+    Returns
+    -------
+    spread : DataFrame
+        corpus, encoder, notebook, metric, n (seeds), mean, sd (of a sample), low and high (least and
+        greatest); rows of one seed are left out.
+    """
+    keys = ["corpus", "encoder", "notebook", "metric"]
+    known = results.dropna(subset=["value"])
+    by_seed = known.groupby([*keys, "seed"], sort=False)["value"].mean().reset_index()
+    by = by_seed.groupby(keys, sort=False)["value"]
+    table = by.agg(n="count", mean="mean", sd="std", low="min", high="max").reset_index()
+    return table[table["n"] > 1].reset_index(drop=True)
+
+
+def over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the means over seeds of a table's value, low and high, in the order in which groups come."""
+    measures = [name for name in ("value", "low", "high", "bits", "accuracy") if name in table]
+    return table.groupby(by, sort=False)[measures].mean().reset_index()
+
+
+def _joined(findings: list[Finding], notebook: str, figure: str, columns: list[str]) -> pd.DataFrame:
+    """Join the numbers of one figure over findings; one that lacks the expected columns is left out."""
+    shape = {"01_layer_curve": _curve, "06_rate_curves": _rates}.get(figure, lambda numbers, _: numbers)
+    parts = []
+    for finding in findings:
+        numbers = finding.numbers(figure) if finding.notebook == notebook and finding.metrics else None
+        try:
+            if numbers is not None:
+                parts.append(shape(numbers, finding.encoder)[columns].assign(**finding.who))
+        except KeyError:
+            continue
+    order = [*WHO, *columns]
+    return pd.concat(parts, ignore_index=True)[order] if parts else pd.DataFrame(columns=order)
+
+
+def _curve(numbers: pd.DataFrame, encoder: str) -> pd.DataFrame:
+    """Keep the curve of mean and deviation, the untrained network's best layer, and the baselines."""
+    chosen = numbers[numbers["pooling"] == "mean+std"].drop(columns="pooling")
+    is_own = chosen["features"] == encoder
+    others = chosen[~is_own].sort_values("value", ascending=False).drop_duplicates("features")
+    names = others["features"].replace({f"random:{encoder}": "untrained"})
+    return pd.concat([chosen[is_own].assign(features="encoder"), others.assign(features=names, layer=-1)])
+
+
+def _rates(numbers: pd.DataFrame, _: str) -> pd.DataFrame:
+    means = numbers.groupby("lam")[["bits", "similarity", "hit"]].mean().reset_index()
+    return means.rename(columns={"hit": "accuracy"})
+
+
+# ------------------------------------------------------------------------------------- the page
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem }
+body { margin: 2rem auto; padding: 0 1rem }
+h1, h2 { line-height: 1.2 } figure { margin: 1rem 0; overflow-x: auto } figure img { max-width: 100% }
+figcaption { color: #555; font-size: 90% } .scroll { overflow-x: auto; max-height: 32rem; overflow-y: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 88% }
+th, td { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
+th { position: sticky; top: 0; background: #fff } .missing { color: #a33 }
+"""
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    figures: Mapping[str, Path],
+    tables: Mapping[str, pd.DataFrame],
+    missing: pd.DataFrame,
+) -> Path:
+    """Write ``report.html``, which needs no other file, and each table as ``<name>.csv``.
+
+    Parameters
+    ----------
+    folder : Path
+    title : str
+    figures : mapping of caption to a png or svg file, which is put into the page
+    tables : mapping of name to DataFrame; empty ones are named as such
+    missing : DataFrame, as `missing` returns it
+
+    Returns
+    -------
+    page : Path
+    """
+    heading = html.escape(title)
+    parts = [f"<h1>{heading}</h1>", _missing(missing)]
+    for caption, path in figures.items():
+        image = f'<img alt="{html.escape(caption)}" src="{_data(path)}">'
+        parts.append(f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
+    for name, table in tables.items():
+        write_file(folder / f"{name.replace(' ', '_')}.csv", table.to_csv(index=False).encode())
+        parts += [f"<h2>{html.escape(name.capitalize())}</h2>", _table(table)]
+    write_file(folder / "missing.csv", missing.to_csv(index=False).encode())
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        + "\n".join(parts)
+        + f"<p>Written by emolib {__version__}.</p></body></html>\n"
+    )
+    write_file(folder / "report.html", page.encode())
+    return folder / "report.html"
+
+
+def _missing(missing: pd.DataFrame) -> str:
+    if missing.empty:
+        return "<p>Nothing that was asked for is missing.</p>"
+    n = f"{len(missing)} {'result is' if len(missing) == 1 else 'results are'}"
+    return f'<h2 class="missing">{n} missing</h2>{_table(missing)}'
+
+
+def _table(table: pd.DataFrame) -> str:
+    if table.empty:
+        return "<p>No run has this.</p>"
+    shown = table.to_html(index=False, border=0, escape=True, na_rep="", float_format=lambda x: f"{x:.3g}")
+    return f'<div class="scroll">{shown}</div>'
+
+
+def _data(path: Path) -> str:
+    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,147 @@
+"""Files, folders and saved models: written whole or not at all, for readers and after a kill."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emolib import atomic, folders
+from emolib.atomic import build_folder
+
+KIND = "thing"
+
+
+def fill(folder):
+    (folder / "content.txt").write_text("whole")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_finished_folder_is_reused_and_another_recipe_replaces_it(tmp_path):
+    folder, calls = tmp_path / "corpus", []
+    leftover, other = tmp_path / ".corpus.99999.tmp", tmp_path / ".corpus-of-another.1.tmp"
+    for place in (leftover, other):
+        place.mkdir()
+    for _ in range(2):
+        build_folder(folder, "stamp.json", {"a": 1}, lambda path: (calls.append(path), fill(path)))
+    assert len(calls) == 1 and (folder / "content.txt").read_text() == "whole"
+    build_folder(folder, "stamp.json", {"a": 2}, lambda path: (path / "new.txt").touch())
+    assert names(folder) == {"new.txt", "stamp.json"}
+    assert names(tmp_path) == {"corpus", other.name}, "what a killed build left is cleared"
+
+
+def test_a_failed_build_leaves_what_was_there(tmp_path):
+    folder = tmp_path / "corpus"
+
+    def fail(path):
+        fill(path)
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        build_folder(folder, "stamp.json", {}, fail)
+    assert names(tmp_path) == set()
+    build_folder(folder, "stamp.json", {"a": 1}, fill)
+    with pytest.raises(RuntimeError, match="power cut"):
+        build_folder(folder, "stamp.json", {"a": 2}, fail)
+    assert (folder / "content.txt").read_text() == "whole" and names(tmp_path) == {"corpus"}
+
+
+def test_someone_elses_files_are_safe(tmp_path):
+    (tmp_path / "chapter.txt").write_text("mine")
+    with pytest.raises(ValueError, match="not made here"):
+        build_folder(tmp_path, "stamp.json", {}, fill)
+    assert names(tmp_path) == {"chapter.txt"}
+
+
+def save(folder: Path, number: int) -> Path:
+    return folders.write(folder, KIND, {"number": number}, {"x": np.full(5_000, number)})
+
+
+def number_in(folder: Path) -> int:
+    config, arrays = folders.read(folder, KIND)
+    assert (arrays["x"] == config["number"]).all()
+    return int(config["number"])
+
+
+def killed_at(monkeypatch, name: str, *, after: bool) -> None:
+    """Let the next move of a file to this name fail, before or after it has happened."""
+    move = Path.replace
+
+    def replace(self, target):
+        if Path(target).name == name:
+            if after:
+                move(self, target)
+            raise SystemExit
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    # what cleans up after an exception does not run in a process that is killed
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+
+
+@pytest.mark.parametrize("name, after, found", [
+    (folders.WEIGHTS, False, 1), (folders.WEIGHTS, True, 2), (folders.CONFIG, False, 2),
+])  # fmt: skip
+def test_a_kill_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, name, after, found):
+    save(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        killed_at(patch, name, after=after)
+        with pytest.raises(SystemExit):
+            save(tmp_path, 2)
+    assert number_in(tmp_path) == found
+    with monkeypatch.context() as patch:  # a second kill doesn't lose what the first one left
+        killed_at(patch, folders.WEIGHTS, after=False)
+        with pytest.raises(SystemExit):
+            save(tmp_path, 3)
+    assert number_in(tmp_path) == found
+    assert number_in(save(tmp_path, 4)) == 4
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    monkeypatch.setattr(atomic, "write_file", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save(tmp_path, 2)
+    assert number_in(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folders.CONFIG, folders.WEIGHTS]
+
+
+@pytest.mark.parametrize("write", [folders.write, folders.replace])
+def test_readers_beside_writers_see_whole_models(tmp_path, write):
+    save(tmp_path / "model", 0)
+    stop = threading.Event()
+
+    def rewrite(first: int) -> None:
+        number = first
+        while not stop.is_set():
+            write(tmp_path / "model", KIND, {"number": number}, {"x": np.full(5_000, number)})
+            number += 2
+
+    writers = [threading.Thread(target=rewrite, args=(first,)) for first in (1, 2)]
+    for writer in writers:
+        writer.start()
+    try:
+        seen = {number_in(tmp_path / "model") for _ in range(300)}
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert len(seen) > 2
+
+
+def test_damage_and_foreign_kinds_are_told(tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(ValueError, match="not of a saved other"):
+        folders.read(tmp_path, "other")
+    told = json.loads((tmp_path / folders.CONFIG).read_text())
+    (tmp_path / folders.CONFIG).write_text(json.dumps(told | {"sha256": "0"}))
+    with pytest.raises(ValueError, match="damaged"):
+        folders.read(tmp_path, KIND)
+    (tmp_path / folders.WEIGHTS).unlink()
+    with pytest.raises(FileNotFoundError, match="there is no model"):
+        folders.read(tmp_path, KIND)

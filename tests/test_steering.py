@@ -1,0 +1,428 @@
+"""Steering: delta 0 changes nothing, every frame moves as asked, roles stay apart, bad input is refused."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from samples import speech, write_corpus
+
+from emolib import audio, corpora, demo, encoders, mapper, prosody, steering, world
+from emolib.axis import EmotionAxis
+from emolib.demo import espeak
+from emolib.mapper.network import Mapper, Network
+from emolib.prosody import ProsodyTransform, features
+from emolib.prosody.transform import NOISE, Linear
+from emolib.steering import HybridSteerer, LatentSteerer, ProsodySteerer, Steerer, shipped
+from emolib.steering.preparation import at_full_strength
+from emolib.studies import steering as study
+from emolib.vocoder import GriffinLim
+
+RATE, LAYER, WIDTH = 22_050, 2, 32
+
+
+def fit_axis(network: encoders.Encoder, *, width: int = WIDTH, **provenance: object) -> EmotionAxis:
+    """Fit an axis between two clouds; its provenance is the network's layer."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(["calm", "angry"], 20)
+    X = rng.normal(size=(40, width)) + np.outer(y == "angry", np.linspace(0, 3, width))
+    made = {"encoder": network.name, "fingerprint": network.fingerprint, "layer": LAYER, "pooling": "mean"}
+    return EmotionAxis("calm", "angry", "mean-difference").fit(X, y, provenance=made | provenance)
+
+
+def untrained_mapper(encoder: encoders.Encoder, *, layer: int = LAYER) -> Mapper:
+    """Return a mapper of random weights: a steerer must keep its promises whatever the mapper makes."""
+    settings = dataclasses.replace(mapper.Settings(), width=16)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network(WIDTH, settings)
+        torch.nn.init.normal_(network.leave.weight, std=0.1)
+    made = {"encoder": encoder.name, "fingerprint": encoder.fingerprint, "layer": layer}
+    return Mapper(network, settings, made)
+
+
+@pytest.fixture(scope="module")
+def encoder(model_folder):
+    return encoders.load(str(model_folder()), layers=[LAYER], device="cpu")
+
+
+@pytest.fixture(scope="module")
+def latent(encoder):
+    return LatentSteerer(encoder, fit_axis(encoder), untrained_mapper(encoder), GriffinLim(n_iter=2))
+
+
+@pytest.fixture(scope="module")
+def rebuilder(encoder):
+    parts = encoder, fit_axis(encoder), untrained_mapper(encoder), GriffinLim(n_iter=2)
+    return LatentSteerer(*parts, rebuild=True, allow_extrapolation=True)
+
+
+@pytest.fixture(scope="module")
+def voice() -> audio.Wave:
+    return audio.level(espeak.speak("The meeting has moved to the second floor.", voice="en-us+f2")[0], -30.0)
+
+
+@pytest.fixture(scope="module")
+def transform(voice) -> ProsodyTransform:
+    """Four semitones up, a tenth slower and 6 dB louder."""
+    plain = prosody.record(voice, RATE).speech
+    settings = world.Settings(pitch_st=4.0, rate_log=-0.1)
+    moved = world.reshape(plain, settings, np.random.default_rng(0))
+    louder = moved._replace(log_envelope=moved.log_envelope + 0.6 * np.log(10))
+    made = ProsodyTransform("neutral", "angry")
+    before, after = (prosody.contours(speech) for speech in (plain, louder))
+    shift = np.append(prosody.statistics(after) - prosody.statistics(before), np.zeros(features.N_BANDS))
+    made.utterance_ = Linear(np.zeros((features.N_VOICE, len(shift))), shift)
+    made.frame_ = Linear(np.zeros((features.frame_inputs(before).shape[1], NOISE.stop)), np.zeros(NOISE.stop))
+    return made
+
+
+@pytest.fixture(scope="module")
+def prosodic(transform) -> ProsodySteerer:
+    return ProsodySteerer(transform)
+
+
+# ------------------------------------------------------------------------------------- every steerer
+
+
+@pytest.mark.parametrize("name", ["latent", "prosodic"])
+def test_delta_0_gives_the_wave_back_and_one_analysis_serves_every_delta(name, voice, request):
+    steerer = request.getfixturevalue(name)
+    assert isinstance(steerer, Steerer)
+    for rate in (8_000, RATE, 48_000):
+        wave = audio.resample(voice, RATE, rate)
+        kept = wave.copy()
+        given = steerer.steer(wave, rate, 0)
+        assert np.array_equal(given, kept)
+        given[:] = 0  # a copy, which the caller may change
+        assert np.array_equal(wave, kept)
+    analysis = steerer.analyse(np.stack([1.5 * voice, 0.5 * voice], axis=1), RATE)  # channels are averaged
+    np.testing.assert_allclose(steerer.render(analysis, 0), voice, atol=1e-6)
+    first = [steerer.render(steerer.analyse(voice, RATE), delta) for delta in (0.5, -0.5)]
+    assert np.array_equal(steerer.steer(voice, RATE, 0.5), first[0]) and not np.array_equal(*first)
+
+
+@pytest.mark.parametrize("name", ["latent", "prosodic"])
+def test_what_cannot_be_steered_is_refused(name, voice, request):
+    steerer = request.getfixturevalue(name)
+    for wave, why in (
+        (np.zeros(RATE, np.float32), "silent"),
+        (np.full(RATE, np.nan, np.float32), "NaN"),
+        (speech(0.01, sample_rate=RATE), "0.2"),
+        (np.ones(130 * RATE, np.float32), "120 s"),
+        (np.zeros((2, 3, 4), np.float32), "shape"),
+        (np.zeros(0, np.float32), "shape"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            steerer.steer(wave, RATE, 0)
+    for rate in (0, -16_000, 16_000.5):
+        with pytest.raises(ValueError, match="sampling rate"):
+            steerer.steer(voice, rate, 0.5)
+    for delta in (1.01, -2, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"allow_extrapolation|finite"):
+            steerer.steer(voice, RATE, delta)
+
+
+# ------------------------------------------------------------------------------------- latent
+
+
+@pytest.mark.parametrize("name", ["latent", "rebuilder"])
+def test_length_and_level_are_kept(name, request):
+    for rate in (16_000, RATE, 44_100):
+        wave = speech(0.7, sample_rate=rate)
+        steered = request.getfixturevalue(name).steer(wave, rate, -0.8)
+        assert steered.dtype == np.float32 and steered.shape == wave.shape
+        assert np.abs(steered).max() <= 1 and not np.array_equal(steered, wave)
+        at_most = audio.rms_dbfs(wave)  # less where a peak would pass full scale
+        assert audio.rms_dbfs(steered) == pytest.approx(at_most, abs=0.01) or np.abs(steered).max() > 0.999
+
+
+def test_frames_are_those_that_axis_and_mapper_learn_from_and_move_by_delta(latent, tmp_path, monkeypatch):
+    path = audio.write(tmp_path / "clip.wav", speech(0.7, sample_rate=44_100), 44_100)
+    [stored] = latent.encoder.encode([audio.load(path, 16_000)[0]], 16_000)  # as an extraction does
+    analysis = latent.analyse(*audio.load(path))
+    assert np.array_equal(analysis.frames, stored[0])
+    given = []
+    monkeypatch.setattr(
+        latent.mapper, "map", lambda frames, **_: given.append(frames) or analysis.mapped.copy()
+    )
+    monkeypatch.setattr(latent.encoder, "encode", lambda *_: pytest.fail("encoded again"))
+    latent.render(analysis, 0.5)
+    step = np.broadcast_to(0.5 * latent.axis.scale_ * latent.axis.direction_, given[0].shape)
+    np.testing.assert_allclose(given[0] - analysis.frames, step, atol=1e-5)
+
+
+def test_the_wave_gets_the_spectrogram_that_the_mapped_difference_asks_for(latent, rebuilder):
+    analysis = latent.analyse(speech(1.0, sample_rate=RATE), RATE)
+    np.testing.assert_allclose(latent.moved_mel(analysis, 0.0), analysis.log_mel, atol=1e-5)
+    np.testing.assert_allclose(rebuilder.moved_mel(analysis, 0.0), analysis.mapped, atol=1e-5)
+    wanted, small = latent.moved_mel(analysis, 1.0), latent.moved_mel(analysis, 0.1)
+    assert 0 < np.abs(small - analysis.log_mel).mean() < np.abs(wanted - analysis.log_mel).mean()
+    found = audio.log_mel(latent.render(analysis, 1.0), RATE)
+    found += np.mean(wanted - found)  # the level is the clip's again
+    before = np.abs(wanted - analysis.log_mel - np.mean(wanted - analysis.log_mel)).mean()
+    assert np.abs(wanted - found).mean() < 0.5 * before
+
+
+def test_another_direction_is_followed_as_far(latent, rebuilder):
+    analysis, kept = latent.analyse(speech(0.5, sample_rate=RATE), RATE), latent.axis.direction_.copy()
+    other = latent.along(-3 * latent.axis.direction_)
+    assert np.array_equal(other.render(analysis, 0.5), latent.render(analysis, -0.5))
+    assert np.array_equal(latent.axis.direction_, kept)
+    for direction in (np.zeros(WIDTH), np.ones(WIDTH - 1), np.full(WIDTH, np.nan)):
+        with pytest.raises(ValueError, match="direction"):
+            latent.along(direction)
+    assert np.isfinite(rebuilder.steer(speech(0.5), 16_000, 1.5)).all(), "it may extrapolate"
+
+
+def test_parts_that_do_not_belong_together_are_refused(encoder, model_folder):
+    other = encoders.load(str(model_folder("hubert")), layers=[LAYER], device="cpu")
+    mapped, vocoder = untrained_mapper(encoder), GriffinLim(2)
+    for parts, why in (
+        ((encoder, fit_axis(encoder, encoder="x", fingerprint="y"), mapped, vocoder), "encoder"),
+        ((encoder, fit_axis(encoder, layer=1), mapped, vocoder), "layer"),
+        ((encoder, fit_axis(encoder, pooling="mean+std"), mapped, vocoder), "pooling"),
+        ((encoder, fit_axis(encoder, width=8), mapped, vocoder), "dimensions"),
+        ((encoder, fit_axis(encoder, layer=1), untrained_mapper(encoder, layer=1), vocoder), "layer 1"),
+        ((other, fit_axis(other), mapped, vocoder), "weights"),
+        ((encoder, fit_axis(encoder), mapped, GriffinLim(2, audio.EMOGEN_MEL)), "vocoder"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            LatentSteerer(*parts)
+
+
+# ------------------------------------------------------------------------------------- prosodic, hybrid
+
+
+def pitch_hz(wave: audio.Wave, rate: int = RATE) -> float:
+    return float(np.exp(prosody.statistics(prosody.contours(prosody.record(wave, rate).speech))[0]))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+def test_pitch_moves_level_stays_and_length_follows_the_tempo(prosodic, voice, rate):
+    wave = audio.resample(voice, RATE, rate)
+    moved = prosodic.steer(wave, rate, 1.0)
+    assert moved.dtype == np.float32 and np.isfinite(moved).all() and np.abs(moved).max() <= 1
+    assert audio.rms_dbfs(moved) == pytest.approx(audio.rms_dbfs(wave), abs=0.05)
+    assert 1.03 < len(moved) / len(wave) < 1.16
+    assert 12 * np.log2(pitch_hz(moved, rate) / pitch_hz(wave, rate)) == pytest.approx(4.0, abs=0.4)
+
+
+def test_pitch_follows_delta_and_the_silence_around_stays_silent(prosodic, transform, voice):
+    analysis = prosodic.analyse(voice, RATE)
+    pitches = [pitch_hz(prosodic.render(analysis, delta)) for delta in (-1, -0.5, 0, 0.5, 1)]
+    assert (np.diff(pitches) > 0).all()
+    further = ProsodySteerer(transform, allow_extrapolation=True).steer(voice, RATE, 1.5)
+    assert 12 * np.log2(pitch_hz(further) / pitch_hz(voice)) == pytest.approx(6.0, abs=0.5)
+    pad = np.zeros(RATE, np.float32)
+    moved = prosodic.steer(np.concatenate([pad, voice, pad]), RATE, 1.0)
+    assert np.abs(moved[: RATE // 2]).max() < 1e-3 and np.abs(moved[-RATE // 2 :]).max() < 1e-3
+    with pytest.raises(ValueError, match="voiced"):
+        prosodic.steer(0.01 * np.random.default_rng(0).standard_normal(RATE), RATE, 0.5)
+
+
+def test_the_level_shifts_where_it_is_asked_to(transform, voice):
+    shifting = ProsodySteerer(transform, shift_level=True)
+    for delta in (-1.0, 0.5, 1.0):
+        given = audio.rms_dbfs(shifting.steer(voice, RATE, delta)) - audio.rms_dbfs(voice)
+        assert given == pytest.approx(6 * delta, abs=0.7)
+    assert np.abs(shifting.steer(audio.level(voice, -12.0), RATE, 1.0)).max() <= 1
+
+
+class Gain:
+    """A steerer that halves or doubles the samples; it inherits nothing."""
+
+    def __init__(self, source: str = "neutral", target: str = "angry") -> None:
+        self.source, self.target = source, target
+
+    def analyse(self, wave: audio.Wave, sample_rate: int) -> audio.Wave:
+        return wave
+
+    def render(self, analysis: audio.Wave, delta: float) -> audio.Wave:
+        return (analysis * 2.0**delta).astype(np.float32)
+
+    def steer(self, wave: audio.Wave, sample_rate: int, delta: float) -> audio.Wave:
+        return self.render(self.analyse(wave, sample_rate), delta)
+
+
+def test_a_hybrid_does_both_in_their_shares(prosodic, voice):
+    hybrid = HybridSteerer(prosodic, Gain(), prosodic_share=0.5, latent_share=0.25)
+    assert isinstance(hybrid, Steerer)
+    expected = prosodic.steer(voice, RATE, 0.4) * np.float32(2**0.2)
+    np.testing.assert_allclose(hybrid.steer(voice, RATE, 0.8), expected, rtol=1e-5)
+    np.testing.assert_array_equal(hybrid.steer(voice, RATE, 0), voice)
+    alone = HybridSteerer(prosodic, Gain(), latent_share=0)
+    np.testing.assert_array_equal(alone.steer(voice, RATE, 0.5), prosodic.steer(voice, RATE, 0.5))
+    other = HybridSteerer(prosodic, Gain(), prosodic_share=0, latent_share=1)
+    np.testing.assert_allclose(other.steer(voice, RATE, 1), 2 * voice, rtol=1e-6)
+    for shares in ((1.5, 0.5), (np.nan, 0.5), (0.5, -0.1), (0, 0)):
+        with pytest.raises(ValueError, match="share"):
+            HybridSteerer(prosodic, Gain(), prosodic_share=shares[0], latent_share=shares[1])
+    with pytest.raises(ValueError, match="same two emotions"):
+        HybridSteerer(prosodic, Gain("calm", "sad"))
+    with pytest.raises(ValueError, match="delta"):
+        HybridSteerer(prosodic, Gain()).steer(voice, RATE, 1.5)
+
+
+# ------------------------------------------------------------------------------------- roles and preparation
+
+
+def corpus(tmp_path, n_speakers: int = 6) -> pd.DataFrame:
+    """Write four clips of each speaker, two calm and two angry."""
+    table = write_corpus(tmp_path / "corpus", n_clips=4 * n_speakers)
+    return table.assign(speaker=[f"s{i // 4}" for i in range(len(table))])
+
+
+def test_nobody_has_two_roles_and_in_rotations_everybody_is_steered_once():
+    for n, n_groups in ((5, 5), (9, 6), (24, 6)):
+        names = [f"{i:02d}" for i in range(n)]
+        table = pd.DataFrame({"speaker": names, "gender": ["male", "female"] * (n // 2) + ["male"] * (n % 2)})
+        rounds = steering.rotations(table)
+        assert len(rounds) == n_groups
+        assert sorted(name for round_ in rounds for name in round_.heard) == names
+        for found in (*rounds, steering.roles(table)):
+            assert sorted([*found.makers, *found.judges, *found.heard]) == names
+            assert len(found.judges) >= 2 and len(found.makers) >= 2 and found.heard
+    for assign in (steering.roles, steering.rotations):
+        with pytest.raises(ValueError, match="at least five"):
+            assign(table[:4])
+
+
+def test_only_strong_renditions_are_the_goal():
+    emotion = ["neutral", "angry", "angry", "sad", "calm"]
+    table = pd.DataFrame({"emotion": emotion, "intensity": ["normal", "normal", "strong", "", "strong"]})
+    assert at_full_strength(table, "neutral", ["angry", "sad"]).index.tolist() == [0, 2, 3]
+
+
+def test_preparing_learns_once_from_the_makers_and_refuses_what_they_lack(
+    tmp_path, model_folder, monkeypatch
+):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    clips = corpus(tmp_path)
+    roles = steering.roles(clips)
+    for target, why in {"happy": "'happy'", "rage": "unknown emotion", "calm": "both"}.items():
+        with pytest.raises(ValueError, match=why):
+            steering.prepare("latent", "calm", target, manifest=clips)
+    with pytest.raises(ValueError, match="unknown method"):
+        steering.prepare("magic", manifest=clips)
+    judge = steering.judge(clips)
+    assert set(judge.speakers_) == set(roles.judges)
+    judge.check_unseen(roles.heard)
+    studio = steering.Studio(clips, encoder=str(model_folder()), layer=LAYER)
+    first = studio.steerer("latent", "calm", "angry")
+    assert studio.steerer("latent", "calm", "angry") is first
+    assert set(first.mapper.provenance["speakers"]) == set(first.axis.provenance["speakers"])
+    assert set(first.axis.provenance["speakers"]) == set(roles.makers)
+    assert (first.source, first.target) == ("calm", "angry")
+    assert np.isfinite(studio.locate(speech(0.5), 16_000)).all()
+    monkeypatch.setattr("emolib.mapper.load_pairs", lambda *_, **__: pytest.fail("fitted again"))
+    again = steering.prepare(
+        "latent", "calm", "angry", manifest=clips, encoder=str(model_folder()), layer=LAYER
+    )
+    assert np.array_equal(again.steer(speech(0.5), 16_000, 1), first.steer(speech(0.5), 16_000, 1))
+
+
+def test_the_shares_of_a_point_sum_to_1_and_the_nearest_has_most():
+    shares = steering.shares_at((-0.4, 0.6), {"angry": (-0.43, 0.67), "sad": (-0.63, -0.27)})
+    assert sum(shares.values()) == pytest.approx(1) and shares["angry"] > 0.9
+
+
+def test_what_is_shipped_steers_and_judges(voice):
+    if not shipped.available():
+        pytest.skip("no shipped parts in this home")
+    judge = shipped.judge()
+    for source in shipped.SOURCES:
+        for target in shipped.TARGETS:
+            steerer = shipped.steerer(source, target)
+            assert (steerer.source, steerer.target) == (source, target)
+            assert not set(steerer.transform.provenance["speakers"]) & set(judge.speakers_)
+    moved = shipped.steerer("calm", "angry").steer(voice, RATE, 1.0)
+    angry = judge.predict_proba([voice, moved], RATE)[:, judge.column("angry")]
+    assert angry[1] > angry[0] and np.isfinite(moved).all()
+    for pair in (("sad", "angry"), ("neutral", "calm")):
+        with pytest.raises(ValueError, match="--corpus"):
+            shipped.steerer(*pair)
+
+
+# ------------------------------------------------------------------------------------- the study
+
+
+def test_trends_and_responses():
+    table = study.trends([-1, 0, 1], [[0.1, 0.2, 0.3], [0.9, 0.5, 0.4], [0.3, 0.3, 0.3]])
+    assert table["spearman"].tolist() == pytest.approx([1, -1, 0])
+    assert table["slope"].tolist() == pytest.approx([0.1, -0.25, 0])
+
+    class FirstSample:
+        def predict_proba(self, waves, sample_rate):
+            return np.array([[wave[0], 1 - wave[0]] for wave in waves])
+
+    renders = [lambda d: np.full(9, d), lambda d: np.full(9, d / 2)]
+    given = study.respond(renders, RATE, FirstSample(), [0, 0.5, 1])
+    np.testing.assert_allclose(given[..., 0], [[0, 0.5, 1], [0, 0.25, 0.5]])
+
+
+def test_voice_and_units_of_a_clip_are_its_own_at_any_level_and_noise_costs_less_than_another_clip():
+    waves = [speech(0.8, seed, RATE) for seed in range(6)]
+    measures = study.fit_measures(waves, RATE, ["a", "a", "b", "b", "c", "c"], n_units=8)
+    wave, other = waves[1], waves[4]
+    noisy = wave + 0.01 * np.random.default_rng(0).standard_normal(len(wave)).astype(np.float32)
+    assert measures.voice_similarity(wave, 0.3 * wave, RATE) == pytest.approx(1, abs=0.02)
+    assert measures.unit_agreement(wave, wave, RATE) == 1
+    assert measures.unit_agreement(wave, 0.3 * wave, RATE) > 0.9
+    for measure in (measures.unit_agreement, measures.voice_similarity):
+        assert measure(wave, other, RATE) < measure(wave, noisy, RATE) < 1
+    with pytest.raises(ValueError, match="a speaker for each wave"):
+        study.fit_measures([wave], RATE, [])
+
+
+def test_words_are_the_same_at_another_pace_and_others_are_not():
+    text = "She put the blue folder on the table."
+    plain = espeak.speak(text, voice="en-us+f2", rate=160)[0]
+    slow = espeak.speak(text, voice="en-us+m3", rate=120)[0]
+    other = espeak.speak("There are seven books on the lower shelf.", voice="en-us+f2", rate=160)[0]
+    assert study.word_agreement(plain, plain, RATE) == pytest.approx(1)
+    assert study.word_agreement(plain, slow, RATE) > study.word_agreement(plain, other, RATE) + 0.1
+    with pytest.raises(ValueError, match="384 ms"):
+        study.word_agreement(plain, speech(0.2, sample_rate=RATE), RATE)
+
+
+def test_a_trial_frames_what_it_measures_and_lists_what_it_leaves_out(tmp_path):
+    part = {"sentences": ("s2", "s3"), "takes": 1, "emotion_words": ("neutral", "angry")}
+    root = demo.build(tmp_path / "demo", voices=demo.VOICES[:6], **part, jobs=1)  # 24 clips
+    manifest = corpora.load("folder", table=root / "demo.csv").assign(intensity="")
+    first, rounds = manifest["speaker"].iloc[0], steering.rotations(manifest)[:2]
+    is_cut = (manifest["speaker"] == first) & (manifest["text_id"] == "s2") & (manifest["emotion"] == "angry")
+    material = study.gather(manifest[~is_cut], "neutral", ["angry"])
+    rows, skipped = study.run(material, "neutral", ["angry"], rounds)
+    assert len(skipped) == (first in {speaker for round_ in rounds for speaker in round_.heard})
+    assert all("no angry rendition" in entry["reason"] for entry in skipped)
+    assert set(rows["way"]) == set(study.WAYS)
+    assert rows["p"].between(0, 1).all() and rows["recognised"].isin([0, 1]).all()
+    assert rows.loc[rows["way"] != "zero effort", "rises"].isin([0, 1]).all()
+    table = study.summarise(rows)
+    still, moved = table.loc[("angry", "zero effort")], table.loc[("angry", "prosody")]
+    assert moved["log_f0_rmse"] < still["log_f0_rmse"]
+    assert moved["words"] > still["words"]  # itself against another sentence
+    ratio = study.ratio(rows, "log_f0_rmse", "prosody", "zero effort")
+    assert list(ratio.index) == ["angry", "all"]
+    assert ratio.loc["all", "value"] == pytest.approx(moved["log_f0_rmse"] / still["log_f0_rmse"])
+    gain = study.difference(rows, "p", "prosody", "zero effort")
+    assert gain.loc["all", "value"] == pytest.approx(moved["p"] - still["p"])
+    level = study.levels(rows, "p").set_index("way")["value"]
+    assert level["prosody"] == pytest.approx(moved["p"])
+
+
+def test_a_rate_near_0_is_compared_by_its_difference():
+    """A share of a rate that is 0 in some resamples has an interval up to many times the natural rate."""
+    rows = pd.DataFrame(
+        [
+            {"speaker": f"s{i}", "target": "sad", "way": way, "recognised": float(hit)}
+            for i in range(8)
+            for way, hit in (("prosody", i < 4), ("natural target", i == 0))
+        ]
+    )
+    gain = study.difference(rows, "recognised", "prosody", "natural target").loc["sad"]
+    assert gain["value"] == pytest.approx(3 / 8) and -1 <= gain["low"] < gain["high"] <= 1
+    with pytest.raises(ValueError, match="may be near 0"):
+        study.ratio(rows, "recognised", "prosody", "natural target")
