@@ -1,4 +1,4 @@
-"""Measures by other people's networks: what they say of clean, noisy and other speech; where they are installed."""
+"""Measures by networks of others: what they say of clean, noisy and other speech, where they are installed."""
 
 import os
 from pathlib import Path
