@@ -1,4 +1,4 @@
-"""Measures by networks of others: what they say of clean, noisy and other speech, where they are installed."""
+"""Networks of others as measures: what they say of clean, noisy and other speech, where installed."""
 
 import os
 from pathlib import Path
