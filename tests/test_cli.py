@@ -212,7 +212,10 @@ def test_probe_holds_out_sentences_and_standardises_speakers(table, tmp_path):
     assert answer(*words, "--standardise", "speaker")["standardise"] == "speaker"
     assert "by all unlabelled clips of each speaker" in call(*words, "--standardise", "speaker").stdout
     text = call(*words, "--standardise", "8").stdout
-    assert "by 8 unlabelled clips of each speaker, test speakers included" in text and "fewer" not in text
+    assert (
+        "by 8 unlabelled clips of each speaker, test speakers included" in text
+        and "all of theirs" not in text
+    )
     assert call(*words, "--standardise", "9").stdout.count("3 speakers have fewer than 9 clips") == 1
     for rule in ("1", "all", "-4"):
         assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, "--standardise", rule)
