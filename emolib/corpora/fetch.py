@@ -19,7 +19,6 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import pooch
 import requests
@@ -125,7 +124,7 @@ def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> P
             archive = download(source.url, state / f"{name}.zip", source.checksum, progress=progress)
             unpack(archive, place, source.exclude)
             (state / "unpacked").touch()
-            archive.unlink()
+        (state / f"{name}.zip").unlink(missing_ok=True)
         if source.lfs:
             _resolve_pointers(place, source.lfs, state / "lfs", progress)
     except FetchError as error:
@@ -176,7 +175,9 @@ def download(url: str, target: Path, checksum: str | None = None, *, progress: b
     known = checksum or (record.read_text().strip() if record.exists() else None)
     part = target.with_name(f"{target.name}.part")
 
-    def downloader(url: str, output_file: str, _pooch: Any) -> None:
+    _check_url(url)
+    if not target.exists() or not _agrees(target, known):
+        target.parent.mkdir(parents=True, exist_ok=True)
         for pause_s in (*PAUSES_S, None):
             try:
                 _receive(url, part, progress, resume=checksum is not None)
@@ -185,18 +186,21 @@ def download(url: str, target: Path, checksum: str | None = None, *, progress: b
                 if pause_s is None:
                     raise FetchError(f"{url}: {' '.join(str(error).split())}") from None
                 time.sleep(pause_s)
-        part.replace(output_file)
-
-    pooch.get_logger().setLevel("WARNING")  # it tells of each file
-    try:
-        _check_url(url)
-        pooch.retrieve(url, known, target.name, target.parent, downloader=downloader)
-    except ValueError as error:  # another checksum; pooch has removed the file
-        whose = "the publisher's checksum" if checksum else f"{record}, of the first download"
-        raise FetchError(f"{url}: not the file of {whose}, and removed ({error})") from None
+        if not _agrees(part, known):
+            part.unlink()
+            whose = "the publisher's checksum" if checksum else f"{record}, of the first download"
+            raise FetchError(f"{url}: not the file of {whose}, and removed")
+        part.replace(target)  # not by pooch.retrieve: its temporary file would outlive a kill
     if known is None:
         record.write_text(f"sha256:{pooch.file_hash(str(target))}\n")
     return target
+
+
+def _agrees(path: Path, checksum: str | None) -> bool:
+    if checksum is None:
+        return True
+    kind, _, digest = checksum.partition(":")
+    return pooch.file_hash(str(path), alg=kind) == digest.lower()
 
 
 def _receive(url: str, part: Path, progress: bool, *, resume: bool) -> None:
