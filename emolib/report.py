@@ -66,7 +66,7 @@ class Finding:
     @property
     def encoder(self) -> str:
         """The encoder's name."""
-        return str(self.parameters.get("ENCODER", paths.DEFAULT_ENCODER))
+        return str(self.parameters.get("ENCODER", paths.SHIPPED_ENCODER))
 
     @property
     def seed(self) -> int:
@@ -93,7 +93,7 @@ class Finding:
             return None
 
 
-def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.DEFAULT_ENCODER) -> list[Finding]:
+def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.SHIPPED_ENCODER) -> list[Finding]:
     """Return what notebooks found.
 
     Parameters

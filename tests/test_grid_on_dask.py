@@ -15,7 +15,7 @@ from samples import save_model
 
 from emolib import demo, paths, scheduling, sweep
 
-ENCODERS = (paths.DEFAULT_ENCODER, f"random:{paths.DEFAULT_ENCODER}", "hubert-tiny")
+ENCODERS = (paths.SHIPPED_ENCODER, f"random:{paths.SHIPPED_ENCODER}", "hubert-tiny")
 GRID = """
 name: killed
 notebooks: ["01", "02"]
@@ -30,7 +30,7 @@ axes:
 def write_home(home: Path, clips: pd.DataFrame) -> sweep.Grid:
     """Make a home with the notebooks, three encoders, and two corpora cut from the demo corpus."""
     (home / "models").mkdir(parents=True)
-    for name in (paths.DEFAULT_ENCODER, "hifigan-nano"):
+    for name in (paths.SHIPPED_ENCODER, "hifigan-nano"):
         (home / "models" / name).symlink_to(paths.models() / name)
     (home / "notebooks").symlink_to(paths.notebooks())
     save_model(home / "models" / "hubert-tiny", "hubert")

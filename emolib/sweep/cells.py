@@ -28,7 +28,7 @@ from emolib.sweep.grid import ANYTHING, cells, declared
 #: Notebooks that take longest. Begun early, none of them is left over to run alone at the end.
 LONG = ("06", "07", "01", "04")
 #: Models that a notebook reads though no parameter names them: what is shipped, and a vocoder trained here.
-UNNAMED = (paths.DEFAULT_ENCODER, "prosody-ravdess", "hifigan-nano")
+UNNAMED = (paths.SHIPPED_ENCODER, "prosody-ravdess", "hifigan-nano")
 #: How often a kernel is started. Jupyter picks a kernel's ports before the kernel binds them, so of two that
 #: start at the same moment one may die, before it has executed anything.
 STARTS = 3
