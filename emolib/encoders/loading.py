@@ -24,6 +24,7 @@ from emolib import atomic, audio, paths
 from emolib.encoders import whisper_wheel
 from emolib.encoders.baselines import FEATURE_SETS, Functionals, LogMel, Prosody
 from emolib.encoders.transformer import TransformerEncoder, check_layers
+from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
 from emolib.training import torch_device
@@ -33,7 +34,9 @@ BASELINES = ("logmel", "prosody", *FEATURE_SETS)
 Precision = Literal["float32", "bfloat16"]
 #: The class that encodes each architecture, by transformers' name of it.
 FAMILIES: dict[str, type[TransformerEncoder]] = {
-    kind: family for family in (Wav2Vec2Encoder, WhisperEncoder) for kind in family.MODEL_TYPES
+    kind: family
+    for family in (Wav2Vec2Encoder, W2VBertEncoder, WhisperEncoder)
+    for kind in family.MODEL_TYPES
 }
 #: Published models that are their configuration class's defaults: `random:` needs no hub for them.
 _DEFAULT_CONFIGS = {
