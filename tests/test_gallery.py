@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from emolib import gallery
-from emolib.gallery import Clip, Table
+from emolib import report
+from emolib.report import Clip, Table
 
 RATE = 22_050
 
@@ -27,7 +27,7 @@ def page(tmp_path):
     table = Table(
         "By <lambda>", "Fine & coarse.", ["fine", "coarse"], {"sad": [sad, sad], "book": [angry, None]}
     )
-    path = gallery.write_page(tmp_path / "page.html", "Heard", "What is it?", [table], RATE)
+    path = report.write_page(tmp_path / "page.html", "Heard", "What is it?", [table], RATE)
     return path.read_text(encoding="utf-8")
 
 
@@ -36,13 +36,13 @@ def test_every_sound_decodes_to_its_clip_and_equal_ones_are_kept_once(page):
     sounds = [sf.read(io.BytesIO(base64.b64decode(text))) for text in json.loads(clips)]
     assert len(sounds) == 2 and re.findall(r'data-clip="(\d)"', page) == ["0", "0", "1"]
     for (samples, rate), hertz in zip(sounds, (220, 330), strict=True):
-        assert rate == gallery.SAMPLE_RATE and len(samples) == pytest.approx(0.5 * rate, rel=0.01)
+        assert rate == report.SAMPLE_RATE and len(samples) == pytest.approx(0.5 * rate, rel=0.01)
         spectrum = np.abs(np.fft.rfft(samples))
         assert spectrum.argmax() * rate / len(samples) == pytest.approx(hertz, abs=5)
 
 
 def test_equal_waves_give_equal_bytes():
-    assert gallery.mp3(tone(), RATE) == gallery.mp3(tone(), RATE) != gallery.mp3(tone(230), RATE)
+    assert report.mp3(tone(), RATE) == report.mp3(tone(), RATE) != report.mp3(tone(230), RATE)
 
 
 def test_it_loads_nothing_and_is_well_formed(page):
@@ -74,9 +74,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
     clip = Clip(tone(), {"sad": 1.0})
     uneven = Table("t", "", ["a", "b"], {"sad": [clip]})
     with pytest.raises(ValueError, match="row 'sad' of 1 cells; expected 2"):
-        gallery.write_page(tmp_path / "page.html", "", "", [uneven], RATE)
+        report.write_page(tmp_path / "page.html", "", "", [uneven], RATE)
     with pytest.raises(ValueError, match="show fewer or shorter clips"):
-        gallery.write_page(
+        report.write_page(
             tmp_path / "page.html", "", "", [Table("t", "", ["a"], {"sad": [clip]})], RATE, most_mb=1e-3
         )
     assert not (tmp_path / "page.html").exists()
