@@ -15,7 +15,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -178,13 +178,11 @@ def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Findin
     own = folder / "figures"
     for notebook in sorted({*found, *told.get("notebooks", [])} - {OWN}):
         copy, metrics = folder / f"{notebook}.ipynb", read_json(folder / "results" / f"{notebook}.json")
-        finding = Finding(
-            run, notebook, told.get("parameters") or _given(copy), metrics, own,
-            "" if metrics else _error(copy),
-        )  # fmt: skip
+        given = told.get("parameters") or _given(copy)
+        finding = Finding(run, notebook, given, metrics, own, "" if metrics else _error(copy))
         if not own.is_dir() and not run.startswith("sweep-"):
-            corpus = str(finding.parameters.get("CORPUS", "demo"))
-            finding = Finding(**vars(finding) | {"figures": paths.gallery(corpus, finding.encoder)})
+            gallery = paths.gallery(str(given.get("CORPUS", "demo")), finding.encoder)
+            finding = replace(finding, figures=gallery)
         yield finding
 
 

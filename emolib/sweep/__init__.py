@@ -209,10 +209,7 @@ class Children:
 
 
 def run_cell(
-    cell: Cell,
-    children: Children | None = None,
-    on_end: Callable[[NotebookRun, str], None] | None = None,
-    jobs: int = 1,
+    cell: Cell, children: Children, on_end: Callable[[NotebookRun, str], None] | None = None, jobs: int = 1
 ) -> list[NotebookRun]:
     """Execute what is not done of a cell's notebooks; one that fails does not stop the others.
 
@@ -222,7 +219,7 @@ def run_cell(
     Parameters
     ----------
     cell : Cell
-    children : Children, optional
+    children : Children
     on_end : function of a NotebookRun and the cell's name, optional; called from the thread that watched it
     jobs : int; notebooks at a time
 
@@ -230,7 +227,7 @@ def run_cell(
     -------
     ended : list of NotebookRun, in reading order
     """
-    folder, children = Path(cell.folder), children or Children()
+    folder = Path(cell.folder)
     order = [Path(path) for path in cell.notebooks]
     readers = [path for path in order if path.stem in cell.readers]
     done: dict[Path, NotebookRun | None] = {}
@@ -270,7 +267,7 @@ def _run_on_worker(cell: Cell) -> list[NotebookRun]:
         )
     if all(parameters.get("DEVICE") != "cpu" for parameters in cell.notebooks.values()):
         scheduling.claim_gpu()
-    return run_cell(cell)
+    return run_cell(cell, Children())
 
 
 def _run_notebook(cell: Cell, notebook: Path, children: Children) -> NotebookRun:
