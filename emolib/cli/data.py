@@ -1,0 +1,139 @@
+"""Commands on corpora and their features: corpora, fetch, manifest, extract, export-npy."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Argument, Option
+
+from emolib.cli.app import Corpus, command, print_skipped, whole_number
+from emolib.paths import DEFAULT_ENCODER
+
+
+@command("corpora")
+def list_corpora() -> dict[str, Any]:
+    """List the corpora, whether each is at hand, and how to get it."""
+    from emolib import corpora, paths
+
+    rows = {}
+    for card in map(corpora.info, corpora.names()):
+        at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
+        fields = {key: getattr(card, key) for key in ("name", "title", "clips", "licence", "source")}
+        rows[card.name] = fields | {"at_hand": at_hand}
+        state = "at hand" if at_hand else card.source
+        print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
+    return rows
+
+
+@command()
+def fetch(corpus: Annotated[str, Argument()], root: Path | None = None) -> dict[str, Any]:
+    """Download a corpus from its publisher: resumed, checked and safely unpacked.
+
+    Parameters
+    ----------
+    corpus
+        The corpus's name.
+    """
+    from emolib.corpora.fetch import fetch as download
+
+    folder = download(corpus, root)
+    print(f"{corpus} is in {folder}")
+    return {"corpus": corpus, "folder": str(folder)}
+
+
+@command()
+def manifest(corpus: Corpus, out: Path | None = None) -> dict[str, Any]:
+    """Read a corpus into its manifest, decoding every clip.
+
+    JSON: clips, speakers, emotions, duplicates, under_two_speakers, skipped.
+
+    Parameters
+    ----------
+    out
+        Write the manifest here, as CSV.
+    """
+    from emolib import corpora
+
+    clips = corpus.load()
+    skipped, duplicates = clips.attrs["skipped"], clips.attrs["duplicates"]
+    print(*clips.attrs["notes"], sep="\n", end="\n" if clips.attrs["notes"] else "")
+    print_skipped(skipped)
+    for entry in duplicates:
+        differs = f", under another {entry['differs']}" if entry["differs"] else ""
+        print(f"duplicate {entry['path']}: same content as {entry['clip']}{differs}")
+    counts = clips["emotion"].value_counts()
+    print(counts.to_string())
+    if out:
+        corpora.save(clips, out)
+        print(f"wrote {out}")
+    return {
+        "clips": len(clips), "speakers": clips["speaker"].nunique(), "emotions": clips["emotion"].nunique(),
+        "duplicates": len(duplicates),
+        "under_two_speakers": sum("speaker" in entry["differs"] for entry in duplicates),
+        "skipped": len(skipped), "by_emotion": {str(name): int(n) for name, n in counts.items()},
+        "hours": round(float(clips["duration_s"].sum()) / 3600, 4),
+    }  # fmt: skip
+
+
+@command()
+def extract(
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "all", frames: bool = True,
+    device: str = "auto", precision: Literal["float32", "bfloat16"] = "float32",
+    store: Annotated[str | None, Option("--out", "--store")] = None, replace: bool = False,
+    scheduler: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Encode a corpus into its feature store; what is there already is kept.
+
+    Parameters
+    ----------
+    layer
+        0 is the transformer's input, k the output of block k; several with commas, or all.
+    frames
+        Keep every frame as well, some 100 kB a clip and layer.
+    precision
+        What to compute in; bfloat16 takes half the time.
+    store
+        Folder or fsspec URL to write; data/features/CORPUS/ENCODER by default.
+    replace
+        Delete what other weights or another precision have made.
+    """
+    from emolib import features, scheduling
+
+    clips = corpus.load()
+    layers = None if layer == "all" else [whole_number(part) for part in layer.split(",")]
+    with scheduling.connect(scheduler) as client:
+        done = features.extract(
+            clips, encoder, layers=layers, frames=frames, url=store, device=device,
+            precision=precision, replace=replace, progress=sys.stderr.isatty(), client=client,
+        )  # fmt: skip
+    print_skipped(done.skipped)
+    print(f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: {done.store.url}")
+    return {
+        "clips": len(done.store), "new": done.n_new, "cached": done.n_cached, "skipped": len(done.skipped),
+        "layers": list(done.store.config.layers), "seconds": round(done.seconds, 3),
+        "speech_s": round(done.speech_s, 3), "store": done.store.url,
+    }  # fmt: skip
+
+
+@command("export-npy")
+def export_npy(
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: int = 0, device: str = "auto",
+    out: Path = Path("features_npy"), store: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write one layer as the classic tree Actor_01/<clip>.npy of (time, features) arrays.
+
+    Parameters
+    ----------
+    layer
+        The layer to write; 0 is the transformer's input.
+    out
+        Folder to write the tree into.
+    """
+    from emolib import features
+
+    clips = corpus.load()
+    done = features.extract(clips, encoder, layers=[layer], frames=True, url=store, device=device)
+    n = features.export_npy(done.store, clips[~done.store.missing(clips)], out, layer)
+    print_skipped(done.skipped)
+    print(f"wrote {n} files to {out}")
+    return {"files": n, "skipped": len(done.skipped), "folder": str(out)}
