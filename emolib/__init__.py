@@ -19,7 +19,7 @@ From a recording to a number::
     from emolib import corpora, features, probing, splits
 
     manifest = corpora.load("demo")
-    store = features.extract(manifest, "wav2vec2-nano").store
+    store = features.extract(manifest).store
     X = store.pooled(3, "mean+std", manifest["clip"])
     print(probing.cross_validate(X, manifest, splits.folds(manifest, "speaker")).ua)
 

@@ -11,8 +11,10 @@ import os
 import re
 from pathlib import Path
 
-#: The encoder that is shipped in models/ and stands in every default.
-DEFAULT_ENCODER = "wav2vec2-nano"
+#: The encoder of features, probes, axes and the plane, unless another is named.
+DEFAULT_ENCODER = "whisper-tiny.en"
+#: The encoder that is shipped in models/: of the committed pages, and of all that is learned from frames.
+SHIPPED_ENCODER = "wav2vec2-nano"
 #: The checkout that the package runs from: what it ships serves a home that has none of its own.
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -79,7 +81,7 @@ def gallery(corpus: str, encoder: str) -> Path:
     """
     if override := os.environ.get("EMOLIB_FIGURES"):
         return Path(override).expanduser().resolve()
-    default = (corpus, encoder) == ("demo", DEFAULT_ENCODER)
+    default = (corpus, encoder) == ("demo", SHIPPED_ENCODER)
     return figures() if default else figures() / f"{folder_name(corpus)}-{folder_name(encoder)}"
 
 

@@ -102,6 +102,7 @@ def cross_validate(
     test_features: ArrayLike | None = None,
     estimator: Any | None = None,
     layer: int | str | None = None,
+    partial: bool = False,
     client: Any = None,
 ) -> Probe:
     """Predict every clip with a probe that was trained without its fold.
@@ -117,6 +118,8 @@ def cross_validate(
         `make_probe` by default; it is cloned for each fold.
     layer : int or str, optional
         Passed on to the result.
+    partial : bool
+        Leave clips that are in no test fold out of the result; they are refused by default.
     client : distributed.Client, optional
         Train each fold on one of its workers, as `scheduling.connect` yields it; the answers are the same.
 
@@ -137,7 +140,7 @@ def cross_validate(
     )
     for number, prediction in _each(_fit_fold, tasks, client):
         y_pred[folds[number][1]] = prediction
-    return _judged(y, y_pred, manifest, layer)
+    return _judged(y, y_pred, manifest, layer, partial)
 
 
 def choose_layer(
@@ -146,6 +149,7 @@ def choose_layer(
     folds: Sequence[splits.Fold],
     *,
     scheme: splits.Scheme = "speaker",
+    partial: bool = False,
     client: Any = None,
 ) -> Probe:
     """Predict every clip at the layer that was best on its training folds alone.
@@ -158,6 +162,8 @@ def choose_layer(
     scheme : str
         How the training part is cut again to choose; ``speaker`` unless a leak is to be shown. A single layer
         leaves no choice, and its training part is not cut.
+    partial : bool
+        As for `cross_validate`.
     client : distributed.Client, optional
         Choose and train for each fold on one of its workers.
 
@@ -172,7 +178,7 @@ def choose_layer(
     """
     if len(layers) == 1:
         [(layer, X)] = layers.items()
-        return cross_validate(X, manifest, folds, layer=layer, client=client)
+        return cross_validate(X, manifest, folds, layer=layer, partial=partial, client=client)
     y = manifest["emotion"].to_numpy().astype(str)
     y_pred, chosen = np.full(len(y), "", dtype=object), dict[int, int | str]()
     tasks = (
@@ -187,7 +193,7 @@ def choose_layer(
     for number, (best, prediction) in _each(_choose_and_fit, tasks, client):
         chosen[number], y_pred[folds[number][1]] = best, prediction
     picks = list(chosen.values())
-    return _judged(y, y_pred, manifest, max(sorted(set(picks), key=str), key=picks.count))
+    return _judged(y, y_pred, manifest, max(sorted(set(picks), key=str), key=picks.count), partial)
 
 
 def class_similarity(
@@ -293,10 +299,13 @@ def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.fl
     return X, y
 
 
-def _judged(y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | str | None) -> Probe:
-    if n_left := int((y_pred == "").sum()):
-        raise ValueError(f"{n_left} of {len(y)} clips are in no test fold")
-    return Probe(y, y_pred.astype(str), manifest["speaker"].to_numpy(), layer)
+def _judged(
+    y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | str | None, partial: bool
+) -> Probe:
+    tested = y_pred != ""
+    if not partial and not tested.all():
+        raise ValueError(f"{int((~tested).sum())} of {len(y)} clips are in no test fold")
+    return Probe(y[tested], y_pred[tested].astype(str), manifest["speaker"].to_numpy()[tested], layer)
 
 
 def _fit_fold(task: dict[str, Any]) -> NDArray:

@@ -74,7 +74,7 @@ class Finding:
     @property
     def encoder(self) -> str:
         """The encoder's name."""
-        return str(self.parameters.get("ENCODER", paths.DEFAULT_ENCODER))
+        return str(self.parameters.get("ENCODER", paths.SHIPPED_ENCODER))
 
     @property
     def seed(self) -> int:
@@ -101,7 +101,7 @@ class Finding:
             return None
 
 
-def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.DEFAULT_ENCODER) -> list[Finding]:
+def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.SHIPPED_ENCODER) -> list[Finding]:
     """Return what notebooks found.
 
     Parameters

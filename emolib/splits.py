@@ -6,6 +6,11 @@ EmoBox's actor folds for RAVDESS: Z. Ma et al. (2024), "EmoBox: Multilingual Mul
 Recognition Toolkit and Benchmark", arXiv:2406.07162.
 """
 
+import json
+import re
+import warnings
+from itertools import chain
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -81,6 +86,78 @@ def folds(
     for train, test in cut:
         check_disjoint(speakers[train], speakers[test])
     return cut
+
+
+def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
+    """Read published folds in EmoBox's layout: ``fold_<k>/*_train_fold_<k>.jsonl`` and its ``_test_`` twin.
+
+    A line is a JSON object that names its sound under ``wav``; a clip is known by that file's name, without
+    folder and extension. Speakers may be on both sides: see `audit`.
+
+    Parameters
+    ----------
+    manifest : DataFrame; its column path is used
+    folder : str or Path; such as ``EmoBox/data/emodb``
+
+    Returns
+    -------
+    folds : list of (train, test), integer row numbers; clips of the manifest that no list names are in none
+
+    Raises
+    ------
+    ValueError
+        If the folder has no such lists, a clip is on both sides, or a side has no clip of the manifest.
+
+    Warns
+    -----
+    UserWarning
+        If the lists name clips that the manifest lacks.
+    """
+    lists = {
+        int(match[2]): (path, path.with_name(f"{match[1]}_test_fold_{match[2]}.jsonl"))
+        for path in Path(folder).glob("fold_*/*_train_fold_*.jsonl")
+        if (match := re.fullmatch(r"(.+)_train_fold_(\d+)\.jsonl", path.name))
+    }
+    if not lists:
+        raise ValueError(f"{folder}: no published folds; expected fold_1/<name>_train_fold_1.jsonl and so on")
+    rows = {Path(path).stem: row for row, path in enumerate(manifest["path"])}
+    cut, absent = [], set()
+    for _, sides in sorted(lists.items()):
+        names = [[Path(json.loads(line)["wav"]).stem for line in side.open()] for side in sides]
+        check_disjoint(*names, "clips")
+        absent |= set(chain(*names)) - set(rows)
+        train, test = (np.array([rows[n] for n in side if n in rows], np.intp) for side in names)
+        if not len(train) or not len(test):
+            raise ValueError(f"{sides[0].parent}: lists {names[0][:1]} ..., and none is in the manifest")
+        cut.append((train, test))
+    if absent:
+        warnings.warn(
+            f"{len(absent)} listed clips are not in the manifest, such as {min(absent)}", stacklevel=2
+        )
+    return cut
+
+
+def audit(manifest: pd.DataFrame, cut: list[Fold]) -> pd.DataFrame:
+    """Count what is on both sides of each fold.
+
+    Returns
+    -------
+    table : DataFrame, one row a fold
+        train, test : clips; shared_speakers, test_speakers; shared_sentences, test_sentences, by text_id;
+        heard : the share of test clips whose speaker is in the training set.
+    """
+    speakers, texts = manifest["speaker"].to_numpy(), manifest["text_id"].to_numpy()
+    return pd.DataFrame([
+        {
+            "train": len(train), "test": len(test),
+            "shared_speakers": len(np.intersect1d(speakers[train], speakers[test])),
+            "test_speakers": len(np.unique(speakers[test])),
+            "shared_sentences": len(np.intersect1d(texts[train], texts[test])),
+            "test_sentences": len(np.unique(texts[test])),
+            "heard": float(np.isin(speakers[test], speakers[train]).mean()),
+        }
+        for train, test in cut
+    ])  # fmt: skip
 
 
 def check_disjoint(train: ArrayLike, test: ArrayLike, names: str = "speakers") -> None:

@@ -474,9 +474,9 @@ class FeatureStore:
     def _read_index(self) -> pd.DataFrame:
         with contextlib.suppress(ValueError, KeyError):
             data = io.BytesIO(self._read("index.csv") or b"")
-            return pd.read_csv(data, dtype=_INDEX, keep_default_na=False, encoding_errors="surrogateescape")[
-                list(_INDEX)
-            ]
+            read = pd.read_csv(data, dtype=_INDEX, keep_default_na=False, encoding_errors="surrogateescape")
+            if read["layers"].str.fullmatch(r"\d+( \d+)*").all():  # else damaged: the shards know
+                return read[list(_INDEX)]
         return _empty_index()
 
     def _path(self, name: str) -> str:

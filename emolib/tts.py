@@ -49,7 +49,7 @@ from safetensors import SafetensorError
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from emolib import audio, demo, emotions, encoders, prosody, world
+from emolib import audio, demo, emotions, encoders, paths, prosody, world
 from emolib.audio import Wave
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak, speech
@@ -732,7 +732,9 @@ def _syllable_rate(speech: Speech) -> float:
     return max(len(nuclei), 1) / duration_s
 
 
-def embedded_score(source: str = "calm", target: str = "angry", encoder: str = encoders.DEFAULT) -> AxisScore:
+def embedded_score(
+    source: str = "calm", target: str = "angry", encoder: str = paths.SHIPPED_ENCODER
+) -> AxisScore:
     """Fit an axis on two sentences of each of the eight embedded voices; it takes seconds.
 
     Parameters

@@ -306,7 +306,7 @@ def test_cells_on_workers_survive_the_death_of_one(client, tmp_path, monkeypatch
     assert again.count() == {"cells": 3, "done": 0, "skipped": 2, "failed": 1}
 
 
-ENCODERS = (paths.DEFAULT_ENCODER, f"random:{paths.DEFAULT_ENCODER}", "hubert-tiny")
+ENCODERS = (paths.SHIPPED_ENCODER, f"random:{paths.SHIPPED_ENCODER}", "hubert-tiny")
 GRID = """
 name: killed
 notebooks: ["01", "02"]
@@ -322,7 +322,7 @@ def write_home(home: Path, clips: pd.DataFrame, monkeypatch) -> sweep.Grid:
     """Make a home with the notebooks, three encoders, and two corpora cut from the demo corpus."""
     monkeypatch.delenv("EMOLIB_HOME", raising=False)
     (home / "models").mkdir(parents=True)
-    for name in (paths.DEFAULT_ENCODER, "hifigan-nano"):
+    for name in (paths.SHIPPED_ENCODER, "hifigan-nano"):
         (home / "models" / name).symlink_to(paths.models() / name)
     (home / "notebooks").symlink_to(paths.notebooks())
     save_model(home / "models" / "hubert-tiny", "hubert")

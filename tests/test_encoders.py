@@ -22,6 +22,10 @@ KINDS = {
     "hubert-bare": ("hubert", {"feat_proj_layer_norm": False, "conv_pos_batch_norm": True}),
     "wavlm-large": ("wavlm", STABLE),
     "data2vec": ("data2vec-audio", {}),
+    "unispeech": ("unispeech", {}),
+    "unispeech-sat-large": ("unispeech-sat", STABLE),
+    "conformer": ("wav2vec2-conformer", {"position_embeddings_type": "relative"}),
+    "conformer-rotary": ("wav2vec2-conformer", {"position_embeddings_type": "rotary"}),
 }
 RATE = 16_000
 LENGTHS_S = (0.9, 0.3, 1.7, 0.31, 0.9, 0.025)
@@ -62,7 +66,7 @@ def reference(folder, wave):
     inputs = extractor(wave, sampling_rate=RATE, return_tensors="pt")
     with torch.inference_mode():
         states = model(inputs.input_values, output_hidden_states=True).hidden_states
-    if "StableLayerNorm" in type(model.encoder).__name__:
+    if any(kind in type(model.encoder).__name__ for kind in ("StableLayerNorm", "Conformer")):
         states = (*states[:-1], last[-1])
     return torch.cat(states).numpy()
 
@@ -105,6 +109,32 @@ def test_padding_order_and_batches_never_change_an_answer(folder, waves):
         assert relative_error(a, b) < 1e-5 and relative_error(a, c) < 1e-5
     silence, constant = encoder.encode([np.zeros(8_000, np.float32), np.ones(8_000, np.float32)], RATE)
     assert np.isfinite(silence).all() and np.isfinite(constant).all()
+
+
+def test_w2v_bert_equals_transformers_whatever_its_neighbours(tmp_path, waves):
+    config = transformers.Wav2Vec2BertConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
+        feature_projection_input_dim=160, conv_depthwise_kernel_size=5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model, extractor = (
+        transformers.Wav2Vec2BertModel(config).eval(),
+        transformers.SeamlessM4TFeatureExtractor(),
+    )
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    encoder, heard = encoders.load(str(tmp_path), device="cpu"), waves[:5]
+    together = encoder.encode(heard, RATE)
+    for wave, ours in zip(heard, together, strict=True):
+        inputs = extractor(wave, sampling_rate=RATE, return_tensors="pt")
+        with torch.inference_mode():
+            states = model(**inputs, output_hidden_states=True).hidden_states
+        n_whole = int(inputs["attention_mask"].sum())  # a single frame at the end is padded to a pair
+        assert relative_error(ours, torch.cat(states).numpy()[:, :n_whole]) < 1e-5
+        [upper] = encoders.load(str(tmp_path), layers=[2], device="cpu").encode([wave], RATE)
+        assert relative_error(upper[0], ours[2]) < 1e-5
+    with pytest.raises(audio.AudioError, match="at least 560 samples"):
+        encoder.encode([waves[0][:559]], RATE)
 
 
 def test_the_hooks_are_gone_afterwards(model_folder, waves):

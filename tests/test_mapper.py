@@ -91,7 +91,7 @@ def errors(fitted: mapper.Mapper, found: pairs.Pairs) -> list[float]:
 
 
 def test_the_front_ends_have_the_hop_and_field_that_positions_are_computed_with(model_folder):
-    for name in (encoders.DEFAULT, str(model_folder())):
+    for name in (paths.SHIPPED_ENCODER, str(model_folder())):
         front_end = encoders.load(name, layers=[0])._front_end  # type: ignore[attr-defined]
         assert (front_end.hop, front_end.receptive_field) == (pairs.HOP, pairs.FIELD)
 

@@ -1,5 +1,6 @@
 """Every clip is tested once; no speaker or sentence is on both sides, but where that is the question."""
 
+import json
 import re
 
 import numpy as np
@@ -34,6 +35,38 @@ def check_folds(manifest: pd.DataFrame, cut: list, *, disjoint: bool = True) -> 
         assert len(train) and len(test)
         assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(len(manifest)))
         assert not disjoint or not set(speakers[train]) & set(speakers[test])
+
+
+def test_published_folds_are_read_and_audited(tmp_path):
+    """In EmoBox's layout; fold 2 shares a speaker and a sentence, which its audit says."""
+    names = ["a1", "a2", "b1", "b2", "c1"]
+    manifest = pd.DataFrame({
+        "path": [f"/x/{name}.flac" for name in names], "speaker": [name[0] for name in names],
+        "text_id": ["t1", "t2", "t1", "t2", "t3"], "emotion": "sad",
+    })  # fmt: skip
+
+    def write(fold, train, test):
+        (tmp_path / f"fold_{fold}").mkdir(exist_ok=True)
+        for side, clips in (("train", train), ("test", test)):
+            lines = [json.dumps({"key": f"toy-{c}", "wav": f"downloads/{c}.wav"}) + "\n" for c in clips]
+            (tmp_path / f"fold_{fold}" / f"toy_{side}_fold_{fold}.jsonl").write_text("".join(lines))
+
+    write(1, ["a1", "a2"], ["c1"])
+    write(2, ["a1", "b1", "gone"], ["b2", "a2"])
+    with pytest.warns(UserWarning, match="1 listed clips are not in the manifest, such as gone"):
+        cut = splits.published(manifest, tmp_path)
+    assert [(train.tolist(), test.tolist()) for train, test in cut] == [([0, 1], [4]), ([0, 2], [3, 1])]
+    found = splits.audit(manifest, cut)
+    assert found["shared_speakers"].tolist() == [0, 2] and found["heard"].tolist() == [0.0, 1.0]
+    assert found["shared_sentences"].tolist() == [0, 0] and found["test_sentences"].tolist() == [1, 1]
+    for train, test, words in (
+        (["a1"], ["a1"], "clips a1 are in both"), (["a1"], ["gone"], "none is in the manifest"),
+    ):  # fmt: skip
+        write(2, train, test)
+        with pytest.raises(ValueError, match=words):
+            splits.published(manifest, tmp_path)
+    with pytest.raises(ValueError, match="no published folds; expected fold_1/"):
+        splits.published(manifest, tmp_path / "fold_1")
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")

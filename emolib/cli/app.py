@@ -39,8 +39,8 @@ _HELP = {
     "corpus_option": "The corpus, in place of CORPUS.",
     "root": "The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
     "table": "Your own corpus: a CSV (file or URL) with at least path, speaker and emotion.",
-    "encoder": "wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, a Hugging Face id, or "
-    "random:<network>.",
+    "encoder": "whisper-tiny.en, wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, "
+    "a Hugging Face id, or random:<network>.",
     "folds": "By speakers, sentences (text) or both; emobox is for ravdess; random leaks speakers.",
     "pooling": "How to pool frames.",
     "device": "auto, cpu, cuda or cuda:<n>.",

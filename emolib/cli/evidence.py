@@ -29,6 +29,7 @@ def probe(
     corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "best", pooling: Pooling = "mean+std",
     folds: Folds = "speaker", standardise: str = "none", device: str = "auto", seed: int = 0,
     store: str | None = None, out: Path | None = None, scheduler: str | None = None,
+    published: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n, standardise.
 
@@ -43,29 +44,35 @@ def probe(
         Seed of the cut, and of the clips to standardise by.
     out
         Write each clip's held-out answer here, as CSV.
+    published
+        Folder of published folds in EmoBox's layout, in place of --folds; what they share is printed.
     """
     from emolib import probing, scheduling, splits
 
     n_known = _clips_to_know(standardise)
     clips, X, _ = pooled_layers(corpus.load(), encoder, layer, pooling, store=store, device=device, join=True)
-    cut = splits.folds(clips, folds, seed=seed)
+    cut = splits.published(clips, published) if published else splits.folds(clips, folds, seed=seed)
+    heard = bool(published) and splits.audit(clips, cut)["heard"].max() > 0
+    if published:
+        print(splits.audit(clips, cut).to_string(index=False))
     if standardise != "none":  # without a prior: nothing of other test speakers is used
         X = {
             k: probing.standardise_speakers(rows, clips["speaker"], n_clips=n_known, prior_clips=0, seed=seed)
             for k, rows in X.items()
         }
-    scheme: splits.Scheme = "random" if folds == "random" else "speaker"
+    scheme: splits.Scheme = "random" if folds == "random" or heard else "speaker"
     with scheduling.connect(scheduler) as client:
-        answer = probing.choose_layer(X, clips, cut, scheme=scheme, client=client)
+        answer = probing.choose_layer(X, clips, cut, scheme=scheme, partial=bool(published), client=client)
     n_speakers, chance = clips["speaker"].nunique(), 1 / clips["emotion"].nunique()
-    print(f"{len(clips)} clips, {n_speakers} speakers, {folds} folds, layer {answer.layer}")
+    print(f"{len(clips)} clips, {n_speakers} speakers, {published or folds} folds, layer {answer.layer}")
     print(f"UA {answer.ua}, chance {chance:.3f}, WA {answer.wa:.3f}, macro-F1 {answer.macro_f1:.3f}")
     if standardise != "none":
         print(f"standardised by {n_known or 'all'} unlabelled clips of each speaker, test speakers included")
         if n_few := int((clips["speaker"].value_counts() < (n_known or 0)).sum()):
             print(f"{n_few} speakers have fewer than {n_known} clips: all of theirs were used")
     if out:
-        clips[["clip", "speaker", "emotion"]].assign(predicted=answer.y_pred).to_csv(out, index=False)
+        tested = clips.iloc[sorted({row for _, test in cut for row in test})]
+        tested[["clip", "speaker", "emotion"]].assign(predicted=answer.y_pred).to_csv(out, index=False)
     scores = {"wa": answer.wa, "macro_f1": answer.macro_f1}
     rest = {"layer": answer.layer, "n": len(answer), "standardise": standardise}
     return _interval("ua", answer.ua) | scores | rest

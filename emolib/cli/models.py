@@ -22,7 +22,7 @@ from emolib.cli.app import (
     print_skipped,
     whole_number,
 )
-from emolib.paths import DEFAULT_ENCODER
+from emolib.paths import SHIPPED_ENCODER
 
 if TYPE_CHECKING:
     from emolib import ser
@@ -131,7 +131,7 @@ def train_vocoder(
 
 @command("train-mapper")
 def train_mapper(
-    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: int = 0, without: str = "",
+    corpus: Corpus, encoder: str = SHIPPED_ENCODER, layer: int = 0, without: str = "",
     out: Path | None = None, steps: int | None = None, device: str = "auto", seed: int = 0,
     resume: bool = True, replace: bool = False, store: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -181,7 +181,7 @@ def train_mapper(
 
 @command("train", _finetune)
 def finetune_train(
-    corpus: Corpus, out: Path | None = None, encoder: str = DEFAULT_ENCODER,
+    corpus: Corpus, out: Path | None = None, encoder: str = SHIPPED_ENCODER,
     target: Literal["emotion", "ratings"] = "emotion", free: str = "0", epochs: int | None = None,
     encoder_rate: float = 5e-5, head_rate: float | None = None, batch_size: int = 32, accumulation: int = 1,
     precision: Precision | None = None, device: str = "auto", seed: int = 0, resume: bool = True,
@@ -392,7 +392,7 @@ def steer(
     recording: Annotated[Path, Argument(metavar="INPUT")], corpus: CorpusByOption, *, delta: float,
     out: Annotated[Path, Option("--output", "--out")],
     method: Literal["latent", "prosody", "hybrid"] = "prosody", source: str = "calm", target: str = "angry",
-    encoder: str = DEFAULT_ENCODER, layer: int = 3, allow_extrapolation: bool = False, device: str = "auto",
+    encoder: str = SHIPPED_ENCODER, layer: int = 3, allow_extrapolation: bool = False, device: str = "auto",
 ) -> dict[str, Any]:  # fmt: skip
     """Move a recording from one emotion towards another.
 
@@ -557,7 +557,7 @@ def _score(folder: Path | None, encoder: str | None, target: str | None) -> "Axi
             raise ValueError(f"--encoder {encoder!r} beside --axis; a saved axis names its own encoder")
         return AxisScore(EmotionAxis.load(folder))
     ends = ("calm", "angry") if target in (None, "angry", "neutral") else ("neutral", str(target))
-    if encoder is None and not (paths.model(DEFAULT_ENCODER) / "config.json").is_file():
-        print(f"no axis score, and references count by prosody alone: {DEFAULT_ENCODER} isn't in models/")
+    if encoder is None and not (paths.model(SHIPPED_ENCODER) / "config.json").is_file():
+        print(f"no axis score, and references count by prosody alone: {SHIPPED_ENCODER} isn't in models/")
         return None
-    return embedded_score(*ends, encoder or DEFAULT_ENCODER)
+    return embedded_score(*ends, encoder or SHIPPED_ENCODER)

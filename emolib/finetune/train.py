@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emolib import encoders, features, metrics, paths
+from emolib import features, metrics, paths
 from emolib.corpora.manifest import Skipped
 from emolib.corpora.scan import measure, sound_files
 from emolib.files import write_file
@@ -66,7 +66,7 @@ def finetune(
     out: str | Path,
     settings: Settings | None = None,
     *,
-    encoder: str = encoders.DEFAULT,
+    encoder: str = paths.SHIPPED_ENCODER,
     device: str = "auto",
     resume: bool = True,
     progress: bool = False,

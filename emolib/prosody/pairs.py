@@ -289,19 +289,19 @@ def positions_by_phones(ends_s: Array, n_source: int, n_target: int) -> Array:
 def read_phones(label_file: str | Path) -> list[Phone]:
     """Read a label file of EmoDB (``lablaut/03a01Faxx.lablaut``); ends are in s from the start of the file.
 
-    Diacritics and remarks are left out, so that equal phones have equal labels.
+    Diacritics and remarks are left out, so that equal phones have equal labels. Some published files have a
+    header and no labels: they give an empty list.
 
     Raises
     ------
     ValueError
-        If the file holds no labels.
+        If it is no label file.
     """
-    text = Path(label_file).read_text(encoding="latin-1")
-    rows = re.findall(r"^\s*([0-9.]+)\s+-?\d+[ ]?([^\t;\n]*)", text.partition("#")[2], flags=re.MULTILINE)
-    phones = [Phone(re.sub(r"[^A-Za-z@]", "", label), float(end)) for end, label in rows]
-    if not phones:
-        raise ValueError(f"{label_file}: no labels; expected lines of an end (s), a colour and a phone")
-    return phones
+    _, header_end, body = Path(label_file).read_text(encoding="latin-1").partition("#")
+    if not header_end:
+        raise ValueError(f"{label_file}: no label file; expected a header, a line '#', and the labels")
+    rows = re.findall(r"^\s*([0-9.]+)\s+-?\d+[ ]?([^\t;\n]*)", body, flags=re.MULTILINE)
+    return [Phone(re.sub(r"[^A-Za-z@]", "", label), float(end)) for end, label in rows]
 
 
 def log_rate(at: Array) -> Array:

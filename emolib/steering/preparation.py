@@ -135,7 +135,7 @@ def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
 
 def prepare(
     method: Method = "latent", source: str = "calm", target: str = "angry", *, corpus: str = "demo",
-    manifest: pd.DataFrame | None = None, encoder: str | encoders.Encoder = encoders.DEFAULT,
+    manifest: pd.DataFrame | None = None, encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER,
     layer: int = LAYER, mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False,
     progress: bool = False,
 ) -> Steerer:  # fmt: skip
@@ -186,9 +186,9 @@ def prepare(
 
 
 def latent_steerer(
-    makers: pd.DataFrame, source: str, target: str, *, encoder: str | encoders.Encoder = encoders.DEFAULT,
-    layer: int = LAYER, mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False,
-    progress: bool = False,
+    makers: pd.DataFrame, source: str, target: str, *,
+    encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER, layer: int = LAYER,
+    mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False, progress: bool = False,
 ) -> LatentSteerer:  # fmt: skip
     """Return a latent steerer learned from the clips of a manifest, all of them; see `prepare`.
 
@@ -301,7 +301,7 @@ class Studio:
     """
 
     def __init__(
-        self, manifest: pd.DataFrame, *, encoder: str = encoders.DEFAULT, layer: int = LAYER,
+        self, manifest: pd.DataFrame, *, encoder: str = paths.SHIPPED_ENCODER, layer: int = LAYER,
         device: str = "auto",
     ) -> None:  # fmt: skip
         self.manifest, self.encoder, self.layer, self.device = manifest, encoder, layer, device

@@ -21,6 +21,8 @@ from emolib.generate import Generator, Normaliser, Settings
 from emolib.store import FeatureStore
 from emolib.training import CHECKPOINT
 
+# Each names the way out; a flipped layer number or clip name looks like a clip that is still to be extracted.
+REFUSALS = ("damaged", "does not fit", "extract them first")
 EARLIER, LATER = 0, 4_102_444_800  # 1970 and 2100
 
 
@@ -143,7 +145,7 @@ def test_a_flipped_bit_in_a_shard_never_gives_another_number(made, tmp_path):
                     for clip in found.clips[9:12]:
                         assert np.array_equal(found.frames(clip, 1), frames[clip])
                 except ValueError as error:
-                    assert "damaged" in str(error) or "does not fit" in str(error)
+                    assert any(words in str(error) for words in REFUSALS)
     shard.write_bytes(whole)
 
 
@@ -182,7 +184,7 @@ def test_a_flipped_bit_in_the_index_never_gives_another_clip_s_numbers(made, tmp
                     assert np.array_equal(found.pooled(1, clips=[clip])[0], truth[clip])
                     assert np.array_equal(found.frames(clip, 1), frames[clip])
             except ValueError as error:
-                assert "damaged" in str(error) or "does not fit" in str(error)
+                assert any(words in str(error) for words in REFUSALS)
             assert extract(manifest, jobs.Powers(), frames=True, url=tmp_path / "store").n_new == 0
             assert jobs.content(tmp_path / "store") == expected
 
