@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +229,73 @@ def test_spectra_give_the_same_convolution():
         expected, ours = conv(frames), FourierConv(conv)(frames)
         assert ours.shape == expected.shape and (ours - expected).abs().max() < 1e-5
         assert FourierConv(conv)(frames.bfloat16()).dtype == torch.bfloat16
+
+
+# ------------------------------------------------------------------------------------- emotion2vec
+
+#: Every 15th frame and 16th channel of FunASR's implementation (commit 3c58cb56), by layer: the input of
+#: the first block, then the output of each, for `emotion2vec_weights` and `speech(0.9)`.
+PUBLISHED = [
+    [[0.56494, -0.38209, -0.27387], [0.91693, -0.74292, 1.5302], [0.52286, 1.37362, 0.35087]],
+    [[0.33485, -0.44932, -0.43493], [1.64544, -0.30859, -1.02212], [-0.15535, -0.52405, -0.18602]],
+    [[0.28777, 1.5688, -0.65003], [0.38558, 1.33045, -0.55157], [-0.29654, 0.70498, 0.4332]],
+    [[-0.43362, 1.51427, 0.46177], [-0.52518, 1.34389, 0.38873], [-0.57187, 1.1313, 1.18891]],
+    [[-2.00473, 0.06602, 0.11799], [-1.96216, 0.00889, 0.05836], [-1.99766, -0.23984, 0.14789]],
+]
+
+
+def emotion2vec_weights():
+    """Return random weights in emotion2vec's layout: two and two blocks of 48 channels, six heads."""
+    width, channels = 48, 16
+    block = {
+        "norm1.weight": (width,), "norm1.bias": (width,), "attn.qkv.weight": (3 * width, width),
+        "attn.qkv.bias": (3 * width,), "attn.proj.weight": (width, width), "attn.proj.bias": (width,),
+        "norm2.weight": (width,), "norm2.bias": (width,), "mlp.fc1.weight": (2 * width, width),
+        "mlp.fc1.bias": (2 * width,), "mlp.fc2.weight": (width, 2 * width), "mlp.fc2.bias": (width,),
+    }  # fmt: skip
+    audio = {"extra_tokens": (1, 3, width), "alibi_scale": (1, 1, 6, 1, 1)}
+    for number, kernel in enumerate((10, 3, 3, 3, 3, 2, 2)):
+        layer = f"local_encoder.conv_layers.{number}"
+        audio[f"{layer}.0.weight"] = (channels, channels if number else 1, kernel)
+        audio |= {f"{layer}.2.1.weight": (channels,), f"{layer}.2.1.bias": (channels,)}
+    audio |= {"project_features.1.weight": (channels,), "project_features.1.bias": (channels,)}
+    audio |= {"project_features.2.weight": (width, channels), "project_features.2.bias": (width,)}
+    for number in (1, 2):
+        conv = f"relative_positional_encoder.{number}.0"
+        audio |= {f"{conv}.weight": (width, width // 4, 7), f"{conv}.bias": (width,)}
+    audio |= {"context_encoder.norm.weight": (width,), "context_encoder.norm.bias": (width,)}
+    for k in (0, 1):
+        audio |= {f"context_encoder.blocks.{k}.{name}": shape for name, shape in block.items()}
+    shapes = {f"modality_encoders.AUDIO.{name}": shape for name, shape in audio.items()}
+    shapes |= {f"blocks.{k}.{name}": shape for k in (0, 1) for name, shape in block.items()}
+    rng = np.random.default_rng(0)
+    made = {name: 0.2 * rng.standard_normal(shapes[name]) for name in sorted(shapes)}
+    scales = {
+        name for name in made if name.endswith(("alibi_scale", "weight")) and len(shapes[name]) in (1, 5)
+    }
+    return {name: torch.from_numpy(v + (name in scales)).float() for name, v in made.items()}
+
+
+def test_emotion2vec_equals_the_published_implementation(tmp_path, waves):
+    torch.save({"model": emotion2vec_weights()}, tmp_path / "model.pt")
+    encoder = encoders.load(str(tmp_path), device="cpu")
+    assert (encoder.layers, encoder.width, encoder.hop_s) == ((0, 1, 2, 3, 4), 48, 0.02)
+    together = encoder.encode(waves, RATE)
+    np.testing.assert_allclose(together[0][:, ::15, ::16], PUBLISHED, atol=2e-5)
+    [upper] = encoders.load(str(tmp_path), layers=[2], device="cpu").encode(waves[2:3], RATE)
+    assert relative_error(upper[0], together[2][2]) < 1e-5
+    untrained = encoders.load(f"random:{tmp_path}", device="cpu").encode(waves[:1], RATE)[0]
+    assert np.isfinite(untrained).all() and relative_error(untrained, together[0]) > 0.1
+    assert encoders.load_deferred(str(tmp_path), device="cpu").fingerprint == encoder.fingerprint
+
+
+def test_only_weights_in_emotion2vecs_layout_are_read(tmp_path):
+    torch.save({"model": {"norm.weight": torch.ones(3)}}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"no usable model .*holds no emotion2vec"):
+        encoders.load(str(tmp_path))
+    torch.save({"model": Path("not weights")}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="no usable model"):
+        encoders.load(str(tmp_path))
 
 
 # ------------------------------------------------------------------------------------- Whisper

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from emolib import audio, paths
-from emolib.encoders import whisper_wheel
+from emolib.encoders import emotion2vec, whisper_wheel
 from emolib.encoders.baselines import FEATURE_SETS, Functionals, LogMel, Prosody
+from emolib.encoders.emotion2vec import Emotion2vecEncoder
 from emolib.encoders.transformer import TransformerEncoder, check_layers
 from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
@@ -36,7 +37,7 @@ Precision = Literal["float32", "bfloat16"]
 #: The class that encodes each architecture, by transformers' name of it.
 FAMILIES: dict[str, type[TransformerEncoder]] = {
     kind: family
-    for family in (Wav2Vec2Encoder, W2VBertEncoder, WhisperEncoder)
+    for family in (Wav2Vec2Encoder, W2VBertEncoder, WhisperEncoder, Emotion2vecEncoder)
     for kind in family.MODEL_TYPES
 }
 #: Published models that are their configuration class's defaults: `random:` needs no hub for them.
@@ -47,7 +48,7 @@ _DEFAULT_CONFIGS = {
     "facebook/data2vec-audio-base": "data2vec-audio",
     "openai/whisper-tiny.en": "whisper",
 }
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin", *emotion2vec.WEIGHTS)
 #: What torch raises where a file of weights holds more than weights; nothing else here touches pickles.
 _PICKLED = torch.serialization.pickle.UnpicklingError
 
@@ -225,6 +226,10 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
     if source is None:
         raise ValueError(_unknown(name))
     try:
+        if path := _emotion2vec(source):
+            state = emotion2vec.read(path)
+            state = emotion2vec.untrained(state, seed) if name != bare else state
+            return emotion2vec.Emotion2vec(state), 16_000, True
         with quiet_transformers() as transformers:
             if name.startswith("random:"):
                 model = _untrained(transformers, bare, source, seed)
@@ -253,6 +258,22 @@ def locate(name: str) -> str | None:
         with quiet_transformers():
             return str(whisper_wheel.folder() or f"openai/{name}")
     return name if name and (Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) else None
+
+
+def _emotion2vec(source: str) -> Path | None:
+    """Return the weights of an emotion2vec, which transformers doesn't know, in a folder or on the hub."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if Path(source).is_dir():
+        names = (
+            () if (Path(source) / "config.json").is_file() else (*emotion2vec.WEIGHTS, "model.safetensors")
+        )
+        return next((Path(source) / name for name in names if (Path(source) / name).is_file()), None)
+    for name in emotion2vec.WEIGHTS if "emotion2vec" in source else ():
+        with contextlib.suppress(EntryNotFoundError):
+            return Path(hf_hub_download(source, name))
+    return None
 
 
 def _trained(transformers: ModuleType, source: str) -> Any:

@@ -55,6 +55,7 @@ class TransformerEncoder:
     window_s, margin_s = 30.0, 2.0
 
     _front_end: FrontEnd
+    _variance_floor = 1e-7  # of transformers' feature extractors
     _may_pad = True  # False where a network lets padding reach the clip
 
     def __init__(
@@ -140,7 +141,7 @@ class TransformerEncoder:
         if not np.isfinite(wave).all():
             raise audio.AudioError(f"wave {index} holds NaN or infinite samples")
         if self._normalise:  # over the whole clip, as its feature extractor does
-            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + self._variance_floor)
         return torch.from_numpy(np.ascontiguousarray(wave))
 
     def _windows(self, n_samples: int) -> Iterator[tuple[slice, slice]]:

@@ -50,7 +50,7 @@ class Wav2Vec2Encoder(TransformerEncoder):
         self._model.to(self.dtype)
         if quick is not None:
             position.conv = quick
-        # five positional convolutions (data2vec), a norm before the one (HuBERT) or those in a conformer's blocks
+        # five positional convolutions (data2vec), a norm before one (HuBERT) or those in a conformer's blocks
         # carry what is in the padding back into the clip
         norm_before = getattr(config, "conv_pos_batch_norm", False)
         self._may_pad = not (conformer or config.model_type == "data2vec-audio" or norm_before)
