@@ -30,7 +30,7 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from emolib.atomic import write_file
+from emolib.files import write_file
 
 Wave = NDArray[np.float32]
 Row = Mapping[Any, Any] | pd.Series

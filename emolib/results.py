@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emolib import __version__, paths
-from emolib.atomic import write_file
+from emolib.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import emolib
-from emolib import source, threads
+from emolib import files, threads
 
 #: Tasks under way for each worker thread: one that runs, and one that waits so that it never idles.
 AHEAD = 2
@@ -187,7 +187,9 @@ def _call(function: Callable[..., Any], task: Any, identity: str) -> Any:
 def package_digest() -> str:
     """Return a digest of the package's own code, 12 hexadecimal digits."""
     folder = Path(emolib.__file__).parent
-    return source.digest({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")})[:12]
+    return files.code_digest({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")})[
+        :12
+    ]
 
 
 def visible_gpus() -> list[str]:

@@ -34,7 +34,7 @@ from fsspec import AbstractFileSystem
 from numpy.typing import NDArray
 from safetensors.numpy import save as to_safetensors
 
-from emolib import atomic
+from emolib import files
 
 Pooling = Literal["mean", "mean+std"]
 #: A block is closed at this many clips or this many seconds of speech: it bounds memory, and what a kill can
@@ -466,7 +466,7 @@ class FeatureStore:
             ) from None
 
     def _locked(self) -> contextlib.AbstractContextManager[Any]:
-        return atomic.locked(Path(self._root), shared=False) if self._local else contextlib.nullcontext()
+        return files.locked(Path(self._root), shared=False) if self._local else contextlib.nullcontext()
 
     def _shard(self, number: int) -> "Shard":
         return Shard(self._fs, self._path(_shard_name(number)), self._former)
@@ -500,7 +500,7 @@ class FeatureStore:
 
     def _write(self, name: str, data: bytes) -> None:
         if self._local:
-            atomic.write_file(Path(self._path(name)), data)
+            files.write_file(Path(self._path(name)), data)
         else:  # object stores show an object only once it is whole
             self._fs.pipe_file(self._path(name), data)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from emolib import atomic
+from emolib import files
 
 CHECKPOINT = "checkpoint.safetensors"
 #: What to do when, in steps: a function for every so many, which is called after the last step as well.
@@ -290,7 +290,7 @@ class Training:
         for number, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{moment}": value for moment, value in moments.items()}
         whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        atomic.write_file(path, save(whole, {"state": json.dumps(self.state())}))
+        files.write_file(path, save(whole, {"state": json.dumps(self.state())}))
 
     def restore(self, path: Path) -> None:
         """Go back to a checkpoint.
@@ -300,7 +300,7 @@ class Training:
         ValueError
             If it belongs to another training, or is damaged.
         """
-        with atomic.open_tensors(path) as file:
+        with files.open_tensors(path) as file:
             state = json.loads(file.metadata()["state"])
             if state["identity"] != self.identity:
                 raise ValueError(_OTHERS.format(path=path))
@@ -346,10 +346,10 @@ def in_folder(
         If the checkpoint is another training's, or damaged.
     """
     path = folder / CHECKPOINT
-    with atomic.locked(folder):
+    with files.locked(folder):
         state = None
         if resume and path.exists():
-            with atomic.open_tensors(path) as file:
+            with files.open_tensors(path) as file:
                 state = json.loads(file.metadata()["state"])
             if state["identity"] != identity:
                 if not replace:

@@ -30,7 +30,7 @@ from safetensors.torch import save as pack
 from torch import Tensor, nn
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from emolib import atomic, audio, paths, phase
+from emolib import audio, files, paths, phase
 from emolib.audio import HIFIGAN_MEL, MelSpec, Wave
 from emolib.training import torch_device
 
@@ -217,8 +217,8 @@ class HiFiGAN:
         dtype = torch.float16 if half else torch.float32
         weights = {k: v.detach().cpu().to(dtype).contiguous() for k, v in self.network.state_dict().items()}
         config = {**self.network.config.to_dict(), "architectures": ["SpeechT5HifiGan"]}
-        atomic.write_file(Path(folder) / WEIGHTS, pack(weights, {"format": "pt"}))
-        atomic.write_file(Path(folder) / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+        files.write_file(Path(folder) / WEIGHTS, pack(weights, {"format": "pt"}))
+        files.write_file(Path(folder) / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
         return Path(folder)
 
     @classmethod

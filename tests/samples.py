@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import torch
@@ -63,6 +64,15 @@ def write_corpus(folder: Path, n_clips: int = 10, seed: int = 0, duration_s: flo
         row |= dict.fromkeys(("start_s", "end_s", "arousal", "valence", "dominance"), np.nan)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def write_notebook(home: Path, name: str, *sources: str) -> Path:
+    """Write a notebook of code cells, whose first one holds its parameters, into a home; return the home."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    (home / "notebooks").mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / f"{name}.ipynb")
+    return home
 
 
 def sha256(path: str | Path) -> str:

@@ -10,14 +10,14 @@ from checkout import PACKAGE, ROOT, modules, offenders, tracked
 
 #: Each floor imports from those above it in this table, and within itself without circles.
 FLOORS = {
-    "ground": "paths emotions files training atomic folders source threads",
+    "ground": "paths emotions files training threads",
     "signal": "audio world phase vocoder",
     "speech": "corpora demo",
     "features": "encoders store scheduling features channels",
-    "evidence": "splits metrics probing attention quality voices instruments ser results",
+    "evidence": "splits metrics probing quality instruments ser results",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",
-    "pages": "plots widgets gallery report studies sweep cli",
+    "pages": "plots widgets report studies sweep cli",
 }
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS.values()) for part in parts.split()}
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 
-from emolib.attention import AttentionPoolingClassifier, _padded
+from emolib.probing import AttentionPoolingClassifier, _padded
 
 WIDTH = 6
 

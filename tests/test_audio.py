@@ -13,7 +13,7 @@ import torch
 from samples import speech
 from scipy import signal
 
-from emolib import audio, channels, voices, world
+from emolib import audio, channels, quality, world
 from emolib.audio import EMOGEN_MEL, HIFIGAN_MEL, AudioError
 from emolib.demo import espeak
 
@@ -398,7 +398,7 @@ def clouds(n_speakers: int, n_clips: int, seed: int) -> tuple[np.ndarray, np.nda
 
 
 def test_unseen_speakers_are_recognised_by_what_others_taught():
-    known = voices.Voices(shrinkage=0.05).fit(*clouds(20, 20, 0))
+    known = quality.Voices(shrinkage=0.05).fit(*clouds(20, 20, 0))
     X, who = clouds(6, 2, 1)
     points = known.embed(X)
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1)
@@ -408,17 +408,17 @@ def test_unseen_speakers_are_recognised_by_what_others_taught():
         assert accuracy > 0.8 if right else accuracy < 0.7
     assert len(known.speakers_) == 20
     own = np.array([True, False, False])
-    assert voices.keeps([0.9, 0.8, -1], own) and not voices.keeps([0.7, 0.8, -1], own)
+    assert quality.keeps_voice([0.9, 0.8, -1], own) and not quality.keeps_voice([0.7, 0.8, -1], own)
 
 
 def test_a_voice_is_measured_whatever_its_level_and_nonsense_is_refused():
-    loud, soft = voices.measures([speech(1.0, 3), 0.1 * speech(1.0, 3)], 16_000)
+    loud, soft = (quality.voice_measures(gain * speech(1.0, 3), 16_000) for gain in (1, 0.1))
     assert loud.shape == (256,) and np.isfinite(loud).all()
     np.testing.assert_allclose(loud, soft, atol=0.05)
-    assert np.abs(loud - voices.measure(speech(1.0, 4), 16_000)).max() > 0.1
+    assert np.abs(loud - quality.voice_measures(speech(1.0, 4), 16_000)).max() > 0.1
     X, who = clouds(4, 3, 0)
     with pytest.raises(ValueError, match="aren't fitted"):
-        voices.Voices().embed(X)
+        quality.Voices().embed(X)
     for measures, speakers, message in (
         (X * np.nan, who, "finite"),
         (X, who[:-1], "expected"),
@@ -426,4 +426,4 @@ def test_a_voice_is_measured_whatever_its_level_and_nonsense_is_refused():
         (X[:10], who[:10], "three"),
     ):
         with pytest.raises(ValueError, match=message):
-            voices.Voices().fit(measures, speakers)
+            quality.Voices().fit(measures, speakers)

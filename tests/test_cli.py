@@ -10,12 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
 import typer
+from samples import write_notebook
 from typer.testing import CliRunner
 
 from emolib import __version__, corpora, encoders, features, paths
@@ -370,16 +370,9 @@ RECORD = """from emolib import results
 results.record("00_a", {"words": " ".join([CORPUS, ENCODER, PROFILE, DEVICE])})"""
 
 
-def write_notebook(home: Path, name: str, code: str, parameters: str = PARAMETERS) -> None:
-    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, code)]
-    cells[0].metadata["tags"] = ["parameters"]
-    (home / "notebooks").mkdir(parents=True, exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), home / "notebooks" / f"{name}.ipynb")
-
-
 def test_run_ends_with_a_table_and_fails_where_a_notebook_does(home):
-    write_notebook(home, "00_a", RECORD)
-    write_notebook(home, "01_b", "1 / 0", parameters="SEED = 1")
+    write_notebook(home, "00_a", PARAMETERS, RECORD)
+    write_notebook(home, "01_b", "SEED = 1", "1 / 0")
     words = ("--corpus", "nemo", "--encoder", "logmel", "--device", "cpu")
     found = answer("run", *words, code=1)
     assert set(found) == {"notebooks", "failed", "seconds", "summary"}
@@ -390,8 +383,8 @@ def test_run_ends_with_a_table_and_fails_where_a_notebook_does(home):
 
 
 def test_run_of_chosen_notebooks(home):
-    write_notebook(home, "00_a", RECORD)
-    write_notebook(home, "01_b", "1 / 0")
+    write_notebook(home, "00_a", PARAMETERS, RECORD)
+    write_notebook(home, "01_b", PARAMETERS, "1 / 0")
     found = answer("run", "00", "--profile", "full")
     assert (found["notebooks"], found["failed"]) == (1, 0)
     words = json.loads(Path(found["summary"]).read_text())["00_a"]["words"]

@@ -285,11 +285,7 @@ def test_esd_tree(tmp_path):
 def test_esd_transcript_lines_without_tabs_or_emotion():
     text = "0012_000001 The fisherman  sees.\n\n0012_000002\tNo end.\t\njunk\n0012_000003\tSad\tSad\n"
     found = dict(esd.parse_transcript(text))
-    assert found == {
-        "0012_000001": "The fisherman sees.",
-        "0012_000002": "No end.",
-        "0012_000003": "Sad",
-    }
+    assert found == {"0012_000001": "The fisherman sees.", "0012_000002": "No end.", "0012_000003": "Sad"}
 
 
 # ------------------------------------------------------------------------------------------ IEMOCAP
@@ -381,10 +377,7 @@ def test_mead_tree(tmp_path):
     manifest = corpora.load("mead", tmp_path)
     assert list(manifest["clip"]) == ["M003_contempt_level_1_001", "W009_fear_level_3_001"]
     assert list(manifest["emotion"]) == ["contempt", "fearful"]
-    assert list(manifest["intensity"]) == [
-        "low",
-        "high",
-    ]
+    assert list(manifest["intensity"]) == ["low", "high"]
     found = [entry["reason"] for entry in manifest.attrs["skipped"]]
     assert len(found) == 3 and sum("converted copy" in reason for reason in found) == 1
     assert sum("not readable as sound" in reason for reason in found) == 1

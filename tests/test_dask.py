@@ -1,5 +1,6 @@
 """Work on Dask's workers: the bits of one process of one thread, whoever is killed; a GPU, a model each."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import sha256, speech, write_corpus
+from samples import save_model, sha256, speech, write_corpus, write_notebook
 from typer.testing import CliRunner
 
-from emolib import audio, features, probing, scheduling, splits
+from emolib import audio, demo, features, paths, probing, scheduling, splits, sweep
 from emolib.cli import app
 from emolib.features import extract
 
@@ -270,26 +271,28 @@ def test_what_is_allowed_is_visible(monkeypatch, tmp_path):
 # ------------------------------------------------------------------------------------- sweeps
 
 
-def test_cells_on_workers_survive_the_death_of_one(client, tmp_path, monkeypatch):
-    from test_sweep import write_notebook
+def kill_a_worker(client, monkeypatch, after: int) -> list[int]:
+    """Kill one of a sweep's workers when so many notebooks have ended; return where its process is noted."""
+    tell, killed = sweep._Progress.tell, []
 
-    from emolib import sweep
-
-    code = "import time\nfrom emolib import results\ntime.sleep(1)\n"
-    code += "results.record('00_one', {'twice': 2 * SEED})\nassert SEED < 2, 'too much'"
-    write_notebook(tmp_path / "notebooks", "00_one", "SEED = 0", code)
-    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
-    (tmp_path / "g.yaml").write_text("axes: {SEED: [0, 1, 2]}")
-    grid, killed = sweep.read_grid(tmp_path / "g.yaml"), []
-    told = sweep.batch._Progress.tell
-
-    def kill_once(self, entry, cell=""):
-        told(self, entry, cell)
-        if not killed:
+    def tell_and_kill(self, entry, cell=""):
+        tell(self, entry, cell)
+        if not killed and self._ended >= after:
             killed.append(next(iter(workers(client).values())))
             os.kill(killed[0], 9)
 
-    monkeypatch.setattr(sweep.batch._Progress, "tell", kill_once)
+    monkeypatch.setattr(sweep._Progress, "tell", tell_and_kill)
+    return killed
+
+
+def test_cells_on_workers_survive_the_death_of_one(client, tmp_path, monkeypatch):
+    code = "import time\nfrom emolib import results\ntime.sleep(1)\n"
+    code += "results.record('00_one', {'twice': 2 * SEED})\nassert SEED < 2, 'too much'"
+    write_notebook(tmp_path, "00_one", "SEED = 0", code)
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
+    (tmp_path / "g.yaml").write_text("axes: {SEED: [0, 1, 2]}")
+    grid = sweep.read_grid(tmp_path / "g.yaml")
+    killed = kill_a_worker(client, monkeypatch, after=1)
     ended = sweep.run_grid(grid, client=client)
     count = ended.count()
     # a worker that dies between a cell's last byte and its answer leaves a cell that is not run again
@@ -301,6 +304,72 @@ def test_cells_on_workers_survive_the_death_of_one(client, tmp_path, monkeypatch
         assert f'"twice": {2 * seed}' in record.read_text()
     again = sweep.run_grid(grid, client=client)
     assert again.count() == {"cells": 3, "done": 0, "skipped": 2, "failed": 1}
+
+
+ENCODERS = (paths.SHIPPED_ENCODER, f"random:{paths.SHIPPED_ENCODER}", "hubert-tiny")
+GRID = """
+name: killed
+notebooks: ["01", "02"]
+parameters: {CORPUS: folder, DEVICE: cpu}
+axes:
+  TABLE: [one.csv, two.csv]
+  ENCODER: [%s]
+  SEED: [0, 1]
+"""
+
+
+def write_home(home: Path, clips: pd.DataFrame, monkeypatch) -> sweep.Grid:
+    """Make a home with the notebooks, three encoders, and two corpora cut from the demo corpus."""
+    monkeypatch.delenv("EMOLIB_HOME", raising=False)
+    (home / "models").mkdir(parents=True)
+    for name in (paths.SHIPPED_ENCODER, "hifigan-nano"):
+        (home / "models" / name).symlink_to(paths.models() / name)
+    (home / "notebooks").symlink_to(paths.notebooks())
+    save_model(home / "models" / "hubert-tiny", "hubert")
+    for name, voices in (("one", ("F1", "F2", "M1", "M2")), ("two", ("F3", "F4", "M3", "M4"))):
+        clips[clips["speaker"].isin(voices)].to_csv(home / f"{name}.csv", index=False)
+    (home / "grid.yaml").write_text(GRID % ", ".join(ENCODERS))
+    monkeypatch.setenv("EMOLIB_HOME", str(home))
+    return sweep.read_grid(home / "grid.yaml")
+
+
+def cut_clips() -> pd.DataFrame:
+    """Return 64 clips of the demo corpus: eight voices, four emotions, two sentences, one take."""
+    folder = demo.build()
+    table = pd.read_csv(folder / "demo.csv", dtype=str, keep_default_na=False)
+    table["path"] = [str(folder / path) for path in table["path"]]
+    chosen = table["emotion"].isin(["neutral", "calm", "happy", "angry"]) & table["clip"].str.endswith("t1")
+    return table[chosen & table["text_id"].isin(sorted(table["text_id"].unique())[:2])]
+
+
+def records(home: Path, grid: sweep.Grid) -> dict[tuple[int, str], object]:
+    """Return every result of a sweep, by the cell's place in the grid and the notebook."""
+    return {
+        (place, path.stem): json.loads(path.read_text())
+        for place, name in enumerate(grid.cells)
+        for path in sorted(home.glob(f"runs/sweep-killed/{name}/results/*.json"))
+    }
+
+
+@pytest.mark.long
+def test_a_grid_on_workers_of_which_one_dies_ends_as_in_series(tmp_path, monkeypatch):
+    """Notebooks 01 and 02 for 2 corpora, 3 encoders and 2 seeds: some twenty minutes of one core.
+
+    Each way has a home of its own, so that neither finds features that the other extracted.
+    """
+    for name, value in scheduling.ONE_THREAD.items():  # in series as on workers: last bits depend on it
+        monkeypatch.setenv(name, value)
+    clips = cut_clips()
+    shared = write_home(tmp_path / "workers", clips, monkeypatch)
+    with scheduling.connect("local", n_workers=2) as client, monkeypatch.context() as patch:
+        client.wait_for_workers(2, timeout=120)
+        killed = kill_a_worker(client, patch, after=len(shared.cells))
+        assert sweep.run_grid(shared, client=client).count()["failed"] == 0 and killed
+    found = records(tmp_path / "workers", shared)
+    assert len(found) == len(shared.cells) * len(shared.notebooks)
+    serial = write_home(tmp_path / "series", clips, monkeypatch)
+    assert sweep.run_grid(serial).count()["failed"] == 0
+    assert records(tmp_path / "series", serial) == found
 
 
 def test_the_command_line_hands_work_to_a_scheduler(client, manifest, tmp_path, model_folder):

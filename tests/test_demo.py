@@ -44,7 +44,7 @@ def in_another_process(root: Path, arguments: str) -> subprocess.Popen:
 def test_espeak_speaks_the_same_after_any_history_and_in_any_process():
     for voice in ("en-us", "en-us+m7", "de+f3", "en-us+f5"):
         first, sample_rate = espeak.speak(TEXT, voice=voice)
-        espeak.speak("Something else, quite unlike it.", voice="en-us+f1", rate=240, pitch=90)
+        espeak.speak("Something else, quite unlike it.", voice="en-us+f1", rate=240)
         assert np.array_equal(first, espeak.speak(TEXT, voice=voice)[0]), voice
         assert sample_rate == 22_050 and first.dtype == np.float32 and first.ndim == 1
         assert 1.5 < len(first) / sample_rate < 4.0 and 0.1 < np.abs(first).max() <= 1.0
@@ -59,8 +59,7 @@ def test_espeak_speaks_the_same_after_any_history_and_in_any_process():
 def test_espeak_follows_its_options_and_speaks_in_every_listed_voice():
     plain = espeak.speak(TEXT)[0]
     assert len(espeak.speak(TEXT, rate=260)[0]) < 0.8 * len(plain)
-    for other in ({"pitch": 90}, {"pitch_range": 99}, {"voice": "en-us+f2"}):
-        assert not np.array_equal(espeak.speak(TEXT, **other)[0], plain), other
+    assert not np.array_equal(espeak.speak(TEXT, voice="en-us+f2")[0], plain)
     assert {"en-us", "de", "pl"} <= set(espeak.voices()) and {"f1", "m3"} <= set(espeak.variants())
     assert all(espeak.speak("1 2 3", voice=voice)[0].any() for voice in espeak.voices()[::12])
     assert espeak.ipa("Hello, world!") == "həlˈoʊ, wˈɜːld!"
@@ -75,8 +74,6 @@ def test_espeak_follows_its_options_and_speaks_in_every_listed_voice():
         (TEXT, {"voice": "en-xx"}, "unknown voice 'en-xx'"),
         (TEXT, {"voice": "en-us+../../x"}, "unknown variant"),
         (TEXT, {"rate": 20}, "rate 20; expected 80 to 450"),
-        (TEXT, {"pitch": 100}, "pitch 100; expected 0 to 99"),
-        (TEXT, {"pitch_range": -1}, "pitch_range -1"),
     ],
 )
 def test_espeak_refuses_bad_arguments(text, arguments, message):

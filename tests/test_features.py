@@ -1,10 +1,6 @@
 """Extraction: each clip encoded once, whatever is killed, damaged, changed or unreadable on the way."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +25,12 @@ class Fake:
     width: int = 4
     hop_s: float = 0.02
     fingerprint: str = "fake-1"
-    pause_s: float = 0.0
     longest_s: float = 9.0
     lengths: list[int] = field(default_factory=list)
 
     def encode(self, waves, sample_rate):
         if any(len(wave) > self.longest_s * sample_rate for wave in waves):
             raise audio.AudioError("longer than this encoder likes")
-        time.sleep(self.pause_s)
         self.lengths += [len(wave) for wave in waves]
         return [self._frames(wave) for wave in waves]
 
@@ -170,47 +164,11 @@ def test_unfit_manifests_are_refused(manifest, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
-SCRIPT = """
-import sys
-sys.path[:0] = [{tests!r}, {root!r}]
-from test_features import Fake
-from emolib import corpora, features, store
-store.BLOCK_CLIPS = 3
-manifest = corpora.read({csv!r})
-print("ready", flush=True)
-features.extract(manifest, Fake(pause_s=0.1), frames=True, url={url!r})
-"""
-
-
-def start(manifest: pd.DataFrame, url: Path) -> subprocess.Popen:
-    tests = Path(__file__).resolve().parent
-    csv = url.with_suffix(".csv")
-    manifest.to_csv(csv, index=False)
-    code = SCRIPT.format(tests=str(tests), root=str(tests.parent), csv=str(csv), url=str(url))
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-
-
 @pytest.fixture
 def undisturbed(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
     extract(manifest, Fake(), frames=True, url=tmp_path / "undisturbed")
     return files(tmp_path / "undisturbed")
-
-
-def test_a_killed_extraction_loses_one_shard_at_most(manifest, tmp_path, undisturbed):
-    store, n_shards = tmp_path / "store", 2
-    process = start(manifest, store)
-    while len(list(store.glob("shard-*.safetensors"))) < n_shards and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    kept = len(list(store.glob("shard-*.safetensors")))
-    assert 1 <= kept < 4
-    (store / "shard-000003.safetensors.4711.tmp").write_bytes(b"half a shard")  # what a worse moment leaves
-    encoder = Fake()
-    extraction = extract(manifest, encoder, frames=True, url=store)
-    assert extraction.n_cached == 3 * kept and len(encoder.lengths) == 10 - 3 * kept
-    assert files(store) == undisturbed
 
 
 def test_killed_at_any_write(manifest, tmp_path, undisturbed, monkeypatch):
@@ -230,13 +188,6 @@ def test_killed_at_any_write(manifest, tmp_path, undisturbed, monkeypatch):
             extract(manifest, Fake(), frames=True, url=store)
         extract(manifest, Fake(), frames=True, url=store)
         assert len(calls) == nth and files(store) == undisturbed
-
-
-def test_two_processes_at_once_share_the_work(manifest, tmp_path, undisturbed):
-    store = tmp_path / "store"
-    processes = [start(manifest, store) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
-    assert files(store) == undisturbed
 
 
 @dataclass

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emolib import atomic, folders
-from emolib.atomic import build_folder
+from emolib import demo, files, scheduling
+from emolib.files import build_folder
 
 KIND = "thing"
 
@@ -58,11 +58,11 @@ def test_someone_elses_files_are_safe(tmp_path):
 
 
 def save(folder: Path, number: int) -> Path:
-    return folders.write(folder, KIND, {"number": number}, {"x": np.full(5_000, number)})
+    return files.write_model(folder, KIND, {"number": number}, {"x": np.full(5_000, number)})
 
 
 def number_in(folder: Path) -> int:
-    config, arrays = folders.read(folder, KIND)
+    config, arrays = files.read_model(folder, KIND)
     assert (arrays["x"] == config["number"]).all()
     return int(config["number"])
 
@@ -84,7 +84,7 @@ def killed_at(monkeypatch, name: str, *, after: bool) -> None:
 
 
 @pytest.mark.parametrize("name, after, found", [
-    (folders.WEIGHTS, False, 1), (folders.WEIGHTS, True, 2), (folders.CONFIG, False, 2),
+    (files.WEIGHTS, False, 1), (files.WEIGHTS, True, 2), (files.CONFIG, False, 2),
 ])  # fmt: skip
 def test_a_kill_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, name, after, found):
     save(tmp_path, 1)
@@ -94,7 +94,7 @@ def test_a_kill_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, name,
             save(tmp_path, 2)
     assert number_in(tmp_path) == found
     with monkeypatch.context() as patch:  # a second kill doesn't lose what the first one left
-        killed_at(patch, folders.WEIGHTS, after=False)
+        killed_at(patch, files.WEIGHTS, after=False)
         with pytest.raises(SystemExit):
             save(tmp_path, 3)
     assert number_in(tmp_path) == found
@@ -104,14 +104,14 @@ def test_a_kill_leaves_the_old_model_or_the_new_one(tmp_path, monkeypatch, name,
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     save(tmp_path, 1)
-    monkeypatch.setattr(atomic, "write_file", lambda *_: 1 / 0)
+    monkeypatch.setattr(files, "write_file", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(tmp_path, 2)
     assert number_in(tmp_path) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [folders.CONFIG, folders.WEIGHTS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [files.CONFIG, files.WEIGHTS]
 
 
-@pytest.mark.parametrize("write", [folders.write, folders.replace])
+@pytest.mark.parametrize("write", [files.write_model, files.replace_model])
 def test_readers_beside_writers_see_whole_models(tmp_path, write):
     save(tmp_path / "model", 0)
     stop = threading.Event()
@@ -137,11 +137,57 @@ def test_readers_beside_writers_see_whole_models(tmp_path, write):
 def test_damage_and_foreign_kinds_are_told(tmp_path):
     save(tmp_path, 1)
     with pytest.raises(ValueError, match="not of a saved other"):
-        folders.read(tmp_path, "other")
-    told = json.loads((tmp_path / folders.CONFIG).read_text())
-    (tmp_path / folders.CONFIG).write_text(json.dumps(told | {"sha256": "0"}))
+        files.read_model(tmp_path, "other")
+    told = json.loads((tmp_path / files.CONFIG).read_text())
+    (tmp_path / files.CONFIG).write_text(json.dumps(told | {"sha256": "0"}))
     with pytest.raises(ValueError, match="damaged"):
-        folders.read(tmp_path, KIND)
-    (tmp_path / folders.WEIGHTS).unlink()
+        files.read_model(tmp_path, KIND)
+    (tmp_path / files.WEIGHTS).unlink()
     with pytest.raises(FileNotFoundError, match="there is no model"):
-        folders.read(tmp_path, KIND)
+        files.read_model(tmp_path, KIND)
+
+
+# ------------------------------------------------------------------------------------- digests of code
+
+CODE = '"""A module."""\n\n\ndef f(x):\n    """Add."""\n    return x + 1  # one\n'
+
+
+def test_the_tree_follows_the_code_alone(tmp_path):
+    same = (
+        CODE.replace("A module.", "Another text."),
+        CODE.replace('    """Add."""\n', ""),
+        CODE.replace("# one", "# a comment"),
+        CODE.replace("x + 1", "(x\n            + 1)"),
+    )
+    other = (
+        CODE.replace("+ 1", "+ 2"),
+        CODE.replace("(x)", "(x, y=0)"),
+        CODE + "g = 'a text'\n",
+        CODE + "'a'\n",
+    )
+    assert len({files.code_tree(code.encode()) for code in (CODE, *same)}) == 1
+    assert len({files.code_tree(code.encode()) for code in (CODE, *other)}) == 5
+    (tmp_path / "a.py").write_text(CODE)
+    assert len({files.code_digest({name: tmp_path / "a.py"}) for name in "ab"}) == 2, "a name is a part of it"
+
+
+def test_the_package_and_the_demo_corpus_follow_their_code_alone(tmp_path, monkeypatch):
+    """A comment makes no notebook stale and renders no clip anew; an edit of the code does both."""
+    for name in ("__init__.py", "demo.py", "rest.py"):
+        (tmp_path / name).write_text(CODE)
+    monkeypatch.setattr(scheduling.emolib, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "demo.py"))
+
+    def look() -> tuple[str, object]:
+        scheduling.package_digest.cache_clear()
+        return scheduling.package_digest(), demo._recipe([], 0)["sha256"]
+
+    try:
+        before = look()
+        (tmp_path / "demo.py").write_text(CODE + "# a comment\n")
+        assert look() == before
+        (tmp_path / "demo.py").write_text(CODE.replace("+ 1", "+ 2"))
+        after = look()
+    finally:
+        scheduling.package_digest.cache_clear()
+    assert after[0] != before[0] and after[1] != before[1]

@@ -128,7 +128,7 @@ def test_draws_on_the_given_or_the_current_axes_and_changes_nothing_else(name, a
 
 
 def test_every_plot_is_drawn_here():
-    assert {name.removeprefix("plot_") for name in plots.__all__ if name.startswith("plot_")} <= set(DRAWN)
+    assert {name.removeprefix("plot_") for name in vars(plots) if name.startswith("plot_")} <= set(DRAWN)
 
 
 @pytest.mark.filterwarnings("error")

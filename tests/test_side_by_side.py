@@ -25,7 +25,6 @@ from samples import save_model, write_corpus
 from typer.testing import CliRunner
 
 from emolib import (
-    atomic,
     features,
     finetune,
     generate,
@@ -37,6 +36,7 @@ from emolib import (
 )
 from emolib.cli import app
 from emolib.cli.app import default_folder
+from emolib.files import write_file
 from emolib.studies import augmentation
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -187,7 +187,7 @@ def run(clips: pd.DataFrame, encoder: str, seed: int, home: Path, results: Path,
         except Exception:
             found = f"seed {seed} failed: {traceback.format_exc()}"
         Path.replace = move  # type: ignore[method-assign]
-        atomic.write_file(results / f"{training.__name__}-{seed}", found.encode())
+        write_file(results / f"{training.__name__}-{seed}", found.encode())
 
 
 def meet(barrier: Any, wait_s: float) -> None:

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from samples import write_notebook
 from typer.testing import CliRunner
 
 from emolib import paths, results, sweep, threads
-from emolib.atomic import locked
 from emolib.cli import app
-from emolib.sweep import batch, cells
+from emolib.files import locked
+from emolib.sweep import grid as grids
 
 PARAMETERS = 'CORPUS = "demo"\nENCODER = "wav2vec2-nano"\nSEED = 0'
 #: One that works, one that raises, one whose kernel is killed, one with a parameter of its own.
@@ -35,20 +37,13 @@ SOURCES = {
 }
 
 
-def write_notebook(folder, name: str, *cells: str) -> None:
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    notebook.cells[0].metadata["tags"] = ["parameters"]
-    folder.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, folder / f"{name}.ipynb")
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A home of four tiny notebooks, written in another order than they are read in."""
     folder = tmp_path_factory.mktemp("home")
     for name in sorted(SOURCES, reverse=True):
-        write_notebook(folder / "notebooks", name, *SOURCES[name])
-    write_notebook(folder / "notebooks", "scratch", PARAMETERS)
+        write_notebook(folder, name, *SOURCES[name])
+    write_notebook(folder, "scratch", PARAMETERS)
     (folder / "notebooks" / "README.md").write_text("not a notebook")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOLIB_HOME", str(folder))
@@ -130,7 +125,8 @@ def test_a_parameters_cell_of_any_form_is_understood(tmp_path):
     cell = 'CORPUS: str = "demo"  # which\nA, B = 1, 2\nRATE = 0.5\nFLAG = False\nOTHER = str(1)'
     write_notebook(tmp_path, "00_typed", cell)
     write_notebook(tmp_path, "01_wrong", "CORPUS = = 1")
-    known = {name: sweep.declared(tmp_path / f"{name}.ipynb") for name in ("00_typed", "01_wrong")}
+    folder = tmp_path / "notebooks"
+    known = {name: sweep.declared(folder / f"{name}.ipynb") for name in ("00_typed", "01_wrong")}
     assert set(known["00_typed"]) == {"CORPUS", "A", "B", "RATE", "FLAG", "OTHER"} and not known["01_wrong"]
     sweep.check({"RATE": 1, "FLAG": True, "OTHER": 3}, known)  # a number may be whole
     for wrong in ({"RATE": True}, {"FLAG": 1}, {"RATE": "1"}, {"OTHER": [1]}):
@@ -142,9 +138,9 @@ def test_a_parameters_cell_of_any_form_is_understood(tmp_path):
         with pytest.raises(ValueError, match="expected"):
             sweep.from_text([wrong], known)
     for content in ("", "{", "[]", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}'):
-        (tmp_path / "00_torn.ipynb").write_text(content)
+        (folder / "00_torn.ipynb").write_text(content)
         with pytest.raises(ValueError, match=r"00_torn\.ipynb is no notebook"):
-            sweep.declared(tmp_path / "00_torn.ipynb")
+            sweep.declared(folder / "00_torn.ipynb")
 
 
 # ------------------------------------------------------------------------------------- grids
@@ -183,7 +179,7 @@ def test_a_cell_keeps_its_name_when_the_grid_grows(home, tmp_path):
 
 
 def test_paths_start_from_the_grid_s_folder(tmp_path, monkeypatch):
-    write_notebook(tmp_path / "notebooks", "00_table", 'CORPUS = "demo"\nTABLE = ""\nROOT = ""')
+    write_notebook(tmp_path, "00_table", 'CORPUS = "demo"\nTABLE = ""\nROOT = ""')
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     grid = grid_of(tmp_path, "parameters: {CORPUS: folder}\naxes: {TABLE: [a/one.csv, 's3://b/two.csv', '']}")
     tables = [cell["TABLE"] for cell in grid.cells.values()]
@@ -245,8 +241,8 @@ def lab(tmp_path, monkeypatch):
     second += "results.record('01_two', {'twice': 2 * SEED})"
     log = tmp_path / "log"
     own = f'CORPUS = "demo"\nSEED = 0\nLOG = "{log}"'
-    write_notebook(tmp_path / "notebooks", "00_one", own, first)
-    write_notebook(tmp_path / "notebooks", "01_two", own, second)
+    write_notebook(tmp_path, "00_one", own, first)
+    write_notebook(tmp_path, "01_two", own, second)
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     return tmp_path
 
@@ -274,7 +270,7 @@ def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
     assert again.count()["skipped"] == 1 and again.outdated == ["seed1"]
 
 
-@pytest.mark.parametrize("failures", [1, cells.STARTS])
+@pytest.mark.parametrize("failures", [1, sweep.STARTS])
 def test_a_kernel_that_lost_its_ports_is_started_again(lab, monkeypatch, failures):
     import papermill
 
@@ -288,18 +284,21 @@ def test_a_kernel_that_lost_its_ports_is_started_again(lab, monkeypatch, failure
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
     copy = lab / "copy.ipynb"
-    error = cells.execute(str(lab / "notebooks" / "00_one.ipynb"), str(copy), {"SEED": 1}, str(lab))
-    assert len(asked) == min(failures + 1, cells.STARTS)
-    if failures == cells.STARTS:
+    error = sweep.execute(str(lab / "notebooks" / "00_one.ipynb"), str(copy), {"SEED": 1}, str(lab))
+    assert len(asked) == min(failures + 1, sweep.STARTS)
+    if failures == sweep.STARTS:
         assert error == "RuntimeError: Kernel died before replying to kernel_info"
     else:
         assert error == "" and copy.is_file() and (lab / "log").read_text() == "x"
 
 
+#: Reports on the others: how many of them have results.
+READER = """from emolib import results
+results.record("02_all", {"n": len(list(results.run_folder().glob("results/0[01]*")))})"""
+
+
 def test_a_report_is_done_again_when_what_it_reads_is(lab):
-    reader = "from emolib import results\n"
-    reader += "results.record('02_all', {'n': len(list(results.run_folder().glob('results/0[01]*')))})"
-    write_notebook(lab / "notebooks", "02_all", 'RUNS = ""', reader)
+    write_notebook(lab, "02_all", 'RUNS = ""', READER)
     grid = grid_of(lab, "axes: {SEED: [1]}")
     record = lab / "runs" / "sweep-seeds" / "seed1" / "results" / "02_all.json"
     sweep.run_grid(grid)
@@ -323,21 +322,21 @@ def test_the_key_follows_code_parameters_and_inputs_alone(lab, monkeypatch):
     assert sweep.notebook_key(path, given) == first
     keys = {first, sweep.notebook_key(path, given | {"SEED": 2})}
     wave.write_bytes(b"longer sound")
-    cells.look_again()
+    grids.look_again()
     keys.add(sweep.notebook_key(path, given))
     table.write_text("path,speaker,emotion\na.wav,1,angry\n")
-    cells.look_again()
+    grids.look_again()
     keys.add(sweep.notebook_key(path, given))
     (lab / "models" / "mine").mkdir(parents=True)
     (lab / "models" / "mine" / "config.json").write_text("{}")
     keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
     (lab / "models" / "mine" / "config.json").write_text("[]")
-    cells.look_again()
+    grids.look_again()
     keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
     notebook.cells[1]["source"] += "\nprint(1)"
     nbformat.write(notebook, path)
     keys.add(sweep.notebook_key(path, given))
-    monkeypatch.setattr(cells, "__version__", "9.9")
+    monkeypatch.setattr(grids, "__version__", "9.9")
     keys.add(sweep.notebook_key(path, given))
     assert len(keys) == 8
 
@@ -349,12 +348,12 @@ def test_every_model_that_is_shipped_counts_and_its_card_does_not(tmp_path, monk
     if listed.returncode:
         pytest.skip("not a git checkout")
     weights = [Path(name) for name in listed.stdout.splitlines() if name.endswith(".safetensors")]
-    assert weights and {path.parts[1] for path in weights} <= set(cells.UNNAMED)
+    assert weights and {path.parts[1] for path in weights} <= set(grids.UNNAMED)
     (tmp_path / "config.json").write_text("{}")
-    before = cells.folder_digest(tmp_path, content=True)
+    before = grids.folder_digest(tmp_path, content=True)
     (tmp_path / "README.md").write_text("a card")
-    cells.look_again()
-    assert cells.folder_digest(tmp_path, content=True) == before != ""
+    grids.look_again()
+    assert grids.folder_digest(tmp_path, content=True) == before != ""
 
 
 def test_one_sweep_at_a_time(lab):
@@ -366,49 +365,45 @@ def test_one_sweep_at_a_time(lab):
         sweep.run_grid(grid, jobs=0)
 
 
-COMMAND = """
-import sys
-from emolib import cli
-cli.app(sys.argv[1:])
-"""
+def start(*words: str) -> subprocess.Popen:
+    """Start a command that heeds Ctrl-C, as a shell's background job, and so what it starts, would not."""
+    command = [sys.executable, "-c", "from emolib.cli import app; app()", *words]
+    return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
-def alive(marker: str) -> list[int]:
-    """Return the processes in whose command line or environment a text stands."""
-    found = []
+def assert_nothing_lives(home: Path) -> None:
+    """Wait for the end of all processes with this home in their environment: no kernel outlives a command."""
+    deadline = time.monotonic() + 20
+    while (living := list(alive(str(home)))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not living
+
+
+def alive(marker: str) -> Iterator[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if marker.encode() in (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-    return found
+                yield int(folder.name)
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
 def test_a_broken_off_sweep_goes_on_and_leaves_no_process(lab, blow):
     slow = 'import time\nfrom emolib import results\nresults.record("00_one", {"seed": SEED})\n'
-    write_notebook(lab / "notebooks", "00_one", "SEED = 0", slow + "time.sleep(60 if SEED == 1 else 0)")
+    write_notebook(lab, "00_one", "SEED = 0", slow + "time.sleep(60 if SEED == 1 else 0)")
     (lab / "notebooks" / "01_two.ipynb").unlink()
     (lab / "slow.yaml").write_text("axes: {SEED: [0, 1]}")
-    command = [sys.executable, "-c", COMMAND, "sweep", str(lab / "slow.yaml")]
-    # a shell's background jobs ignore Ctrl-C, and so would this one when the tests are such a job
-    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = start("sweep", str(lab / "slow.yaml"))
     reached = lab / "runs" / "sweep-slow" / "seed1" / "results" / "00_one.json"
     while not reached.exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(blow)
     assert process.wait() == (-signal.SIGKILL if blow == signal.SIGKILL else 130)
-    deadline = time.monotonic() + 20
-    while alive(str(lab)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(str(lab)), "the kernel outlives whoever started it"
-    notebook = nbformat.read(lab / "notebooks" / "00_one.ipynb", as_version=4)
+    assert_nothing_lives(lab)
     grid = sweep.read_grid(lab / "slow.yaml")
     assert [path.parent.parent.name for path in lab.glob("runs/*/*/done/*.json")] == ["seed0"]
     assert reached.exists(), "which without a stamp counts for nothing"
-    notebook.cells[1]["source"] = slow
-    nbformat.write(notebook, lab / "notebooks" / "00_one.ipynb")
-    ended = sweep.run_grid(grid)
-    assert ended.count()["failed"] == 0
+    write_notebook(lab, "00_one", "SEED = 0", slow)
+    assert sweep.run_grid(grid).count()["failed"] == 0
 
 
 MEETING = """import os, time
@@ -431,11 +426,9 @@ def test_notebooks_go_side_by_side_and_share_the_cores_and_a_report_comes_last(t
     (tmp_path / "met").mkdir()
     for name in ("00_one", "01_two"):
         given = f'SEED = 0\nNAME = "{name}"\nMET = "{tmp_path / "met"}"'
-        write_notebook(tmp_path / "notebooks", name, given, MEETING)
-    reader = "from emolib import results\n"
-    reader += "results.record('02_all', {'n': len(list(results.run_folder().glob('results/*.json')))})"
-    write_notebook(tmp_path / "notebooks", "02_all", 'RUNS = ""', reader)
-    write_notebook(tmp_path / "notebooks", "03_broken", "SEED = 0", "1 / 0")
+        write_notebook(tmp_path, name, given, MEETING)
+    write_notebook(tmp_path, "02_all", 'RUNS = ""', READER)
+    write_notebook(tmp_path, "03_broken", "SEED = 0", "1 / 0")
     folder, ended = sweep.run({}, jobs=2)
     assert [entry.notebook for entry in ended] == ["00_one", "01_two", "02_all", "03_broken"]
     assert [bool(entry.error) for entry in ended] == [False, False, False, True]
@@ -448,21 +441,21 @@ def test_notebooks_go_side_by_side_and_share_the_cores_and_a_report_comes_last(t
 
 def test_so_many_go_at_once_as_there_are_cores_and_memory_for(home, monkeypatch):
     memory = types.SimpleNamespace(available=64 << 30)
-    monkeypatch.setattr(batch.psutil, "virtual_memory", lambda: memory)
-    monkeypatch.setattr(batch.scheduling, "visible_gpus", list)
+    monkeypatch.setattr(sweep.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(sweep.scheduling, "visible_gpus", list)
     for cores, expected in ((1, 1), (2, 2), (3, 3), (64, 4)):
         monkeypatch.setenv("EMOLIB_JOBS", str(cores))
-        assert batch._at_once({}) == expected
+        assert sweep._at_once({}) == expected
     memory.available = 5 << 30
-    assert batch._at_once({}) == 2
+    assert sweep._at_once({}) == 2
     memory.available = 1 << 30
-    assert batch._at_once({}) == 1
+    assert sweep._at_once({}) == 1
     memory.available = 64 << 30
-    monkeypatch.setattr(batch.scheduling, "visible_gpus", lambda: ["0"])
-    assert batch._at_once({"DEVICE": "auto"}) == 1 and batch._at_once({"DEVICE": "cpu"}) == 4
-    order = cells.long_ones_early([Path(f"{n:02d}_x.ipynb") for n in range(8)])
-    assert [path.stem[:2] for path in order] == ["00", *cells.LONG, "02", "03", "05"]
-    assert cells.long_ones_early([]) == []
+    monkeypatch.setattr(sweep.scheduling, "visible_gpus", lambda: ["0"])
+    assert sweep._at_once({"DEVICE": "auto"}) == 1 and sweep._at_once({"DEVICE": "cpu"}) == 4
+    order = sweep.long_ones_early([Path(f"{n:02d}_x.ipynb") for n in range(8)])
+    assert [path.stem[:2] for path in order] == ["00", *sweep.LONG, "02", "03", "05"]
+    assert sweep.long_ones_early([]) == []
 
 
 def test_a_run_that_is_broken_off_goes_on_and_leaves_no_process(lab):
@@ -470,18 +463,14 @@ def test_a_run_that_is_broken_off_goes_on_and_leaves_no_process(lab):
     waiting = "import time\nfrom pathlib import Path\nPath(LOG + '.waits').touch()\n"
     waiting += "time.sleep(0 if Path(LOG + '.mended').exists() else 60)"
     given = f'{PARAMETERS}\nPROFILE = "quick"\nDEVICE = "auto"\nLOG = "{lab / "log"}"'
-    write_notebook(lab / "notebooks", "01_two", given, waiting)
-    command = [sys.executable, "-c", COMMAND, "run", "--jobs", "2"]
-    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    write_notebook(lab, "01_two", given, waiting)
+    process = start("run", "--jobs", "2")
     while not (list(lab.glob("runs/*/done/00_one.json")) and (lab / "log.waits").exists()):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
-    deadline = time.monotonic() + 20
-    while alive(str(lab)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not alive(str(lab))
+    assert_nothing_lives(lab)
     (lab / "log.mended").touch()
     again = CliRunner().invoke(app, ["run", "--jobs", "2"])
     assert again.exit_code == 0 and "done before" in again.stdout

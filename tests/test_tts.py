@@ -17,8 +17,7 @@ from samples import speech
 from emolib import audio, demo, emotions, encoders, tts
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak
-from emolib.tts import loading, speaking, voices
-from emolib.tts.voices import PLAIN
+from emolib.tts import PLAIN
 from emolib.world import Settings
 
 TEXT = "We will meet her at the river in the morning."
@@ -48,7 +47,7 @@ def clips(tmp_path_factory) -> tuple[Path, Path]:
 @pytest.fixture
 def measured(tmp_path):
     """Measure the prosody of a spoken wave as a reference clip's is."""
-    return lambda spoken: speaking.measure(audio.write(tmp_path / "measured.wav", *spoken))
+    return lambda spoken: tts.measure(audio.write(tmp_path / "measured.wav", *spoken))
 
 
 # ------------------------------------------------------------------------------------- alpha
@@ -103,15 +102,15 @@ def test_settings_are_a_difference_from_the_plain_voice(voice, measured):
 
 
 def test_scaling_is_linear_and_every_emotion_is_a_target():
-    angry = speaking.toward("angry")
-    assert speaking.scaled(angry, 0) == PLAIN == speaking.toward("neutral")
-    half, back = asdict(speaking.scaled(angry, 0.5)), asdict(speaking.scaled(angry, -1))
+    angry = tts.toward("angry")
+    assert tts.scaled(angry, 0) == PLAIN == tts.toward("neutral")
+    half, back = asdict(tts.scaled(angry, 0.5)), asdict(tts.scaled(angry, -1))
     for name, value in asdict(angry).items():
         least = 0.0 if name in ("jitter", "shimmer_db", "pause_s") else -np.inf
         assert half[name] == pytest.approx(max(value / 2, least))
         assert back[name] == pytest.approx(max(-value, least))
     for emotion in emotions.EMOTIONS:
-        settings = asdict(speaking.toward(emotion))
+        settings = asdict(tts.toward(emotion))
         assert np.isfinite(list(settings.values())).all()
         assert any(settings.values()) == (emotion != "neutral"), emotion
 
@@ -176,15 +175,15 @@ def test_unknown_voices_and_options_are_refused():
 
 
 def test_references_differ_as_the_rules_made_them(clips, tmp_path):
-    there, back = (asdict(speaking.difference(*pair)) for pair in (clips, clips[::-1]))
-    calm, angry = (asdict(speaking.toward(word)) for word in ("calm", "angry"))
+    there, back = (asdict(tts.difference(*pair)) for pair in (clips, clips[::-1]))
+    calm, angry = (asdict(tts.toward(word)) for word in ("calm", "angry"))
     for name, tolerance in (("pitch_st", 3), ("range_log", 0.4), ("level_db", 4), ("tilt_db", 1.5)):
         assert there[name] == pytest.approx(angry[name] - calm[name], abs=tolerance) and there[name] > 0
-    assert not any(value for name, value in there.items() if name not in speaking.LIMITS)
+    assert not any(value for name, value in there.items() if name not in tts.LIMITS)
     assert back == pytest.approx({name: -value for name, value in there.items()})
     wave, sample_rate = audio.load(clips[0])
     faint = audio.write(tmp_path / "faint.wav", audio.level(wave, -60), sample_rate)
-    assert speaking.difference(faint, clips[1]).level_db == speaking.LIMITS["level_db"]
+    assert tts.difference(faint, clips[1]).level_db == tts.LIMITS["level_db"]
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +205,8 @@ def test_the_score_distinguishes_anger_from_calm_and_rises_with_alpha(score, voi
 def test_with_a_score_the_embedding_adds_what_cannot_be_measured(score, clips):
     alone, scored = tts.settings_between(*clips), tts.settings_between(*clips, score)
     steps = score(*audio.load(clips[1])) - score(*audio.load(clips[0]))
-    assert all(getattr(alone, name) == getattr(scored, name) for name in speaking.LIMITS)
-    rule = speaking.toward("angry").abrupt_st - speaking.toward("calm").abrupt_st
+    assert all(getattr(alone, name) == getattr(scored, name) for name in tts.LIMITS)
+    rule = tts.toward("angry").abrupt_st - tts.toward("calm").abrupt_st
     assert scored.abrupt_st == pytest.approx(min(steps, 1.5) * rule) and scored.abrupt_st > 1
     assert tts.settings_between(clips[0], clips[0], score) == PLAIN
 
@@ -226,13 +225,13 @@ def test_axes_that_do_not_fit_are_refused(score):
 
 
 def test_every_english_sound_has_its_arpabet():
-    assert loading.arpabet("Hello, world!") == ["HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", "!"]
-    assert loading.arpabet("button")[-2:] == ["AH0", "N"]
+    assert tts.arpabet("Hello, world!") == ["HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", "!"]
+    assert tts.arpabet("button")[-2:] == ["AH0", "N"]
     text = (
         "The beige judge chose a thick, sharp vision; yes, how boys heard the young singer who could fly up, "
         "caught by far zebras; a man was big."
     )
-    found = set(loading.arpabet(text))
+    found = set(tts.arpabet(text))
     assert found <= ARPABET | {";", ",", "."}
     assert {token.rstrip("012") for token in ARPABET} <= {token.rstrip("012") for token in found}
 
@@ -308,7 +307,7 @@ def test_vits_says_what_its_network_says_and_its_speakers_differ(vits):
 
 def test_what_a_network_says_is_reshaped_as_any_voice_is(vits):
     letters = tts.load_voice(str(vits))
-    voice = voices.NetworkVoice(
+    voice = tts.NetworkVoice(
         "vowel", letters._model, letters._tokenise,
         lambda tokens: torch.from_numpy(speech(0.1 * tokens.shape[1])), RATE,
     )  # fmt: skip
@@ -332,14 +331,14 @@ def test_fastspeech_s_own_predictors_are_steered(fastspeech):
     voice = tts.load_voice(str(fastspeech))
 
     def predictions(settings: Settings) -> dict[str, torch.Tensor]:
-        with torch.inference_mode(), voices.steered(voice._model, settings):
+        with torch.inference_mode(), tts.steered(voice._model, settings):
             found = voice._model(voice._tokenise("good morning to you"))
         return {name: found[f"{name}_outputs"].flatten() for name in ("pitch", "energy", "duration")}
 
     plain = predictions(PLAIN)
-    steered = predictions(Settings(pitch_st=voices.PITCH_SD_ST, level_db=3.0, rate_log=float(-np.log(3))))
+    steered = predictions(Settings(pitch_st=tts.PITCH_SD_ST, level_db=3.0, rate_log=float(-np.log(3))))
     assert torch.allclose(steered["pitch"], plain["pitch"] + 1, atol=1e-5)
-    assert torch.allclose(steered["energy"], plain["energy"] + 3 / voices.ENERGY_SD_DB, atol=1e-5)
+    assert torch.allclose(steered["energy"], plain["energy"] + 3 / tts.ENERGY_SD_DB, atol=1e-5)
     assert ((steered["duration"] - 3 * plain["duration"]).abs() <= 2).all()  # rounded once, after the stretch
     assert steered["duration"].sum() > 2 * plain["duration"].sum()
     wide = predictions(Settings(range_log=float(np.log(2))))
@@ -351,7 +350,7 @@ def test_fastspeech_is_left_as_it_was_and_a_bare_one_needs_a_vocoder(fastspeech,
     voice = tts.load_voice(str(fastspeech))
     before = voice.say("good morning")[0]
     longer = voice.say("good morning", Settings(rate_log=-0.7))[0]
-    with pytest.raises(RuntimeError, match="stop"), voices.steered(voice._model, speaking.toward("angry")):
+    with pytest.raises(RuntimeError, match="stop"), tts.steered(voice._model, tts.toward("angry")):
         raise RuntimeError("stop")
     assert np.array_equal(voice.say("good morning")[0], before) and len(longer) > 1.2 * len(before)
     both = transformers.FastSpeech2ConformerWithHifiGan.from_pretrained(fastspeech)

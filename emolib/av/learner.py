@@ -19,7 +19,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from emolib import demo, emotions, folders
+from emolib import demo, emotions, files
 from emolib.av.reductions import Barycentre, Layout, Settings, assign_folds, fit_barycentre, fit_layout
 
 Method = Literal["anchored", "umap"]
@@ -77,7 +77,7 @@ def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
     return np.stack(points)
 
 
-class AVLearner(folders.Saved, TransformerMixin, BaseEstimator):
+class AVLearner(files.Saved, TransformerMixin, BaseEstimator):
     """Reduce features to valence and arousal, given each clip's category and where categories lie.
 
     Parameters

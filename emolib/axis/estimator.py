@@ -22,7 +22,7 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from emolib import __version__, folders, results
+from emolib import __version__, files, results
 from emolib.probing import centre_speakers
 from emolib.store import FeatureStore, Pooling
 
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 _IDENTITY = ("encoder", "fingerprint", "layer", "pooling")
 
 
-class EmotionAxis(folders.Saved, TransformerMixin, BaseEstimator):
+class EmotionAxis(files.Saved, TransformerMixin, BaseEstimator):
     """One direction from a source emotion to a target emotion.
 
     Parameters

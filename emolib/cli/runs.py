@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from emolib.atomic import write_file
 from emolib.cli.app import Profile, command
+from emolib.files import write_file
 from emolib.paths import SHIPPED_ENCODER
 
 _TITLE = """# Side by side

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emolib import audio, encoders, paths
-from emolib.atomic import write_file
 from emolib.codebook import measures
 from emolib.codebook.quantizer import ResidualQuantizer
+from emolib.files import write_file
 from emolib.store import FeatureStore
 
 #: A codebook is trained on so many clips at most, and on so many rows for each code.

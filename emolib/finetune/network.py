@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
-from emolib import audio, encoders, folders
+from emolib import audio, encoders, files
 from emolib.encoders import inputs_of
 from emolib.finetune.speech import Cut, Free, Settings
 
@@ -208,7 +208,7 @@ class FineTuned:
     def __init__(self, folder: str | Path, *, device: str = "auto") -> None:
         folder = Path(folder)
         try:
-            config, arrays = folders.read(folder, _KIND)
+            config, arrays = files.read_model(folder, _KIND)
             self.settings, self.classes = Settings(**config["settings"]), list(config["classes"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -269,4 +269,4 @@ def write(
         "classes": list(classes), "settings": asdict(settings),
         "baseline": model if isinstance(model, str) else None, "identity": identity,
     }  # fmt: skip
-    folders.write(folder, _KIND, config, arrays)
+    files.write_model(folder, _KIND, config, arrays)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emolib import features, metrics, paths
-from emolib.atomic import write_file
 from emolib.corpora.manifest import Skipped
 from emolib.corpora.scan import measure, sound_files
+from emolib.files import write_file
 from emolib.finetune import network
 from emolib.finetune.network import FineTuned
 from emolib.finetune.speech import AXES, Settings, Speech, usable

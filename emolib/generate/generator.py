@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emolib import folders
+from emolib import files
 from emolib.generate.diffusion import Denoiser, check_sampling, draw
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels, Normaliser, centred
 from emolib.generate.vae import PATCH, VAE, padded
@@ -191,7 +191,7 @@ def _masks(lengths: Tensor) -> NDArray[np.bool_]:
     return np.stack([centred(round(float(length))) for length in lengths])
 
 
-class Generator(folders.Saved):
+class Generator(files.Saved):
     """A class-conditional generator of mel-spectrograms.
 
     Parameters
@@ -331,7 +331,7 @@ class Generator(folders.Saved):
     def _loaded(  # type: ignore[override]
         cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], *, device: str = "auto"
     ) -> "Generator":
-        settings = folders.from_json(config["settings"])
+        settings = files.from_json(config["settings"])
         settings.pop("vae_conditional", None)  # of older folders
         normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
         generator = cls(config["classes"], Settings(**settings).check(), normaliser, device=device)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emolib import folders, threads
+from emolib import files, threads
 from emolib.generate import diffusion
 from emolib.generate import vae as vaes
 from emolib.generate.generator import Generator, LatentSpace, Settings, tensors
@@ -231,7 +231,7 @@ def _identity(mels: Mels, settings: Settings, names: list[str], holdout: Sequenc
 
 def _finished(out: Path, own: str, device: str) -> Generator | None:
     """Return the finished generator in a folder."""
-    if not (out / folders.CONFIG).is_file():
+    if not (out / files.CONFIG).is_file():
         return None
     generator = Generator.load(out, device=device)
     if generator.record.get("identity") != own:

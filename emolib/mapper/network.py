@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emolib import audio, folders
+from emolib import audio, files
 from emolib.encoders import Encoder
 from emolib.mapper import pairs
 from emolib.mapper.pairs import LEVEL_DBFS, Mel, align, shifted
@@ -169,7 +169,7 @@ class Network(nn.Module):
         return answer + self.leave(self.norm(hidden)).float()
 
 
-class Mapper(folders.Saved):
+class Mapper(files.Saved):
     """A trained map from one layer of one encoder to HiFi-GAN's mel-spectrogram.
 
     Parameters
@@ -268,7 +268,7 @@ class Mapper(folders.Saved):
     def _loaded(  # type: ignore[override]
         cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], *, device: str = "cpu"
     ) -> "Mapper":
-        settings = Settings(**folders.from_json(config["settings"]))
+        settings = Settings(**files.from_json(config["settings"]))
         network = Network(config["width"], settings)
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network.to(device), settings, config["provenance"])

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from emolib import atomic, audio, folders, paths, threads
+from emolib import audio, files, paths, threads
 from emolib.mapper.linear import fit_linear_part
 from emolib.mapper.network import Mapper, Network, Settings
 from emolib.mapper.pairs import Mel, Pairs, load_pairs, mel_l1, positions
@@ -84,8 +84,8 @@ def train(
     own = _identity(manifest, store, layer, settings)
     with in_folder(out, own, resume=resume, replace=replace) as state:
         if state is None:
-            (out / folders.CONFIG).unlink(missing_ok=True)  # of another training
-        elif ended(state, _recipe(settings)) and (out / folders.CONFIG).is_file():
+            (out / files.CONFIG).unlink(missing_ok=True)  # of another training
+        elif ended(state, _recipe(settings)) and (out / files.CONFIG).is_file():
             return Mapper.load(out, device=str(torch_device(device)))
         pairs = load_pairs(manifest, store, layer, mels=mels, progress=progress)
         provenance = {
@@ -142,7 +142,7 @@ def _fit(
     values = [row["mel_l1"] for row in fit.curve]
     mapper.provenance |= {"steps": fit.step, "mel_l1": min(values), "linear_l1": values[0]}
     # the model's config.json is written last of all, and says that everything is there
-    atomic.write_file(out / CURVE, pd.DataFrame(fit.curve).to_csv(index=False).encode())
+    files.write_file(out / CURVE, pd.DataFrame(fit.curve).to_csv(index=False).encode())
     mapper.save(out)
     return mapper
 

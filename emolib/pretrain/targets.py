@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from sklearn.cluster import MiniBatchKMeans
 
-from emolib import atomic
+from emolib import files
 from emolib.pretrain.measures import N_MFCC, VOICE, Array, Frames
 
 N_ACOUSTICS = 9 + (N_MFCC - 1) + N_MFCC + len(VOICE)
@@ -62,12 +62,12 @@ class Targets(NamedTuple):
     def save(self, path: Path, identity: str) -> None:
         """Write the targets as safetensors, and what they were made from beside them."""
         tensors = {name: np.ascontiguousarray(value) for name, value in self._asdict().items()}
-        atomic.write_file(path, save(tensors, {"identity": identity}))
+        files.write_file(path, save(tensors, {"identity": identity}))
 
     @classmethod
     def load(cls, path: Path) -> "tuple[str, Targets]":
         """Read the identity and the targets that `save` wrote; raise ValueError if the file is damaged."""
-        with atomic.open_tensors(path, framework="np") as file:
+        with files.open_tensors(path, framework="np") as file:
             return file.metadata()["identity"], cls(**{name: file.get_tensor(name) for name in cls._fields})
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from emolib import emotions
-from emolib.folders import Saved
+from emolib.files import Saved
 from emolib.prosody import features
 from emolib.prosody.features import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
 from emolib.prosody.pairs import Pair, frame_changes

@@ -25,7 +25,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
-from emolib import atomic, audio, folders, splits
+from emolib import audio, files, splits
 from emolib.metrics import Interval, speaker_bootstrap, unweighted_accuracy
 from emolib.ser.acoustics import VERSION, acoustics
 
@@ -72,7 +72,7 @@ class Discriminant:
         return (X - self.mean) / self.scale @ self.weights + self.bias
 
 
-class Judge(folders.Saved):
+class Judge(files.Saved):
     """Classify emotion in speech of any level, with calibrated probabilities.
 
     Parameters
@@ -337,7 +337,7 @@ def train(manifest: pd.DataFrame, out: str | Path | None = None, *, without: Col
         made.append(_fitted(clips))
         made[0].save(place)
 
-    place = atomic.build_folder(Path(out), RECIPE, recipe, fill)
+    place = files.build_folder(Path(out), RECIPE, recipe, fill)
     return made[0] if made else Judge.load(place)
 
 

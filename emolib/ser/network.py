@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emolib import folders, threads
+from emolib import files, threads
 from emolib.training import Recipe, Training, torch_device
 
 Array = NDArray[np.float32]
@@ -96,7 +96,7 @@ class Spectrograms(Protocol):
         """The classes, str (N,)."""
 
 
-class ResNetRecogniser(folders.Saved):
+class ResNetRecogniser(files.Saved):
     """Classify emotion in log-mel-spectrograms.
 
     Parameters

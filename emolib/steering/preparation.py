@@ -16,13 +16,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emolib import (
-    atomic,
     av,
     axis,
     corpora,
     emotions,
     encoders,
     features,
+    files,
     mapper,
     paths,
     prosody,
@@ -259,7 +259,7 @@ def _corpus_name(manifest: pd.DataFrame) -> str:
 
 def _once(clips: pd.DataFrame, name: str, recipe: dict[str, object], make: Callable[[Path], None]) -> Path:
     """Return the folder of a part, made unless it is there; its name differs from recipe to recipe."""
-    return atomic.build_folder(_model_folder(clips, name, recipe), RECIPE, recipe, make)
+    return files.build_folder(_model_folder(clips, name, recipe), RECIPE, recipe, make)
 
 
 def _model_folder(manifest: pd.DataFrame, name: str, *decided_by: object) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import emotions, folders, paths, prosody, ser
+from emolib import emotions, files, paths, prosody, ser
 from emolib.steering.preparation import at_full_strength, rotations
 from emolib.steering.prosodic import ProsodySteerer
 
@@ -22,7 +22,7 @@ _JUDGE = "judge"
 
 def available() -> bool:
     """Return whether the parts are where models are kept."""
-    return (paths.model(FOLDER) / _JUDGE / folders.CONFIG).is_file()
+    return (paths.model(FOLDER) / _JUDGE / files.CONFIG).is_file()
 
 
 def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> ProsodySteerer:

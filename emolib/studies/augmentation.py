@@ -30,7 +30,7 @@ from safetensors.numpy import save as pack
 from tqdm.auto import tqdm
 
 from emolib import generate
-from emolib.atomic import write_file
+from emolib.files import write_file
 from emolib.generate import Settings as GeneratorSettings
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels
 from emolib.metrics import Interval, draws, percentile_interval

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
-from emolib import audio, prosody, quality, ser, threads, voices
+from emolib import audio, prosody, quality, ser, threads
 from emolib.audio import Wave
 from emolib.metrics import mean_interval, speaker_bootstrap
 from emolib.prosody import Distance, Renditions, Track
@@ -199,7 +199,7 @@ def gather(
 
     def measure(row: audio.Row) -> tuple[NDArray, NDArray]:
         wave = audio.load_clip(row, RATE)[0]
-        return ser.acoustics(wave, RATE), voices.measure(wave, RATE)
+        return ser.acoustics(wave, RATE), quality.voice_measures(wave, RATE)
 
     clips = manifest.reset_index(drop=True)
     acted = at_full_strength(clips, source, targets)
@@ -236,7 +236,7 @@ def run(
     -----
     rises: the rank correlation of p with delta over 0 and `DELTAS` is above 0; of a natural rendition: its p
     is above that of the speaker's clip of the sentence in the source emotion, which is what can be asked of
-    any conversion. own_voice: `voices.Voices`, fitted on all clips of speakers who are not evaluated, finds
+    any conversion. own_voice: `quality.Voices`, fitted on all clips of speakers who are not evaluated, finds
     the clip nearer to the speaker's own clip of the sentence in the source emotion than to anybody else's.
     words: `word_agreement` with that clip; of zero effort, which is that clip, with another sentence of the
     speaker's: the lower bound.
@@ -282,7 +282,7 @@ class _Round:
         self.judge = Judge().fit_measures(material.acoustics[judged_by], labels["emotion"], labels["speaker"])
         self.judge.check_unseen([*roles.makers, *roles.heard])
         others = ~clips["speaker"].isin(roles.heard).to_numpy()
-        self.embed = voices.Voices().fit(material.voices[others], clips.loc[others, "speaker"]).embed
+        self.embed = quality.Voices().fit(material.voices[others], clips.loc[others, "speaker"]).embed
         self.plain = self.acted[self.acted["emotion"] == source]
         self.plain_voices = self.embed(material.voices[self.plain.index])
         evaluated = self.plain[self.plain["speaker"].isin(roles.heard)]
@@ -321,7 +321,7 @@ class _Round:
         waves = [steerer.render(take.analysis, delta) for delta in DELTAS]
         acoustics = [self.material.acoustics[take.at], *(ser.acoustics(wave, RATE) for wave in waves)]
         still = self._row(target, "zero effort", take, *self._inputs(take), take.track, goals)
-        voice, track = voices.measure(waves[-1], RATE), prosody.track(waves[-1], RATE)
+        voice, track = quality.voice_measures(waves[-1], RATE), prosody.track(waves[-1], RATE)
         moved = self._row(target, "prosody", take, acoustics[-1], voice, track, goals)
         p = self._probabilities(acoustics, target)
         moved["rises"] = float(trends([0, *DELTAS], [p])["spearman"][0] > 0)
@@ -357,7 +357,7 @@ class _Round:
             "speaker": take.speaker, "clip": take.clip, "target": target, "way": way,
             "recognised": float(p.argmax() == column), "p": float(p[column]),
             "mcd_db": apart.mcd_db, "log_f0_rmse": apart.log_f0_rmse,
-            "own_voice": float(voices.keeps(near[same], own[same])) if comparable else np.nan,
+            "own_voice": float(quality.keeps_voice(near[same], own[same])) if comparable else np.nan,
             "words": np.nan, "rises": np.nan,
         }  # fmt: skip
 

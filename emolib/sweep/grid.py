@@ -1,20 +1,22 @@
-"""What is to be run: the parameters that notebooks declare, and grids of them in a YAML or JSON file."""
+"""What is to be run: notebooks, the parameters that they declare, what decides their results, and grids."""
 
 import ast
-import difflib
 import functools
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from emolib import corpora, paths
+from emolib import __version__, corpora, paths, scheduling
+from emolib.corpora.manifest import read_table
 from emolib.results import Number
 
 #: A grid of more cells is refused: it is a slip of the pen more often than a plan.
@@ -23,6 +25,8 @@ MAX_CELLS = 10_000
 ANYTHING = object()
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "empty"}
 _KEYS = ("name", "notebooks", "parameters", "axes", "include", "exclude")
+#: Models that a notebook reads though no parameter names them: what is shipped, and a vocoder trained here.
+UNNAMED = (paths.SHIPPED_ENCODER, "prosody-ravdess", "hifigan-nano")
 #: Parameters that hold a path; where relative, they start from the grid's folder.
 _PATHS = ("ROOT", "TABLE")
 _EXAMPLE = "such as `axes: {ENCODER: [wav2vec2-nano, logmel], SEED: [0, 1]}`"
@@ -121,7 +125,7 @@ def check(parameters: Mapping[str, Number], known: Mapping[str, Mapping[str, obj
     """
     names = sorted(set().union(*known.values()))
     if unknown := [name for name in parameters if name not in names]:
-        hint = nearest(unknown[0], names)
+        hint = corpora.nearest(unknown[0], names)
         raise ValueError(
             f"no notebook has a parameter {', '.join(unknown)}{hint}; expected: {', '.join(names)}"
         )
@@ -164,11 +168,106 @@ def from_text(settings: Iterable[str], known: Mapping[str, Mapping[str, object]]
     return read
 
 
-def nearest(name: object, names: Collection[str]) -> str:
-    """Return " (did you mean 'X'?)" for the nearest of some names, or nothing where none is near."""
-    by_lower = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.5)
-    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+# ------------------------------------------------------------------------------------- what decides results
+
+
+def notebook_key(notebook: Path, parameters: Mapping[str, Number]) -> str:
+    """Return the digest of all that decides what a notebook gives, 64 hexadecimal digits.
+
+    Two runs with equal keys give equal results, so that the second one may be skipped.
+
+    Parameters
+    ----------
+    notebook : Path
+    parameters : mapping
+        Those that the notebook is given.
+
+    Notes
+    -----
+    In it: the source of its code cells (outputs and prose are left out), the parameters, the package's
+    version and code, and of the inputs that the parameters name: of a corpus each file's name, size and
+    time, of a table the content as well, of a model in a folder the content of its files. A model named by
+    its Hugging Face id goes by that name.
+    """
+    effective = {name: v for name, v in declared(notebook).items() if v is not ANYTHING} | dict(parameters)
+    recipe = {
+        "code": [cell.source for cell in cells(notebook) if cell.cell_type == "code"],
+        "parameters": dict(parameters),
+        "package": [__version__, scheduling.package_digest()],
+        "inputs": _inputs({name: value for name, value in effective.items() if isinstance(value, str)}),
+    }
+    return _sha256(json.dumps(recipe, sort_keys=True))
+
+
+def look_again() -> None:
+    """Forget inputs that were looked at before: each run sees them as they are when it begins."""
+    for looked_at in (folder_digest, _table, scheduling.package_digest):
+        looked_at.cache_clear()
+
+
+def _inputs(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return a fingerprint of each corpus, table and model that some parameters name."""
+    found = {f"model {name}": folder_digest(paths.model(name), content=True) for name in UNNAMED}
+    words = {word for value in texts.values() for word in re.split(r"[\s,]+", value)}
+    root, table, own = texts.get("ROOT", ""), texts.get("TABLE", ""), texts.get("CORPUS")
+    for name in sorted(words & set(corpora.names()) - {"demo", "folder"}):
+        place = Path(root) if name == own and root else paths.corpus(name)
+        found[f"corpus {name}"] = folder_digest(place, content=False)
+    if own == "demo" and root:
+        found["corpus demo"] = folder_digest(Path(root), content=False)
+    if table:
+        found["table"] = _table(table, root)
+    if encoder := texts.get("ENCODER", "").removeprefix("random:"):
+        named = paths.model(encoder)
+        place = named if named.is_dir() else Path(encoder).expanduser()
+        found[f"model {encoder}"] = folder_digest(place, content=True)
+    return found
+
+
+@functools.cache
+def folder_digest(folder: Path, *, content: bool) -> str:
+    """Return a digest of a folder's files: names with contents (cards apart), or with sizes and times."""
+    lines = []
+    for place, subfolders, names in os.walk(folder, followlinks=not content):
+        subfolders.sort()
+        for name in sorted(name for name in names if not (content and name.endswith(".md"))):
+            path = Path(place, name)
+            lines.append(f"{path.relative_to(folder)}\0{_sha256_file(path) if content else _stat(path)}")
+    return _sha256("\n".join(lines)) if lines else ""
+
+
+@functools.cache
+def _table(table: str, root: str) -> str:
+    """Return a digest of a table and of the sizes and times of the files that it names."""
+    try:
+        rows = read_table(table)
+    except (OSError, ValueError):  # the notebook that reads it will say so
+        return ""
+    base = Path(root) if root or "://" in table else Path(table).parent
+    names = rows["path"].tolist() if "path" in rows else []
+    return _sha256(
+        "\n".join([rows.to_csv(index=False), *(f"{name}\0{_stat(base / name)}" for name in names)])
+    )
+
+
+def _stat(path: Path) -> str:
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return "absent"
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
+def _sha256_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 # ------------------------------------------------------------------------------------- grids
@@ -238,7 +337,7 @@ def _grid(content: Any, path: Path) -> Grid:
     if not isinstance(content, dict):
         raise ValueError(f"not a grid; expected a mapping with axes, {_EXAMPLE}")
     for key in set(content) - set(_KEYS):
-        raise ValueError(f"unknown key {key!r}{nearest(key, _KEYS)}; expected: {', '.join(_KEYS)}")
+        raise ValueError(f"unknown key {key!r}{corpora.nearest(key, _KEYS)}; expected: {', '.join(_KEYS)}")
     name = content.get("name", path.stem)
     if not isinstance(name, str | int) or paths.folder_name(str(name)) != str(name):
         raise ValueError(f"name {name!r}; expected letters, digits, '-', '_' and '.', as in a folder's name")
@@ -270,7 +369,7 @@ def _product(content: Mapping[str, Any], fixed: dict[str, Any], axes: dict[str, 
     excluded, included = _mappings(content, "exclude"), _mappings(content, "include")
     for name in itertools.chain(*excluded):
         if name not in fixed | axes:
-            hint = nearest(name, fixed | axes)
+            hint = corpora.nearest(name, fixed | axes)
             raise ValueError(f"exclude names {name}{hint}, which is neither in axes nor in parameters")
     product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     cells = [fixed | cell for cell in product if axes or not included]
@@ -296,7 +395,7 @@ def cell_name(cell: Mapping[str, Number], fixed: Mapping[str, Number], axes: Seq
         short = paths.folder_name(Path(text).stem if name in _PATHS else text)[:40]
         exact &= short == text and "_" not in short
         parts.append(short)
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+    digest = _sha256(json.dumps(own, sort_keys=True))[:8]
     return "_".join(parts if exact else [*parts, digest]) or "all"
 
 

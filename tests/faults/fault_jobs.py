@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from samples import speech, write_corpus
+from samples import speech, write_corpus, write_notebook
 
-from emolib import atomic, audio, corpora, features, mapper, pretrain, store, sweep
+from emolib import audio, corpora, features, files, mapper, pretrain, store, sweep
 from emolib.axis import EmotionAxis
 from emolib.corpora import fetch as fetching
 from emolib.store import FeatureStore, StoreConfig
@@ -133,7 +132,7 @@ def save_axes(inputs: Path, out: Path) -> None:
 def write_results(inputs: Path, out: Path) -> None:
     """Write a file of a few kilobytes over itself, again and again, each time with other content."""
     for turn in range(120):
-        atomic.write_file(out / "results.json", json.dumps([turn] * 1_000).encode())
+        files.write_file(out / "results.json", json.dumps([turn] * 1_000).encode())
 
 
 def fetch_archive(inputs: Path, out: Path) -> None:
@@ -145,12 +144,8 @@ def fetch_archive(inputs: Path, out: Path) -> None:
 
 def write_notebooks(home: Path) -> Path:
     """Write a home with one small notebook that records a number, and a grid of two seeds for it."""
-    parameters = nbformat.v4.new_code_cell("SEED = 0", metadata={"tags": ["parameters"]})
-    work = nbformat.v4.new_code_cell(
-        "from emolib import results\nresults.record('00_square', {'square': SEED**2})"
-    )
-    (home / "notebooks").mkdir(parents=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, work]), home / "notebooks" / "00_square.ipynb")
+    work = "from emolib import results\nresults.record('00_square', {'square': SEED**2})"
+    write_notebook(home, "00_square", "SEED = 0", work)
     (home / "grid.yaml").write_text("name: squares\naxes: {SEED: [3, 4]}\n")
     return home
 

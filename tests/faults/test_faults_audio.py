@@ -4,7 +4,6 @@ import io
 import time
 
 import header_fuzz
-import numpy as np
 import pytest
 import soundfile as sf
 from fault_tally import repeats, tried
@@ -57,14 +56,6 @@ def test_an_rf64_that_breaks_off_is_refused(tmp_path):
     path = tmp_path / "cut.wav"
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(audio.AudioError, match=r"truncated, 1\.\d\d s of the 3\.00 s"):
-        audio.load(path)
-
-
-def test_a_wav_that_lost_half_a_frame_is_refused(tmp_path):
-    sf.write(tmp_path / "clip.wav", np.stack([speech(0.4)] * 2, axis=1), 16_000, format="WAV")
-    path = tmp_path / "clip.wav"
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(audio.AudioError, match="truncated"):
         audio.load(path)
 
 

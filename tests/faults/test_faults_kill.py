@@ -1,17 +1,12 @@
 """kill -9 at random moments: what was finished stays, and the same command goes on to the same end."""
 
-import hashlib
-import http.server
-import io
 import json
-import threading
-import zipfile
 from pathlib import Path
 
 import fault_jobs as jobs
 import numpy as np
 import pytest
-import soundfile as sf
+from fault_server import archive, md5, serving
 from fault_tally import moments, tried
 
 from emolib import mapper, pretrain
@@ -110,61 +105,15 @@ def test_results_written_over(inputs, undisturbed, tmp_path):
             assert len(set(found)) == 1 and len(found) in (1, 1_000)
 
 
-def archive() -> bytes:
-    """Return a zip of forty clips of noise."""
-    buffer = io.BytesIO()
-    rng = np.random.default_rng(0)
-    with zipfile.ZipFile(buffer, "w") as packed:
-        for number in range(40):
-            clip = io.BytesIO()
-            sf.write(clip, rng.uniform(-0.3, 0.3, 4_000), 16_000, format="WAV")
-            packed.writestr(f"Actor_01/03-01-05-01-01-01-{number:02d}.wav", clip.getvalue())
-    return buffer.getvalue()
-
-
-class Slow(http.server.BaseHTTPRequestHandler):
-    """Sends an archive in pieces, from the byte on that is asked for."""
-
-    body = archive()
-
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
-        self.send_header("Content-Length", str(len(self.body) - start))
-        self.send_header("ETag", '"one"')
-        self.end_headers()
-        for at in range(start, len(self.body), 40_000):
-            self.wfile.write(self.body[at : at + 40_000])
-            self.server.pause.wait(0.02)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """A server that doesn't complain when a client dies."""
-
-    pause = threading.Event()
-
-    def handle_error(self, request, client_address):
-        pass
-
-
 def test_fetching(tmp_path, undisturbed, inputs):
-    server = Server(("127.0.0.1", 0), Slow)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    checksum = "md5:" + hashlib.md5(Slow.body, usedforsecurity=False).hexdigest()
-    url = f"http://127.0.0.1:{server.server_port}/speech.zip"
-    source = {"url": url, "checksum": checksum}
-    (inputs / "source.json").write_text(json.dumps(source))
-    whole, seconds = undisturbed(jobs.fetch_archive)
-    for number, moment in enumerate(moments(5)):
-        out = tmp_path / str(number)
-        with tried("kill -9 of a download"):
-            jobs.kill(jobs.fetch_archive, inputs, out, moment * seconds)
-            jobs.finish(jobs.fetch_archive, inputs, out)
-            assert jobs.content(out) == jobs.content(whole)
-    server.shutdown()
-    server.server_close()
+    body = archive(24, 6_700)
+    with serving({"/speech.zip": body}, pause_s=0.02) as server:
+        source = {"url": f"{server.url}/speech.zip", "checksum": md5(body)}
+        (inputs / "source.json").write_text(json.dumps(source))
+        whole, seconds = undisturbed(jobs.fetch_archive)
+        for number, moment in enumerate(moments(5)):
+            out = tmp_path / str(number)
+            with tried("kill -9 of a download"):
+                jobs.kill(jobs.fetch_archive, inputs, out, moment * seconds)
+                jobs.finish(jobs.fetch_archive, inputs, out)
+                assert jobs.content(out) == jobs.content(whole)
