@@ -75,8 +75,8 @@ class Begun(NamedTuple):
 
 
 def carry_out(
-    speech: "Speech", out: Path, key: str, settings: Any, begin: Callable[[], Begun], *, name: str,
-    resume: bool, progress: bool,
+    speech: "Speech", out: Path, key: str, settings: Any, begin: Callable[[], Begun], started: float, *,
+    name: str, resume: bool, progress: bool,
 ) -> Pretraining:  # fmt: skip
     """Run what `begin` prepares, in a folder where one process at a time trains, and export it on the way.
 
@@ -87,10 +87,10 @@ def carry_out(
     key : str; the training's identity
     settings : Recipe with validate_every and checkpoint_every
     begin : function; called once the folder is this process's own
+    started : float, s; of `time.monotonic`, when the speech was yet to be loaded
     name : str; of the progress bar
     resume, progress : bool
     """
-    started = time.monotonic()
     with in_folder(out, key, resume=resume):
         training, batch, loss, validate, export = begin()
 

@@ -15,6 +15,7 @@ Recognition", arXiv:1711.01161 (filters that start as a mel filter bank and are 
 
 import contextlib
 import copy
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def pretrain(
         checkpoint in `out` is of other settings or speech, or the loss isn't finite; the last good checkpoint
         then stays.
     """
-    out, settings = Path(out), settings or Settings()
+    started, out, settings = time.monotonic(), Path(out), settings or Settings()
     speech = load_speech(manifest, progress=progress)
     key = identity(settings, speech.speakers, *speech.waves, free=FREE)
 
@@ -171,7 +172,9 @@ def pretrain(
 
         return Begun(training, batches.training, lambda b: network.total(training.whole(b)), validate, export)
 
-    return carry_out(speech, out, key, settings, begin, name="pretrain", resume=resume, progress=progress)
+    return carry_out(
+        speech, out, key, settings, begin, started, name="pretrain", resume=resume, progress=progress
+    )
 
 
 def _groups(network: "Network", settings: Settings) -> list[dict[str, Any]]:

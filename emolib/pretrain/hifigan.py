@@ -6,6 +6,7 @@ R. Yamamoto, E. Song, J.-M. Kim (2020), "Parallel WaveGAN", arXiv:1910.11480 (th
 J. Kong, J. Kim, J. Bae (2020), "HiFi-GAN", arXiv:2010.05646 (the generator and the mel loss).
 """
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
@@ -118,7 +119,7 @@ def train_vocoder(
         mel-spectrogram, the checkpoint in `out` is of other settings or speech, or the loss isn't finite; the
         last good checkpoint then stays.
     """
-    out, settings = Path(out), settings or VocoderSettings()
+    started, out, settings = time.monotonic(), Path(out), settings or VocoderSettings()
     config = generator_config(settings)
     speech = load_speech(manifest, MEL.sample_rate, shortest_s=0.05, progress=progress)
     clips, held_out = split(speech, hold_out, settings)
@@ -138,7 +139,9 @@ def train_vocoder(
             export,
         )
 
-    return carry_out(speech, out, key, settings, begin, name="train", resume=resume, progress=progress)
+    return carry_out(
+        speech, out, key, settings, begin, started, name="train", resume=resume, progress=progress
+    )
 
 
 def export(training: Training, out: Path) -> None:
