@@ -11,7 +11,7 @@ import hashlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,11 @@ Events = Sequence[tuple[int, Callable[[], None]]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast a network is trained.
+    """How long and how fast a network is trained; the settings of a training inherit from it.
 
     Parameters
     ----------
-    n_steps : int
+    steps : int
     learning_rate : float; the highest, of parameters whose group has no ``lr`` of its own
     warmup : int; steps over which the rate rises from 0
     decay_share : float; of the steps: the last ones, over which the rate falls to 0 as half a cosine
@@ -50,7 +50,7 @@ class Recipe:
     seed : int
     """
 
-    n_steps: int
+    steps: int
     learning_rate: float
     warmup: int = 50
     decay_share: float = 1.0
@@ -69,7 +69,7 @@ class Recipe:
         rise = min((step + 1) / max(1, self.warmup), 1.0)
         if not self.decay_share:
             return rise
-        left = min(1.0, (self.n_steps - step) / (self.decay_share * self.n_steps))
+        left = min(1.0, (self.steps - step) / (self.decay_share * self.steps))
         return float(rise * 0.5 * (1 - np.cos(np.pi * left)))
 
 
@@ -160,7 +160,7 @@ class Training:
             self.restore(path)
         elif validate is not None and validate_first:
             self._validate(validate)
-        bar = tqdm(total=self.recipe.n_steps, initial=self.step, desc=name, unit="step", disable=not progress)
+        bar = tqdm(total=self.recipe.steps, initial=self.step, desc=name, unit="step", disable=not progress)
         with bar, _asked_to_stop() as stopped:
             while not ended(self.state(), self.recipe):
                 self.advance(batches(self.step), loss, folder)
@@ -373,18 +373,22 @@ def ended(state: Mapping[str, Any], recipe: Recipe) -> bool:
         value = -row[recipe.metric] if recipe.highest else row[recipe.metric]
         gained = value < record - recipe.min_gain * abs(record if np.isfinite(record) else 0)
         record, since = (value, 0) if gained else (record, since + 1)
-    return state["step"] >= recipe.n_steps or since >= recipe.patience
+    return state["step"] >= recipe.steps or since >= recipe.patience
 
 
-def identity(*parts: Any) -> str:
-    """Return a hash of what decides a training: arrays by their bytes, all else as json holds it."""
+def identity(*parts: Any, free: Collection[str] = ()) -> str:
+    """Return a hash of what decides a training: arrays by their bytes, all else as json holds it.
+
+    Of settings, those that are `free` are left out: they may change where a training is resumed.
+    """
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray) and part.dtype != object:
             digest.update(f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes())
         else:
-            told = dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part  # type: ignore[arg-type]
-            digest.update(json.dumps(told).encode())
+            if dataclasses.is_dataclass(part) and not isinstance(part, type):
+                part = {k: v for k, v in dataclasses.asdict(part).items() if k not in free}
+            digest.update(json.dumps(part).encode())
     return digest.hexdigest()
 
 

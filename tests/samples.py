@@ -1,16 +1,18 @@
-"""What tests are made of: tiny untrained encoders as saved folders, tiny corpora of synthetic speech."""
+"""What tests are made of: tiny encoders, corpora and trainings, a steerer, refusals."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 import transformers
 
-from emolib import audio
+from emolib import audio, mapper, pretrain
 from emolib.corpora import COLUMNS
 
 #: A wav2vec 2.0-like network of 32 channels that still has the published kernels and strides.
@@ -18,6 +20,22 @@ TINY = {
     "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48,
     "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
+
+#: Trainings of a few steps.
+PRETRAINING = pretrain.Settings(
+    width=32, n_layers=2, n_heads=2, feed_forward=32, conv_widths=(32, 16), n_units=8, n_expression_units=3,
+    unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.6, steps=12, warmup=2,
+    validate_every=3, checkpoint_every=3, validation_share=0.2,
+)  # fmt: skip
+MAPPING = mapper.Settings(
+    width=16, context=3, slow_dilations=(1, 2), fast_dilations=(1,), batch_size=4, crop_frames=40, margin=4,
+    steps=12, warmup=2, learning_rate=3e-3, validate_every=3, checkpoint_every=3, sample_every=6, patience=99,
+)  # fmt: skip
+VOCODING = pretrain.VocoderSettings(
+    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1, 3), batch_size=2,
+    segment_frames=24, stft_sizes=(256, 1024), steps=6, warmup=2, refine=2,
+    validate_every=3, checkpoint_every=2, validation_clips=2,
+)  # fmt: skip
 
 
 def save_model(folder: Path, model_type: str = "wav2vec2", seed: int = 0, **settings: Any) -> Path:
@@ -77,3 +95,25 @@ def write_notebook(home: Path, name: str, *sources: str) -> Path:
 
 def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def refused(message: str, call: Callable[..., object], *args: Any, **options: Any) -> None:
+    """Check that a call raises ValueError, with a message that matches."""
+    with pytest.raises(ValueError, match=message):
+        call(*args, **options)
+
+
+class Gain:
+    """A steerer that halves or doubles the samples; it inherits nothing."""
+
+    def __init__(self, source: str = "neutral", target: str = "angry") -> None:
+        self.source, self.target = source, target
+
+    def analyse(self, wave: audio.Wave, sample_rate: int) -> audio.Wave:
+        return wave
+
+    def render(self, analysis: audio.Wave, delta: float) -> audio.Wave:
+        return (analysis * 2.0**delta).astype(np.float32)
+
+    def steer(self, wave: audio.Wave, sample_rate: int, delta: float) -> audio.Wave:
+        return self.render(self.analyse(wave, sample_rate), delta)

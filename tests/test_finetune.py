@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import save_model, speech, write_corpus
+from samples import refused, save_model, speech, write_corpus
 
 from emolib import encoders, features, finetune, metrics
 from emolib.encoders import load_model
 from emolib.finetune import FineTuned, Settings, network, train
-from emolib.finetune.speech import Cut, Speech, can_resume
+from emolib.finetune.network import Cut, Speech, can_resume
 from emolib.training import CHECKPOINT
 
 QUICK = Settings(n_epochs=4, batch_size=4, crop_s=0.4, bottleneck=8, seed=1)
@@ -60,8 +60,7 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_pa
         len(finetune.finetune(manifest, tmp_path / "once", other, encoder=encoder, resume=False).curve) == 1
     )
     (tmp_path / "once" / CHECKPOINT).write_bytes(b"half")
-    with pytest.raises(ValueError, match="is damaged"):
-        finetune.finetune(manifest, tmp_path / "once", other, encoder=encoder)
+    refused("is damaged", finetune.finetune, manifest, tmp_path / "once", other, encoder=encoder)
 
 
 def test_an_epoch_has_each_clip_once_and_its_last_step_takes_what_is_left(manifest, monkeypatch):
@@ -112,8 +111,7 @@ def test_other_weights_under_the_encoders_name_are_refused(manifest, tmp_path, f
     with pytest.raises(ValueError, match=r"encoder weights|other weights"):
         finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
     save_model(tmp_path / "out" / "encoder", seed=2, num_hidden_layers=1)
-    with pytest.raises(ValueError, match="not the one that its head was trained with"):
-        FineTuned(tmp_path / "out")
+    refused("not the one that its head was trained with", FineTuned, tmp_path / "out")
 
 
 def test_its_pooled_frames_are_what_it_answers_from(manifest, encoder, tmp_path):
@@ -216,5 +214,4 @@ def test_a_folder_of_files_needs_no_table(tmp_path):
     assert found["clip"].tolist() == ["clip-000.wav", "clip-001.wav", "clip-002.wav"]
     assert len(found.attrs["skipped"]) == 1
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no usable sound"):
-        finetune.files_manifest(tmp_path / "empty")
+    refused("no usable sound", finetune.files_manifest, tmp_path / "empty")

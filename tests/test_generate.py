@@ -1,25 +1,22 @@
 """Generators: spectrograms, autoencoder, diffusion, training, sampling, and measures of generated clips."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
-from samples import speech
+from samples import refused, speech
 from torch.distributions import Normal, kl_divergence
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 
 from emolib import generate
 from emolib.audio import EMOGEN_MEL
-from emolib.generate import Generator, Mels, Normaliser, Settings, diffusion, quality, training
-from emolib.generate import vae as vaes
+from emolib.generate import Generator, Mels, Normaliser, Settings, networks, quality, training
 from emolib.generate.generator import sources
 from emolib.generate.mels import FLOOR, N_FRAMES, N_MELS, centred, mel_of
+from emolib.generate.networks import PADDED_FRAMES, PLACES, VAE, Patches, Posterior
 from emolib.generate.training import batch_rows, hold_out
-from emolib.generate.vae import PADDED_FRAMES, PLACES, VAE, Patches, Posterior
 from emolib.training import CHECKPOINT, Training
 
 TINY = Settings(
@@ -78,8 +75,7 @@ def test_clips_of_other_emotions_and_broken_ones_are_listed(manifest, tmp_path):
     assert set(mels.labels) == {"angry"} and len(mels) + len(skipped) == len(manifest)
     reasons = {entry["clip"]: entry["reason"] for entry in skipped}
     assert "broken.wav" in reasons[manifest["clip"][1]] and "calm" in reasons[manifest["clip"][0]]
-    with pytest.raises(ValueError, match="no clip of bored"):
-        generate.load_mels(manifest, ["bored"])
+    refused("no clip of bored", generate.load_mels, manifest, ["bored"])
 
 
 def test_mels_can_be_taken_and_joined_and_wrong_ones_are_refused(mels):
@@ -94,8 +90,7 @@ def test_mels_can_be_taken_and_joined_and_wrong_ones_are_refused(mels):
         ({"mask": np.zeros((2, N_FRAMES), bool)}, "no frame of speech"),
         ({"labels": np.array(["sad"])}, "one of each"),
     ):
-        with pytest.raises(ValueError, match=message):
-            Mels(**vars(mels.take([0, 1])) | change)
+        refused(message, Mels, **vars(mels.take([0, 1])) | change)
 
 
 def test_the_normaliser_measures_speech_alone_and_can_be_undone(mels):
@@ -117,10 +112,8 @@ def test_sound_is_as_long_as_the_speech_and_audible(mels):
     assert np.corrcoef(again[:, mask].ravel(), values[:, mask].ravel())[0, 1] > 0.8
     assert len(generate.to_sound(values, n_iter=1)[0]) == len(found)
     for name in ("hifigan-nano", "mel-griffin-lim"):
-        with pytest.raises(ValueError, match=f"'{name}' doesn't read"):
-            generate.to_sound(mels, name)
-    with pytest.raises(ValueError, match=r"shape \(80, 10\)"):
-        generate.to_sound(np.zeros((80, 10)))
+        refused(f"'{name}' doesn't read", generate.to_sound, mels, name)
+    refused(r"shape \(80, 10\)", generate.to_sound, np.zeros((80, 10)))
 
 
 # ------------------------------------------------------------------------------------- the autoencoder
@@ -154,16 +147,16 @@ def test_clips_come_back_in_their_shape_and_every_weight_learns():
     found = network(values, mask, torch.randn(4, *network.shape))
     assert network.shape == (8, *PLACES) == tuple(found["posterior"].mean.shape[1:])
     assert found["values"].shape == values.shape and found["mask_logits"].shape == mask.shape
-    vaes.loss(found, values, mask, beta=0.1, spectral=0.5).total.backward()
+    networks.vae_loss(found, values, mask, beta=0.1, spectral=0.5).total.backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
 def vae_loss(
     values: torch.Tensor, mask: torch.Tensor, decoded: torch.Tensor, logits: torch.Tensor
-) -> vaes.Losses:
+) -> networks.Losses:
     posterior = Posterior(torch.zeros(4, 8), torch.zeros(4, 8))
     found = {"posterior": posterior, "values": decoded, "mask_logits": logits}
-    return vaes.loss(found, values, mask, beta=0.1, spectral=0.5)
+    return networks.vae_loss(found, values, mask, beta=0.1, spectral=0.5)
 
 
 def test_padding_costs_nothing_in_the_spectrogram_but_its_length_does():
@@ -211,7 +204,7 @@ class Oracle(torch.nn.Module):
     def __init__(self, clean: torch.Tensor) -> None:
         super().__init__()
         self.clean = torch.cat([clean, torch.zeros_like(clean[:1])])
-        self.kept = diffusion.scheduler("ddpm").alphas_cumprod
+        self.kept = networks.scheduler("ddpm").alphas_cumprod
         self.seen: list[torch.Tensor] = []
 
     def forward(self, planes: torch.Tensor, times: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -224,7 +217,7 @@ def test_every_sampler_ends_at_what_the_network_knows():
     torch.manual_seed(0)
     clean, classes, noise = torch.randn(2, 3, 4, 4), torch.tensor([1, 0, 1]), torch.randn(3, 3, 4, 4)
     for sampler, steps in (("dpm++", 20), ("ddim", 25), ("ddpm", 1000)):
-        found = diffusion.draw(Oracle(clean), noise, classes, sampler=sampler, steps=steps, guidance=1.0)
+        found = networks.draw(Oracle(clean), noise, classes, sampler=sampler, steps=steps, guidance=1.0)
         assert torch.allclose(found, clean[classes], atol=0.05), sampler
 
 
@@ -232,25 +225,25 @@ def test_guidance_goes_from_no_class_through_the_class():
     torch.manual_seed(0)
     clean, classes = torch.randn(2, 3, 4, 4), torch.tensor([0, 1])
     oracle, noise = Oracle(clean), torch.randn(2, 3, 4, 4)
-    assert torch.allclose(diffusion.draw(oracle, noise, classes, guidance=3.0), 3 * clean, atol=0.1)
-    assert torch.allclose(diffusion.draw(oracle, noise, classes, guidance=0.0), 0 * clean, atol=0.1)
+    assert torch.allclose(networks.draw(oracle, noise, classes, guidance=3.0), 3 * clean, atol=0.1)
+    assert torch.allclose(networks.draw(oracle, noise, classes, guidance=0.0), 0 * clean, atol=0.1)
     oracle.seen.clear()
-    diffusion.draw(oracle, noise, classes, guidance=1.0)
+    networks.draw(oracle, noise, classes, guidance=1.0)
     assert all(len(seen) == 2 for seen in oracle.seen)  # the class alone: half the work
 
 
 def test_the_loss_of_the_noise_is_the_error_of_the_velocity():
-    betas = diffusion.scheduler("ddpm").betas
+    betas = networks.scheduler("ddpm").betas
     assert len(betas) == 1000 and torch.allclose(betas[[0, -1]], torch.tensor([1e-4, 0.02]))
     torch.manual_seed(0)
-    network = diffusion.Denoiser(4, (8, 12), (16, 16), 1, 2)
+    network = networks.Denoiser(4, (8, 12), (16, 16), 1, 2)
     clean, noise = torch.randn(3, 4, 8, 12), torch.randn(3, 4, 8, 12)
     times, classes = torch.tensor([0, 400, 999]), torch.tensor([0, 1, 2])
-    noisy = diffusion.noised(clean, noise, times)
+    noisy = networks.noised(clean, noise, times)
     kept = network.kept[times]
     with torch.no_grad():
         velocity = network.unet(noisy, times, classes).sample
-        found = diffusion.loss(network(noisy, times, classes), noise, torch.ones(3, 1, 1, 1), kept)
+        found = networks.noise_loss(network(noisy, times, classes), noise, torch.ones(3, 1, 1, 1), kept)
     share = kept[:, None, None, None]
     target = share.sqrt() * noise - (1 - share).sqrt() * clean
     assert torch.allclose(found, (velocity - target).square().mean(), rtol=1e-3)
@@ -269,19 +262,18 @@ def test_training_leaves_a_generator_its_curves_and_a_preview(trained, mels, mon
     monkeypatch.setattr(Training, "advance", pytest.fail)
     again = generate.train(mels, folder, replace(TINY, preview_every=8), device="cpu")
     assert again.record == generator.record
-    with pytest.raises(ValueError, match="other settings or other clips"):
-        generate.train(mels.take(range(8)), folder, TINY, device="cpu")
+    refused("other settings or other clips", generate.train, mels.take(range(8)), folder, TINY, device="cpu")
 
 
 def test_the_record_is_of_the_validation_whose_weights_were_kept(mels, tmp_path, monkeypatch):
-    loss, n_validations = vaes.loss, []
+    loss, n_validations = networks.vae_loss, []
 
     def growing(*parts, **weights):
         """Return losses that rise from validation to validation."""
         n_validations.append(torch.is_grad_enabled())
-        return vaes.Losses(*(x + 100 * n_validations.count(False) for x in loss(*parts, **weights)))
+        return networks.Losses(*(x + 100 * n_validations.count(False) for x in loss(*parts, **weights)))
 
-    monkeypatch.setattr(vaes, "loss", growing)
+    monkeypatch.setattr(networks, "vae_loss", growing)
     record = generate.train(mels, tmp_path, TINY, device="cpu").record["autoencoder"]
     table = np.genfromtxt(tmp_path / training.VAE_CURVE, delimiter=",", names=True)
     assert table["step"].tolist() == [3, 6] and table["total"][0] < table["total"][1]
@@ -314,38 +306,18 @@ def test_a_killed_training_goes_on_to_equal_losses_and_weights(trained, mels, tm
         assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(mels, tmp_path, monkeypatch):
-    loss, calls = diffusion.loss, []
-
-    def spoiled(*parts):
-        calls.append(1)
-        return loss(*parts) * (float("nan") if len(calls) == 5 else 1.0)
-
-    monkeypatch.setattr(diffusion, "loss", spoiled)
-    with pytest.raises(ValueError, match=r"the loss at step 5 is nan .* is kept"):
-        generate.train(mels, tmp_path, TINY, device="cpu")
-    with safe_open(tmp_path / CHECKPOINT, "pt") as file:
-        assert json.loads(file.metadata()["state"])["step"] == 3
-        assert all(file.get_tensor(name).isfinite().all() for name in file.keys())  # noqa: SIM118
-    assert generate.train(mels, tmp_path, TINY, device="cpu").record["loss"] > 0
-
-
 def test_what_cannot_be_trained_is_refused(mels, tmp_path):
     for clips, options, message in (
         (mels, {"classes": ["angry", "sad", "happy"]}, "no clip of class happy"),
         (mels, {"classes": ["angry"]}, "clips of sad, none of the classes"),
         (mels.take([0]), {}, "1 clips; expected at least 2"),
-        (mels, {"holdout": ["nobody"]}, "holdout names nobody"),
-        (mels, {"holdout": ["s0", "s1", "s2", "s3"]}, "are held out and none is left"),
     ):
-        with pytest.raises(ValueError, match=message):
-            generate.train(clips, tmp_path, TINY, device="cpu", **options)
+        refused(message, generate.train, clips, tmp_path, TINY, device="cpu", **options)
     for name, value in {
         "space": "wave", "precision": "int8", "steps": 0, "label_dropout": 1.0, "widths": (10,),
         "vae_widths": (8,), "rate": float("nan"),
     }.items():  # fmt: skip
-        with pytest.raises(ValueError, match=f"{name}=.*expected"):
-            Settings.quick(**{name: value})
+        refused(f"{name}=.*expected", Settings.quick, **{name: value})
 
 
 def test_held_out_clips_are_whole_speakers_or_a_share_of_few(mels):
@@ -353,6 +325,7 @@ def test_held_out_clips_are_whole_speakers_or_a_share_of_few(mels):
     assert not set(mels.speakers[held]) & set(mels.speakers[~held])
     held = hold_out(mels.take(mels.speakers == "s0"), 0.25, 0)
     assert held.sum() == 1 and not held.all()
+    refused("are held out and none is left", hold_out, mels, 0.99, 0)
 
 
 def test_every_clip_is_used_once_per_pass():
@@ -517,5 +490,4 @@ def test_what_cannot_be_measured_is_refused():
         (lambda: quality.precision_recall(normal(3), normal(9), k=3), "k=3 of 3 real"),
         (lambda: quality.copy_audit(normal(3), ["a", "b", "c"], normal(3)), "no speaker has two"),
     ):
-        with pytest.raises(ValueError, match=message):
-            call()
+        refused(message, call)

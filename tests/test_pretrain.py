@@ -11,26 +11,17 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import speech
+from samples import PRETRAINING, VOCODING, refused, speech
 from transformers import AutoFeatureExtractor, SpeechT5HifiGan, Wav2Vec2Model
 
 from emolib import audio, encoders, pretrain, vocoder
 from emolib.audio import HIFIGAN_MEL
-from emolib.pretrain import batches, encoder, hifigan, measures, targets
+from emolib.pretrain import batches, encoder, hifigan, targets
 from emolib.training import CHECKPOINT
 
 SR = 16_000
-TINY = pretrain.Settings(
-    width=32, n_layers=2, n_heads=2, feed_forward=32, conv_widths=(32, 16), n_units=8, n_expression_units=3,
-    unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.6, steps=6, warmup=2,
-    validate_every=2, checkpoint_every=2, validation_share=0.2,
-)  # fmt: skip
-VOCODER = pretrain.VocoderSettings(
-    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1, 3), batch_size=2, segment_frames=24,
-    stft_sizes=(256, 1024), steps=6, warmup=2, refine=2, validate_every=3, checkpoint_every=2,
-    validation_clips=2,
-)  # fmt: skip
-TRAININGS = {"encoder": (pretrain.pretrain, TINY), "vocoder": (pretrain.train_vocoder, VOCODER)}
+TINY = dataclasses.replace(PRETRAINING, steps=6, validate_every=2, checkpoint_every=2)
+TRAININGS = {"encoder": (pretrain.pretrain, TINY), "vocoder": (pretrain.train_vocoder, VOCODING)}
 
 
 def voice(f0_hz: float, seconds: float = 0.8, seed: int = 0) -> audio.Wave:
@@ -79,18 +70,18 @@ def trained(manifest, tmp_path_factory) -> dict[str, pretrain.Pretraining]:
 
 def test_frames_measure_pitch_and_align_with_the_encoder():
     wave = voice(150.0)
-    frames = measures.analyse(wave)
+    frames = targets.analyse(wave)
     assert len(frames.f0_hz) == (len(wave) - 400) // 320 + 1
     assert frames.voiced.mean() > 0.8
     assert np.median(frames.f0_hz[frames.voiced]) == pytest.approx(150, rel=0.02)
     noise = np.random.default_rng(0).standard_normal(SR).astype(np.float32) * 0.1
-    hnr = measures.VOICE.index("hnr_db")
-    assert frames.voice[:, hnr].mean() > measures.analyse(noise).voice[:, hnr].mean() + 5
+    hnr = targets.VOICE.index("hnr_db")
+    assert frames.voice[:, hnr].mean() > targets.analyse(noise).voice[:, hnr].mean() + 5
 
 
 def test_functionals_follow_level_and_pitch():
     waves = voice(150.0), 2 * voice(150.0), voice(300.0)
-    plain, louder, higher = (measures.functionals(measures.analyse(wave)) for wave in waves)
+    plain, louder, higher = (targets.functionals(targets.analyse(wave)) for wave in waves)
     assert plain.shape == (91,) and np.isfinite([plain, louder, higher]).all()
     level = 37 + 11 + 8  # twice the amplitude moves the level by 6 dB, and of the rest nothing
     assert louder[level] - plain[level] == pytest.approx(6.02, abs=0.01)
@@ -119,7 +110,7 @@ def test_a_speed_moves_crops_and_targets_together(loaded, made):
     for speed in (0.9, 1.0, 1.1):
         wave, frames = drawn._cut(1, 640, 640 + round(0.5 * SR * speed), speed)
         assert len(wave) == pytest.approx(0.5 * SR, abs=2)
-        assert len(frames) == measures.n_frames(len(wave))
+        assert len(frames) == targets.n_frames(len(wave))
         centre = 640 + speed * ((len(frames) - 1) * 320 + 200)
         assert frames[-1] - made.starts[1] == pytest.approx((centre - 200) / 320, abs=0.51)
     first, second = drawn.training(3), drawn.training(3)
@@ -143,7 +134,7 @@ def test_segments_of_the_vocoder_are_pieces_with_their_own_frames_at_spread_leve
     speech_22k = batches.Speech(
         [np.repeat(wave, 2) for wave in loaded.waves], 2 * loaded.spans, loaded.speakers, 22_050, []
     )
-    settings = dataclasses.replace(VOCODER, batch_size=16)
+    settings = dataclasses.replace(VOCODING, batch_size=16)
     waves = hifigan.draw(speech_22k, np.arange(8), settings, 3)
     assert hifigan.log_mel(waves).shape == (16, 24, 80)
     assert torch.equal(waves, hifigan.draw(speech_22k, np.arange(8), settings, 3))
@@ -159,19 +150,17 @@ def test_segments_of_the_vocoder_are_pieces_with_their_own_frames_at_spread_leve
 def test_a_clip_shorter_than_a_segment_is_followed_by_silence(tmp_path):
     paths = [audio.write(tmp_path / f"{n}.wav", speech(0.15, seed=2), SR) for n in range(2)]
     loaded = batches.load_speech(pd.DataFrame({"path": map(str, paths)}), 22_050, shortest_s=0.05)
-    waves = hifigan.draw(loaded, np.array([0]), VOCODER, 0)
+    waves = hifigan.draw(loaded, np.array([0]), VOCODING, 0)
     assert torch.isfinite(hifigan.log_mel(waves)).all() and waves[:, -1000:].abs().max() == 0
 
 
 def test_held_out_speakers_are_for_validation_alone(loaded):
-    training, validation = hifigan.split(loaded, ["low"], VOCODER)
+    training, validation = hifigan.split(loaded, ["low"], VOCODING)
     assert list(training) == [4, 5, 6, 7] and set(validation) < {0, 1, 2, 3}
-    training, validation = hifigan.split(loaded, [], VOCODER)
+    training, validation = hifigan.split(loaded, [], VOCODING)
     assert sorted([*training, *validation]) == list(range(8)) and len(validation) == 2
-    with pytest.raises(ValueError, match="held-out speaker 's9' is not in the manifest"):
-        hifigan.split(loaded, ["s9"], VOCODER)
-    with pytest.raises(ValueError, match="0 clips to train on"):
-        hifigan.split(loaded, ["low", "high"], VOCODER)
+    refused("held-out speaker 's9' is not in the manifest", hifigan.split, loaded, ["s9"], VOCODING)
+    refused("0 clips to train on", hifigan.split, loaded, ["low", "high"], VOCODING)
 
 
 # ------------------------------------------------------------------------------------- networks, losses
@@ -204,7 +193,7 @@ def test_the_vocoders_loss_is_least_for_the_same_wave():
     wave = torch.from_numpy(speech(0.5, sample_rate=22_050))[None]
     noisy = wave + 0.01 * torch.randn(wave.shape, generator=torch.Generator().manual_seed(0))
     zero, turned, some, more = (
-        float(hifigan.loss_of(given, wave, VOCODER)) for given in (wave, -wave, noisy, 0 * wave)
+        float(hifigan.loss_of(given, wave, VOCODING)) for given in (wave, -wave, noisy, 0 * wave)
     )
     assert zero == turned == 0 < some < more  # the sign of a wave can't be known
 
@@ -220,8 +209,8 @@ def test_the_encoder_is_an_ordinary_one(trained):
     extractor = AutoFeatureExtractor.from_pretrained(folder)
     assert extractor.do_normalize and extractor.sampling_rate == SR
     states = encoders.load(str(folder), device="cpu").encode([voice(120.0)], SR)
-    assert states[0].shape == (3, measures.n_frames(len(voice(120.0))), 32)
-    curve = pd.read_csv(folder / encoder.CURVE)
+    assert states[0].shape == (3, targets.n_frames(len(voice(120.0))), 32)
+    curve = pd.read_csv(folder / batches.CURVE)
     assert list(curve["step"]) == [2, 4, 6] and np.isfinite(curve).all(axis=None)
 
 
@@ -247,10 +236,8 @@ def test_labels_are_never_read_and_more_steps_continue(trained, manifest, tmp_pa
     more = train(kind, manifest, tmp_path, steps=8)
     assert (again.steps, more.steps) == (6, 8)
     assert list(more.validation["step"]) == [*again.validation["step"], 8]
-    with pytest.raises(ValueError, match="was made from other clips, settings"):
-        train(kind, manifest, tmp_path, seed=1)
-    with pytest.raises(ValueError, match="was made from other clips, settings"):
-        train(kind, manifest.iloc[:7], tmp_path)
+    refused("was made from other clips, settings", train, kind, manifest, tmp_path, seed=1)
+    refused("was made from other clips, settings", train, kind, manifest.iloc[:7], tmp_path)
 
 
 def test_the_vocoders_loss_falls(manifest, tmp_path):
@@ -263,7 +250,7 @@ def test_a_clip_that_pesq_cannot_rate_is_counted_and_ends_nothing(tmp_path):
     for n, seconds in enumerate((0.1, 1.2, 1.0, 1.1)):
         path = audio.write(tmp_path / f"{n}.wav", speech(seconds, seed=n), SR)
         rows.append({"path": str(path), "corpus": "toy", "speaker": "out" if n < 2 else "in"})
-    settings = dataclasses.replace(VOCODER, steps=1)
+    settings = dataclasses.replace(VOCODING, steps=1)
     done = pretrain.train_vocoder(
         pd.DataFrame(rows), tmp_path / "out", settings, hold_out=["out"], device="cpu", progress=False
     )
@@ -288,8 +275,7 @@ def test_what_can_not_be_trained_is_refused_and_skipped_clips_are_listed(manifes
         "vocoder": [(manifest, {"rates": (8, 8)}, r"rates \(8, 8\) multiply to 64; expected .* 256")],
     }[kind]
     for rows, changes, message in cases:
-        with pytest.raises(ValueError, match=message):
-            train(kind, rows, tmp_path / "none", **changes)
+        refused(message, train, kind, rows, tmp_path / "none", **changes)
     short = audio.write(tmp_path / "short.wav", voice(200.0, 0.04), SR)
     rows = pd.concat([manifest[["path"]], pd.DataFrame({"path": [str(short)]}), broken], ignore_index=True)
     done = train(kind, rows, tmp_path / "out", steps=1)

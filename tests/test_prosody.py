@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from samples import refused
 from samples import speech as synthetic_speech
 from sklearn.linear_model import Ridge
 
 from emolib import audio, corpora, demo, prosody, world
 from emolib.demo import espeak
-from emolib.prosody import ProsodyTransform, features, transform
+from emolib.prosody import ProsodyTransform, analysis, transform
 from emolib.prosody.pairs import Phone, log_rate, positions, positions_by_phones, read_phones, shared_phones
 from emolib.world import Settings
 
@@ -78,8 +79,7 @@ def test_what_can_not_be_reshaped_is_refused_with_a_reason():
         (synthetic_speech(0.5), 0, "sampling rate"),
         (noise, 16_000, "hardly a voiced frame"),
     ):
-        with pytest.raises(ValueError, match=reason):
-            prosody.record(wave.astype(np.float32), rate)
+        refused(reason, prosody.record, wave.astype(np.float32), rate)
 
 
 def test_any_rate_comes_back_as_long_and_as_loud_as_it_was():
@@ -133,7 +133,7 @@ def test_voicing_is_repaired():
 def test_statistics_measure_what_was_put_in(plain):
     def measure(**settings: float) -> pd.Series:
         return pd.Series(
-            prosody.statistics(prosody.contours(reshaped(plain, **settings))), features.STATISTICS
+            prosody.statistics(prosody.contours(reshaped(plain, **settings))), analysis.STATISTICS
         )
 
     before = measure()
@@ -176,8 +176,7 @@ def test_phone_labels_are_read_and_anchor_the_alignment(tmp_path):
     path.write_text("signal 08a01Wa\nnfields 0\n#\n")  # a published one without labels
     assert read_phones(path) == []
     path.write_text("signal 03a01Fa\n")
-    with pytest.raises(ValueError, match="no label file"):
-        read_phones(path)
+    refused("no label file", read_phones, path)
 
 
 def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed):
@@ -192,8 +191,7 @@ def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed):
         (manifest.assign(text_id=""), "angry", analysed, "equal text_id"),
         (manifest, "angry", prosody.Renditions({}, []), "were not analysed"),
     ):
-        with pytest.raises(ValueError, match=message):
-            prosody.pairs(table, "neutral", target, analysed=known)
+        refused(message, prosody.pairs, table, "neutral", target, analysed=known)
 
 
 def test_what_can_not_be_analysed_is_returned(manifest, tmp_path):
@@ -256,8 +254,7 @@ def test_what_differs_between_speakers_only_by_chance_is_shrunk():
         str(s): (rng.standard_normal((6, 10)), rng.standard_normal((6, 1)), np.ones((6, 1))) for s in range(8)
     }
     assert np.abs(transform.fit_ridge(data).weights).max() < 0.05
-    with pytest.raises(ValueError, match="no rows"):
-        transform.fit_ridge({})
+    refused("no rows", transform.fit_ridge, {})
 
 
 # ------------------------------------------------------------------------------------- transform
@@ -332,8 +329,7 @@ def test_nonsense_is_refused(transforms, held_out, tmp_path):
         "nan.*; expected finite": lambda: ProsodyTransform.blend([angry], [np.nan]),
         "is not of a saved prosody-transform": lambda: ProsodyTransform.load(tmp_path / "other"),
     }.items():
-        with pytest.raises(ValueError, match=message):
-            call()
+        refused(message, call)
     with pytest.raises(FileNotFoundError, match="no prosody-transform"):
         ProsodyTransform.load(tmp_path / "nothing")
 
@@ -349,13 +345,12 @@ def test_distances_show_what_was_done_and_never_compare_a_clip_with_itself(plain
         prosody.track(world.synthesise(reshaped(plain, **settings)), rate)
         for settings in ({"pitch_st": 3.0}, {"tilt_db": 4.0})
     )
-    assert prosody.distance(own, own) == pytest.approx((0.0, 0.0, 0.0), abs=1e-9)
+    assert prosody.distance(own, own) == pytest.approx((0.0, 0.0), abs=1e-9)
     quieter = prosody.distance(own, quiet)
     assert quieter.mcd_db < 0.5 and quieter.log_f0_rmse < 0.02
     higher, brighter = prosody.distance(own, high), prosody.distance(own, bright)
     assert higher.log_f0_rmse == pytest.approx(3 / 12 * np.log(2), abs=0.04)
     assert brighter.mcd_db > 1.5 * higher.mcd_db
-    assert higher.log_mel_mcd_db > higher.mcd_db  # harmonics show in the log-mel-spectrogram
     others = [prosody.distance(other, own) for other in (high, bright)]
     assert prosody.mean_distance([own, high, bright], own) == pytest.approx(np.mean(others, axis=0))
     assert np.isnan(prosody.mean_distance([own], own)).all()  # one take: there is nothing to compare with

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from samples import speech
+from samples import refused, speech
 
 from emolib import audio, corpora, ser
 from emolib.ser.acoustics import SAMPLE_RATE, analyse
@@ -104,10 +104,8 @@ def test_it_states_its_accuracy_its_speakers_and_its_emotions(judge):
     assert judge.natural_ua_.value > 0.9 and set(judge.natural_recall_) == {"angry", "sad"}
     assert re.search(r"2 emotions, 32 clips of 4 speakers; natural speech .* chance 0\.500", repr(judge))
     judge.check_unseen(["s9", "x"])
-    with pytest.raises(ValueError, match="s2"):
-        judge.check_unseen(["s2", "s9"])
-    with pytest.raises(ValueError, match=r"'happy'.*angry, sad"):
-        judge.column("happy")
+    refused("s2", judge.check_unseen, ["s2", "s9"])
+    refused(r"'happy'.*angry, sad", judge.column, "happy")
 
 
 def test_it_is_the_same_twice_and_after_saving(judge, clips, tmp_path):
@@ -130,20 +128,17 @@ def test_training_refuses_what_it_cannot_learn_from(clips):
         ((w, RATE, np.where(s == "s0", "angry", "sad"), s), "alone"),
         ((w[::8], RATE, e[::8], s[::8]), "more clips than emotions"),
     ):
-        with pytest.raises(ValueError, match=why):
-            ser.Judge().fit(*words)
+        refused(why, ser.Judge().fit, *words)
 
 
 def test_unfitted_and_foreign_folders(judge, tmp_path):
     assert repr(ser.Judge()) == "Judge(not fitted)"
-    with pytest.raises(ValueError, match="fitted"):
-        ser.Judge().predict_proba([speech(0.5)], RATE)
+    refused("fitted", ser.Judge().predict_proba, [speech(0.5)], RATE)
     with pytest.raises(FileNotFoundError, match="no judge"):
         ser.Judge.load(tmp_path)
     config = json.loads((judge.save(tmp_path) / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"ears": "other"}))
-    with pytest.raises(ValueError, match="train it again"):
-        ser.Judge.load(tmp_path)
+    refused("train it again", ser.Judge.load, tmp_path)
 
 
 # ------------------------------------------------------------------------------------- calibration
@@ -207,10 +202,8 @@ def test_a_judge_is_trained_once_and_again_when_its_clips_change(manifest, tmp_p
     assert repr(kept) == repr(trained)
     monkeypatch.undo()
     assert ser.train(manifest, tmp_path / "judge").speakers_ == ("01", "02", "03")
-    with pytest.raises(ValueError, match="no speaker 99"):
-        ser.train(manifest, without=["99"])
-    with pytest.raises(ValueError, match="no clip"):
-        ser.train(manifest, without=["01", "02", "03"])
+    refused("no speaker 99", ser.train, manifest, without=["99"])
+    refused("no clip", ser.train, manifest, without=["01", "02", "03"])
 
 
 @pytest.mark.skipif(not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no real speech")
@@ -331,8 +324,7 @@ def test_mixed_clips_have_mixed_targets():
     mixed, targets = ser.mixup(values, np.eye(4, dtype=np.float32), np.random.default_rng(0), alpha=1.0)
     assert np.allclose(targets.sum(1), 1)
     assert np.allclose(targets @ np.arange(4), mixed[:, 0, 0], atol=1e-6)
-    with pytest.raises(ValueError, match="above 0"):
-        ser.mixup(values, np.eye(4, dtype=np.float32), np.random.default_rng(0), alpha=0.0)
+    refused("above 0", ser.mixup, values, np.eye(4, dtype=np.float32), np.random.default_rng(0), alpha=0.0)
 
 
 def test_kept_and_loaded_it_answers_the_same(fitted, tmp_path):
@@ -351,8 +343,7 @@ def test_a_warm_start_goes_on_from_what_was_learned(fitted):
     )
     assert np.array_equal(done.mean_, fitted.mean_) and done.classes_.tolist() == fitted.classes_.tolist()
     assert (done.predict(mels(seed=1)) == mels(seed=1).labels).mean() > 0.8
-    with pytest.raises(ValueError, match="labels bored"):
-        fitted.warm_start(replace_labels(few, np.full(6, "bored")), SMALL)
+    refused("labels bored", fitted.warm_start, replace_labels(few, np.full(6, "bored")), SMALL)
 
 
 def test_classical_augmentation_changes_training_alone(fitted):
@@ -373,22 +364,16 @@ def test_what_the_network_cannot_learn_from_or_read_is_refused(fitted, tmp_path)
         (of(m.values[:12], m.mask[:12], m.labels[:12]), "one class, 'angry'"),
         (of(m.values[:0], m.mask[:0], m.labels[:0]), "N at least 1"),
     ):
-        with pytest.raises(ValueError, match=message):
-            ser.ResNetRecogniser(SMALL).fit(unfit)
+        refused(message, ser.ResNetRecogniser(SMALL).fit, unfit)
     wrong = [{"steps": 0}, {"crop": 0}, {"widths": (8,)}, {"rate": 0.0}, {"mixup": -1.0}, {"dropout": 1.0}]
     for change in wrong:
-        with pytest.raises(ValueError, match="expected"):
-            ser.ResNetRecogniser(replace(SMALL, **change))
-    with pytest.raises(ValueError, match="isn't fitted"):
-        ser.ResNetRecogniser(SMALL).predict(m)
-    with pytest.raises(ValueError, match="16 bands; this recogniser reads 32"):
-        fitted.predict(of(m.values[:, :16], m.mask, m.labels))
-    with pytest.raises(ValueError, match="learning rate below"):
-        ser.ResNetRecogniser(replace(SMALL, rate=1e30)).fit(m)
+        refused("expected", ser.ResNetRecogniser, replace(SMALL, **change))
+    refused("isn't fitted", ser.ResNetRecogniser(SMALL).predict, m)
+    refused("16 bands; this recogniser reads 32", fitted.predict, of(m.values[:, :16], m.mask, m.labels))
+    refused("learning rate below", ser.ResNetRecogniser(replace(SMALL, rate=1e30)).fit, m)
     with pytest.raises(FileNotFoundError, match="no recogniser"):
         ser.ResNetRecogniser.load(tmp_path)
     config = json.loads((fitted.save(tmp_path) / "config.json").read_text())
     config["settings"]["widths"] = [4, 8, 12]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="another network"):
-        ser.ResNetRecogniser.load(tmp_path)
+    refused("another network", ser.ResNetRecogniser.load, tmp_path)

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import speech, write_corpus
+from samples import Gain, refused, speech, write_corpus
 
 from emolib import audio, corpora, demo, encoders, mapper, prosody, steering, world
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak
 from emolib.mapper.network import Mapper, Network
-from emolib.prosody import ProsodyTransform, features
+from emolib.prosody import ProsodyTransform, analysis
 from emolib.prosody.transform import NOISE, Linear
 from emolib.steering import HybridSteerer, LatentSteerer, ProsodySteerer, Steerer, shipped
 from emolib.steering.preparation import at_full_strength
@@ -72,9 +72,9 @@ def transform(voice) -> ProsodyTransform:
     louder = moved._replace(log_envelope=moved.log_envelope + 0.6 * np.log(10))
     made = ProsodyTransform("neutral", "angry")
     before, after = (prosody.contours(speech) for speech in (plain, louder))
-    shift = np.append(prosody.statistics(after) - prosody.statistics(before), np.zeros(features.N_BANDS))
-    made.utterance_ = Linear(np.zeros((features.N_VOICE, len(shift))), shift)
-    made.frame_ = Linear(np.zeros((features.frame_inputs(before).shape[1], NOISE.stop)), np.zeros(NOISE.stop))
+    shift = np.append(prosody.statistics(after) - prosody.statistics(before), np.zeros(analysis.N_BANDS))
+    made.utterance_ = Linear(np.zeros((analysis.N_VOICE, len(shift))), shift)
+    made.frame_ = Linear(np.zeros((analysis.frame_inputs(before).shape[1], NOISE.stop)), np.zeros(NOISE.stop))
     return made
 
 
@@ -114,14 +114,11 @@ def test_what_cannot_be_steered_is_refused(name, voice, request):
         (np.zeros((2, 3, 4), np.float32), "shape"),
         (np.zeros(0, np.float32), "shape"),
     ):
-        with pytest.raises(ValueError, match=why):
-            steerer.steer(wave, RATE, 0)
+        refused(why, steerer.steer, wave, RATE, 0)
     for rate in (0, -16_000, 16_000.5):
-        with pytest.raises(ValueError, match="sampling rate"):
-            steerer.steer(voice, rate, 0.5)
+        refused("sampling rate", steerer.steer, voice, rate, 0.5)
     for delta in (1.01, -2, np.nan, np.inf):
-        with pytest.raises(ValueError, match=r"allow_extrapolation|finite"):
-            steerer.steer(voice, RATE, delta)
+        refused(r"allow_extrapolation|finite", steerer.steer, voice, RATE, delta)
 
 
 # ------------------------------------------------------------------------------------- latent
@@ -171,8 +168,7 @@ def test_another_direction_is_followed_as_far(latent, rebuilder):
     assert np.array_equal(other.render(analysis, 0.5), latent.render(analysis, -0.5))
     assert np.array_equal(latent.axis.direction_, kept)
     for direction in (np.zeros(WIDTH), np.ones(WIDTH - 1), np.full(WIDTH, np.nan)):
-        with pytest.raises(ValueError, match="direction"):
-            latent.along(direction)
+        refused("direction", latent.along, direction)
     assert np.isfinite(rebuilder.steer(speech(0.5), 16_000, 1.5)).all(), "it may extrapolate"
 
 
@@ -188,8 +184,7 @@ def test_parts_that_do_not_belong_together_are_refused(encoder, model_folder):
         ((other, fit_axis(other), mapped, vocoder), "weights"),
         ((encoder, fit_axis(encoder), mapped, GriffinLim(2, audio.EMOGEN_MEL)), "vocoder"),
     ):
-        with pytest.raises(ValueError, match=why):
-            LatentSteerer(*parts)
+        refused(why, LatentSteerer, *parts)
 
 
 # ------------------------------------------------------------------------------------- prosodic, hybrid
@@ -218,8 +213,7 @@ def test_pitch_follows_delta_and_the_silence_around_stays_silent(prosodic, trans
     pad = np.zeros(RATE, np.float32)
     moved = prosodic.steer(np.concatenate([pad, voice, pad]), RATE, 1.0)
     assert np.abs(moved[: RATE // 2]).max() < 1e-3 and np.abs(moved[-RATE // 2 :]).max() < 1e-3
-    with pytest.raises(ValueError, match="voiced"):
-        prosodic.steer(0.01 * np.random.default_rng(0).standard_normal(RATE), RATE, 0.5)
+    refused("voiced", prosodic.steer, 0.01 * np.random.default_rng(0).standard_normal(RATE), RATE, 0.5)
 
 
 def test_the_level_shifts_where_it_is_asked_to(transform, voice):
@@ -228,22 +222,6 @@ def test_the_level_shifts_where_it_is_asked_to(transform, voice):
         given = audio.rms_dbfs(shifting.steer(voice, RATE, delta)) - audio.rms_dbfs(voice)
         assert given == pytest.approx(6 * delta, abs=0.7)
     assert np.abs(shifting.steer(audio.level(voice, -12.0), RATE, 1.0)).max() <= 1
-
-
-class Gain:
-    """A steerer that halves or doubles the samples; it inherits nothing."""
-
-    def __init__(self, source: str = "neutral", target: str = "angry") -> None:
-        self.source, self.target = source, target
-
-    def analyse(self, wave: audio.Wave, sample_rate: int) -> audio.Wave:
-        return wave
-
-    def render(self, analysis: audio.Wave, delta: float) -> audio.Wave:
-        return (analysis * 2.0**delta).astype(np.float32)
-
-    def steer(self, wave: audio.Wave, sample_rate: int, delta: float) -> audio.Wave:
-        return self.render(self.analyse(wave, sample_rate), delta)
 
 
 def test_a_hybrid_does_both_in_their_shares(prosodic, voice):
@@ -257,12 +235,9 @@ def test_a_hybrid_does_both_in_their_shares(prosodic, voice):
     other = HybridSteerer(prosodic, Gain(), prosodic_share=0, latent_share=1)
     np.testing.assert_allclose(other.steer(voice, RATE, 1), 2 * voice, rtol=1e-6)
     for shares in ((1.5, 0.5), (np.nan, 0.5), (0.5, -0.1), (0, 0)):
-        with pytest.raises(ValueError, match="share"):
-            HybridSteerer(prosodic, Gain(), prosodic_share=shares[0], latent_share=shares[1])
-    with pytest.raises(ValueError, match="same two emotions"):
-        HybridSteerer(prosodic, Gain("calm", "sad"))
-    with pytest.raises(ValueError, match="delta"):
-        HybridSteerer(prosodic, Gain()).steer(voice, RATE, 1.5)
+        refused("share", HybridSteerer, prosodic, Gain(), prosodic_share=shares[0], latent_share=shares[1])
+    refused("same two emotions", HybridSteerer, prosodic, Gain("calm", "sad"))
+    refused("delta", HybridSteerer(prosodic, Gain()).steer, voice, RATE, 1.5)
 
 
 # ------------------------------------------------------------------------------------- roles and preparation
@@ -285,8 +260,7 @@ def test_nobody_has_two_roles_and_in_rotations_everybody_is_steered_once():
             assert sorted([*found.makers, *found.judges, *found.heard]) == names
             assert len(found.judges) >= 2 and len(found.makers) >= 2 and found.heard
     for assign in (steering.roles, steering.rotations):
-        with pytest.raises(ValueError, match="at least five"):
-            assign(table[:4])
+        refused("at least five", assign, table[:4])
 
 
 def test_only_strong_renditions_are_the_goal():
@@ -302,10 +276,8 @@ def test_preparing_learns_once_from_the_makers_and_refuses_what_they_lack(
     clips = corpus(tmp_path)
     roles = steering.roles(clips)
     for target, why in {"happy": "'happy'", "rage": "unknown emotion", "calm": "both"}.items():
-        with pytest.raises(ValueError, match=why):
-            steering.prepare("latent", "calm", target, manifest=clips)
-    with pytest.raises(ValueError, match="unknown method"):
-        steering.prepare("magic", manifest=clips)
+        refused(why, steering.prepare, "latent", "calm", target, manifest=clips)
+    refused("unknown method", steering.prepare, "magic", manifest=clips)
     judge = steering.judge(clips)
     assert set(judge.speakers_) == set(roles.judges)
     judge.check_unseen(roles.heard)
@@ -341,8 +313,7 @@ def test_what_is_shipped_steers_and_judges(voice):
     angry = judge.predict_proba([voice, moved], RATE)[:, judge.column("angry")]
     assert angry[1] > angry[0] and np.isfinite(moved).all()
     for pair in (("sad", "angry"), ("neutral", "calm")):
-        with pytest.raises(ValueError, match="--corpus"):
-            shipped.steerer(*pair)
+        refused("--corpus", shipped.steerer, *pair)
 
 
 # ------------------------------------------------------------------------------------- the study
@@ -372,8 +343,7 @@ def test_voice_and_units_of_a_clip_are_its_own_at_any_level_and_noise_costs_less
     assert measures.unit_agreement(wave, 0.3 * wave, RATE) > 0.9
     for measure in (measures.unit_agreement, measures.voice_similarity):
         assert measure(wave, other, RATE) < measure(wave, noisy, RATE) < 1
-    with pytest.raises(ValueError, match="a speaker for each wave"):
-        study.fit_measures([wave], RATE, [])
+    refused("a speaker for each wave", study.fit_measures, [wave], RATE, [])
 
 
 def test_words_are_the_same_at_another_pace_and_others_are_not():
@@ -383,8 +353,7 @@ def test_words_are_the_same_at_another_pace_and_others_are_not():
     other = espeak.speak("There are seven books on the lower shelf.", voice="en-us+f2", rate=160)[0]
     assert study.word_agreement(plain, plain, RATE) == pytest.approx(1)
     assert study.word_agreement(plain, slow, RATE) > study.word_agreement(plain, other, RATE) + 0.1
-    with pytest.raises(ValueError, match="384 ms"):
-        study.word_agreement(plain, speech(0.2, sample_rate=RATE), RATE)
+    refused("384 ms", study.word_agreement, plain, speech(0.2, sample_rate=RATE), RATE)
 
 
 def test_a_trial_frames_what_it_measures_and_lists_what_it_leaves_out(tmp_path):
@@ -424,5 +393,4 @@ def test_a_rate_near_0_is_compared_by_its_difference():
     )
     gain = study.difference(rows, "recognised", "prosody", "natural target").loc["sad"]
     assert gain["value"] == pytest.approx(3 / 8) and -1 <= gain["low"] < gain["high"] <= 1
-    with pytest.raises(ValueError, match="may be near 0"):
-        study.ratio(rows, "recognised", "prosody", "natural target")
+    refused("may be near 0", study.ratio, rows, "recognised", "prosody", "natural target")

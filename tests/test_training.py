@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from samples import refused
 from torch import nn
 
 from emolib import training
@@ -18,7 +19,7 @@ def made(identity="a", network=None, **settings) -> Training:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = network or nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
-    recipe = Recipe(**({"n_steps": 12, "learning_rate": 0.05, "warmup": 3} | settings))
+    recipe = Recipe(**({"steps": 12, "learning_rate": 0.05, "warmup": 3} | settings))
     return Training(network, recipe, identity, device="cpu")
 
 
@@ -71,8 +72,7 @@ def test_sigterm_ends_it_after_the_step_with_nothing_lost(tmp_path):
 
 def test_the_checkpoint_of_another_training_is_refused_or_replaced_as_asked(tmp_path):
     run(made("a"), tmp_path)
-    with pytest.raises(ValueError, match="other clips"):
-        run(made("b"), tmp_path)
+    refused("other clips", run, made("b"), tmp_path)
     with pytest.raises(ValueError, match="other clips"), training.in_folder(tmp_path, "b"):
         pass
     with training.in_folder(tmp_path, "a") as state:
@@ -99,7 +99,7 @@ def weights_sum(fit: Training) -> torch.Tensor:
 
 
 def test_it_ends_without_gain_and_keeps_the_best_weights():
-    fit, scores = made(n_steps=100, patience=3, highest=True, metric="score"), iter([0.1, 0.5, 0.3, 0.2, 0.4])
+    fit, scores = made(steps=100, patience=3, highest=True, metric="score"), iter([0.1, 0.5, 0.3, 0.2, 0.4])
     seen = []
 
     def validate():
@@ -158,5 +158,4 @@ def test_identity_sees_every_part():
 
 def test_an_unknown_device_is_refused():
     for name in ("tpux", "cuda:0" if not torch.cuda.is_available() else "nope"):
-        with pytest.raises(ValueError, match=r"device.*(expected|use)"):
-            training.torch_device(name)
+        refused(r"device.*(expected|use)", training.torch_device, name)

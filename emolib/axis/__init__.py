@@ -11,7 +11,6 @@ A. Zou et al. (2023), "Representation Engineering: A Top-Down Approach to AI Tra
 N. Panickssery et al. (2023), "Steering Llama 2 via Contrastive Activation Addition", arXiv:2312.06681.
 """
 
-from emolib.axis.controls import random_aucs, shuffle_labels, shuffled_aucs
 from emolib.axis.estimator import METHODS, EmotionAxis, fit_axis
 from emolib.axis.evaluation import (
     HeldOut,
@@ -21,30 +20,11 @@ from emolib.axis.evaluation import (
     cross_project,
     evenness,
     ladder,
+    random_aucs,
     sentence_folds,
+    shuffle_labels,
+    shuffled_aucs,
     strength_auc,
     transfer,
 )
 from emolib.axis.subspace import EmotionSubspace, cosine_table, fit_axes
-
-__all__ = [
-    "METHODS",
-    "EmotionAxis",
-    "EmotionSubspace",
-    "HeldOut",
-    "auc",
-    "auc_interval",
-    "choose_layer",
-    "cosine_table",
-    "cross_project",
-    "evenness",
-    "fit_axes",
-    "fit_axis",
-    "ladder",
-    "random_aucs",
-    "sentence_folds",
-    "shuffle_labels",
-    "shuffled_aucs",
-    "strength_auc",
-    "transfer",
-]

@@ -21,7 +21,7 @@ from emolib.paths import DEFAULT_ENCODER
 if TYPE_CHECKING:
     import pandas as pd
 
-    from emolib.codebook import ResidualQuantizer, compression
+    from emolib.codebook import ResidualQuantizer, measures
 
 
 @command()
@@ -245,7 +245,7 @@ def quantize(
         Stream of INPUT, .npy of a decoded stream, or folder of a corpus's streams.
     """
     from emolib import features, paths
-    from emolib.codebook import ResidualQuantizer, compression
+    from emolib.codebook import ResidualQuantizer, measures
 
     name = f"codebook-{corpus.name}-{encoder}-layer{layer}-{'pooled' if pooled else 'frames'}"
     folder = codebook or paths.trained(name, stages, codes, seed)
@@ -258,17 +258,17 @@ def quantize(
         print_skipped(done.skipped)
         store, clips = done.store, clips[~done.store.missing(clips)]
     if is_new:
-        book = compression.train(store, clips, layer, pooled, stages, codes, seed)
+        book = measures.train_codebook(store, clips, layer, pooled, stages, codes, seed)
         print(f"trained {book.n_stages} x {book.n_codes_} codes: {book.save(folder)}")
     else:
         book = ResidualQuantizer.load(folder)
     if source is None:
-        return _encode_corpus(book, clips, compression.rows_of(store, clips, layer, pooled), lam, out)
+        return _encode_corpus(book, clips, measures.rows_of(store, clips, layer, pooled), lam, out)
     if source.suffix == ".emoq":
         return _decode(book, source, out or source.with_suffix(".npy"))
-    rows, seconds = compression.rows_of_file(source, encoder, layer, pooled, device)
+    rows, seconds = measures.rows_of_file(source, encoder, layer, pooled, device)
     place = out or Path(source.name).with_suffix(".emoq")
-    result = _report(compression.code(book, [rows], lam, [place]), seconds, book.mean_)
+    result = _report(measures.code(book, [rows], lam, [place]), seconds, book.mean_)
     print(f"stream    {place}")
     return result | {"file": str(place)}
 
@@ -285,10 +285,10 @@ def _decode(book: "ResidualQuantizer", source: Path, place: Path) -> dict[str, A
 def _encode_corpus(
     book: "ResidualQuantizer", clips: "pd.DataFrame", rows: Any, lam: float, out: Path | None
 ) -> dict[str, Any]:
-    from emolib.codebook import compression
+    from emolib.codebook import measures
 
-    streams = [compression.stream_of(out, clip) for clip in clips["clip"]] if out else None
-    done = compression.code(book, rows, lam, streams)
+    streams = [measures.stream_of(out, clip) for clip in clips["clip"]] if out else None
+    done = measures.code(book, rows, lam, streams)
     is_judged = ~clips["speaker"].isin(book.provenance_.get("speakers", ())).to_numpy()
     judged, held_out = clips[is_judged], done.part(is_judged.nonzero()[0])
     n_clips, n_speakers = len(judged), judged["speaker"].nunique()
@@ -304,7 +304,7 @@ def _encode_corpus(
     return result | {"rows": done.n_rows, "clips": len(clips), "held_out": n_clips}
 
 
-def _report(done: "compression.Coded", seconds: float, origin: Any) -> dict[str, Any]:
+def _report(done: "measures.Coded", seconds: float, origin: Any) -> dict[str, Any]:
     """Print and return what the coding cost, and what it did to the rows."""
     found, rate = done.change(origin), done.bits / max(seconds, 1e-9)
     print(f"bits      {done.bits} for {seconds:.2f} s of speech: {rate:.0f} per second")

@@ -2,11 +2,9 @@
 
 `quantizer` turns vectors to codes and back, `training` finds the codebooks and searches for codes, `coding`
 knows how long codes are and writes them as streams, `routing` chooses among several codebooks, `measures`
-says what became of each emotion, `compression` codes a whole corpus or a file.
+codes a corpus or a file, and says what became of each emotion.
 """
 
 from emolib.codebook.coding import pack, unpack
 from emolib.codebook.quantizer import ResidualQuantizer
 from emolib.codebook.routing import RoutedQuantizer
-
-__all__ = ["ResidualQuantizer", "RoutedQuantizer", "pack", "unpack"]

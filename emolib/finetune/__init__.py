@@ -5,17 +5,5 @@ those. `finetune` trains it and resumes after a kill; `FineTuned` is the result,
 `infer` writes its features to a store with its answers beside them.
 """
 
-from emolib.finetune.network import FineTuned
-from emolib.finetune.speech import TOP_BLOCKS, Settings
+from emolib.finetune.network import TOP_BLOCKS, FineTuned, Settings
 from emolib.finetune.train import FineTuning, Inference, files_manifest, finetune, infer
-
-__all__ = [
-    "TOP_BLOCKS",
-    "FineTuned",
-    "FineTuning",
-    "Inference",
-    "Settings",
-    "files_manifest",
-    "finetune",
-    "infer",
-]

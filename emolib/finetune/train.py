@@ -25,8 +25,7 @@ from emolib.corpora.manifest import Skipped
 from emolib.corpora.scan import measure, sound_files
 from emolib.files import write_file
 from emolib.finetune import network
-from emolib.finetune.network import FineTuned
-from emolib.finetune.speech import AXES, Settings, Speech, usable
+from emolib.finetune.network import AXES, FineTuned, Settings, Speech, usable
 from emolib.store import FeatureStore
 from emolib.training import Recipe, Training, best, identity, in_folder
 
@@ -93,9 +92,8 @@ def finetune(
     """
     started, settings, out = time.perf_counter(), (settings or Settings()).check(), Path(out)
     speech = Speech(usable(manifest, settings), encoder, settings, device)
-    fixed = {name: value for name, value in dataclasses.asdict(settings).items() if name not in FREE}
     rows = speech.manifest[["clip", "sha256", "speaker", "emotion", *AXES]].to_csv(index=False)
-    key = identity(fixed, speech.fingerprint, rows)
+    key = identity(settings, speech.fingerprint, rows, free=FREE)
     with in_folder(out, key, resume=resume) as unfinished:
         tuning = Tuning(speech, settings, device, key)
         warm = settings.warm_start and settings.free_layers != 0

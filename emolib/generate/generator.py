@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emolib import files
-from emolib.generate.diffusion import Denoiser, check_sampling, draw
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels, Normaliser, centred
-from emolib.generate.vae import PATCH, VAE, padded
+from emolib.generate.networks import PATCH, VAE, Denoiser, check_sampling, draw, padded
 from emolib.training import torch_device
 
 #: The speaker of every generated clip.
@@ -227,7 +226,7 @@ class Generator(files.Saved):
             self.denoiser = Denoiser(
                 channels, (height, width), settings.widths, settings.layers, len(self.classes)
             )
-        self.space, self.denoiser = self.space.eval().to(self.device), self.denoiser.eval().to(self.device)
+        self._parts = nn.ModuleDict({"denoiser": self.denoiser, "space": self.space}).eval().to(self.device)
 
     def codes(self, labels: Sequence[str] | NDArray[Any]) -> Tensor:
         """Return the numbers of classes, (N,); raise ValueError if a label is no class, or there is none."""
@@ -319,11 +318,7 @@ class Generator(files.Saved):
         return Mels(self.space.decode(planes, mask)[0], mask, np.full(n, label), np.full(n, SPEAKER), names)
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        arrays = {
-            f"{part}.{name}": value.numpy(force=True)
-            for part in ("denoiser", "space")
-            for name, value in getattr(self, part).state_dict().items()
-        }
+        arrays = {name: value.numpy(force=True) for name, value in self._parts.state_dict().items()}
         arrays |= {"mean": self.space.normaliser.mean, "std": self.space.normaliser.std}
         return {"classes": self.classes, "settings": asdict(self.settings), "record": self.record}, arrays
 
@@ -335,11 +330,7 @@ class Generator(files.Saved):
         settings.pop("vae_conditional", None)  # of older folders
         normaliser = Normaliser(arrays.pop("mean"), arrays.pop("std"))
         generator = cls(config["classes"], Settings(**settings).check(), normaliser, device=device)
-        for part in ("denoiser", "space"):
-            own = {k: torch.from_numpy(v) for k, v in arrays.items() if k.startswith(f"{part}.")}
-            getattr(generator, part).load_state_dict(
-                {name.removeprefix(f"{part}."): value for name, value in own.items()}
-            )
+        generator._parts.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
         generator.record = config["record"]
         return generator
 

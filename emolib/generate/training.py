@@ -7,9 +7,7 @@ to be kept apart. The diffusion also learns from the clips that decide when the 
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emolib import files, threads
-from emolib.generate import diffusion
-from emolib.generate import vae as vaes
+from emolib.generate import networks
 from emolib.generate.generator import Generator, LatentSpace, Settings, tensors
 from emolib.generate.mels import Mels, Normaliser
 from emolib.training import CHECKPOINT, Recipe, Training, best, identity, in_folder
@@ -36,7 +33,6 @@ def train(
     settings: Settings | None = None,
     *,
     classes: Sequence[str] | None = None,
-    holdout: Sequence[str] | None = None,
     device: str = "auto",
     resume: bool = True,
     progress: bool = False,
@@ -52,8 +48,6 @@ def train(
         goes on, ``losses.csv`` and ``autoencoder.csv`` hold its losses and validations.
     settings : Settings, optional; `Settings.full` by default
     classes : sequence of str, optional; those of the clips by default
-    holdout : sequence of str, optional
-        Speakers whose clips decide when the autoencoder is done; drawn from those of the clips by default.
     device : str
     resume : bool; False starts again
     progress : bool; show progress bars on standard error
@@ -67,7 +61,7 @@ def train(
     """
     started, out, settings = time.perf_counter(), Path(out), (settings or Settings.full()).check()
     names = _classes(mels, classes)
-    own = _identity(mels, settings, names, holdout)
+    own = _identity(mels, settings, names)
     with in_folder(out, own, resume=resume):
         if resume and (done := _finished(out, own, device)) is not None:
             return done
@@ -76,7 +70,7 @@ def train(
         generator = Generator(names, settings, Normaliser.fit(mels), device=device)
         record = {"identity": own, "n_clips": len(mels), "n_speakers": len(np.unique(mels.speakers))}
         if isinstance(generator.space, LatentSpace):
-            fit = _fit_autoencoder(generator.space, mels, settings, holdout, out, own, device, progress)
+            fit = _fit_autoencoder(generator.space, mels, settings, out, own, device, progress)
             generator.space.to(fit.accelerator.device).fit(mels)
             pd.DataFrame(fit.curve).to_csv(out / VAE_CURVE, index=False)
             kept = fit.curve[best(fit.curve, fit.recipe)]
@@ -95,11 +89,10 @@ def train(
 
 
 def _fit_autoencoder(
-    space: LatentSpace, mels: Mels, settings: Settings, holdout: Sequence[str] | None, out: Path, own: str,
-    device: str, progress: bool,
+    space: LatentSpace, mels: Mels, settings: Settings, out: Path, own: str, device: str, progress: bool
 ) -> Training:  # fmt: skip
     """Train the autoencoder until held-out speakers gain nothing more, and leave it at its best."""
-    held = hold_out(mels, settings.held_out, settings.seed, holdout)
+    held = hold_out(mels, settings.held_out, settings.seed)
     values, mask = tensors(mels.take(~held), space.normaliser)
     held_out = tensors(mels.take(np.flatnonzero(held)[:_MOST_VALIDATED]), space.normaliser)
     space.vae.patches.fit(values, mask, settings.beta / 2)
@@ -109,11 +102,11 @@ def _fit_autoencoder(
     )  # fmt: skip
     fit = Training(space.vae, recipe, own, device=device, precision=settings.precision)
 
-    def measure(values: Tensor, mask: Tensor, source: torch.Generator) -> vaes.Losses:
+    def measure(values: Tensor, mask: Tensor, source: torch.Generator) -> networks.Losses:
         noise = torch.randn((len(values), *space.shape), generator=source)
         values, mask, noise = (x.to(fit.accelerator.device) for x in (values, mask, noise))
         found = fit.whole(values, mask, noise)
-        return vaes.loss(found, values, mask, beta=settings.beta, spectral=settings.spectral)
+        return networks.vae_loss(found, values, mask, beta=settings.beta, spectral=settings.spectral)
 
     def validate() -> dict[str, float]:
         losses = measure(*held_out, torch.Generator().manual_seed(settings.seed))
@@ -145,11 +138,11 @@ def _fit_diffusion(
         """Return the loss of a batch at random steps, some of it without its class."""
         source, clean = fit.generator(), planes[rows]
         noise = torch.randn(clean.shape, generator=source).to(clean.device)
-        times = torch.randint(0, diffusion.N_STEPS, (len(clean),), generator=source).to(clean.device)
+        times = torch.randint(0, networks.N_STEPS, (len(clean),), generator=source).to(clean.device)
         left_out = (torch.rand(len(clean), generator=source) < settings.label_dropout).to(clean.device)
         known = torch.where(left_out, network.none, codes[rows])
-        estimate = fit.whole(diffusion.noised(clean, noise, times), times, known)
-        return diffusion.loss(estimate, noise, weights[rows], network.kept[times])  # type: ignore[index]
+        estimate = fit.whole(networks.noised(clean, noise, times), times, known)
+        return networks.noise_loss(estimate, noise, weights[rows], network.kept[times])  # type: ignore[index]
 
     def preview() -> None:
         """Write a picture of one clip of each class, side by side."""
@@ -182,21 +175,18 @@ def batch_rows(step: int, n_rows: int, batch: int, seed: int) -> NDArray[np.intp
     return np.array([orders[n][place] for n, place in zip(passes.tolist(), places, strict=True)])
 
 
-def hold_out(mels: Mels, share: float, seed: int, speakers: Sequence[str] | None = None) -> NDArray[np.bool_]:
+def hold_out(mels: Mels, share: float, seed: int) -> NDArray[np.bool_]:
     """Return which clips, (N,), are held out: whole speakers', or a share of each where there are few.
 
-    Raises ValueError if nothing is left to train on, or a speaker who is asked for isn't there.
+    Raises ValueError if nothing is left to train on.
     """
-    there = np.unique(mels.speakers)
-    if missing := sorted(set(speakers or []) - set(there.tolist())):
-        raise ValueError(f"holdout names {', '.join(missing)}; expected some of: {', '.join(there)}")
-    rng = np.random.default_rng(seed)
-    if speakers is None and len(there) < _FEWEST_SPEAKERS:
+    there, rng = np.unique(mels.speakers), np.random.default_rng(seed)
+    if len(there) < _FEWEST_SPEAKERS:
         held = np.zeros(len(mels), bool)
         held[rng.permutation(len(mels))[: max(1, round(share * len(mels)))]] = True
     else:
         drawn = rng.permutation(there)[: max(1, round(share * len(there)))]
-        held = np.isin(mels.speakers, drawn if speakers is None else list(speakers))
+        held = np.isin(mels.speakers, drawn)
     if held.all():
         raise ValueError(
             f"all {len(mels)} clips are held out and none is left to train on; give more clips or speakers"
@@ -221,12 +211,10 @@ def _classes(mels: Mels, classes: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _identity(mels: Mels, settings: Settings, names: list[str], holdout: Sequence[str] | None) -> str:
-    """Return a hash of what decides the weights."""
-    given: dict[str, Any] = asdict(settings)
-    fixed = {k: v for k, v in given.items() if k not in ("checkpoint_every", "preview_every")}
-    held_out = None if holdout is None else sorted(holdout)
-    return identity(fixed, names, held_out, mels.values, mels.mask, mels.labels, mels.speakers)
+def _identity(mels: Mels, settings: Settings, names: list[str]) -> str:
+    """Return a hash of what decides the weights; None stands where older folders may name speakers."""
+    free = ("checkpoint_every", "preview_every")
+    return identity(settings, names, None, mels.values, mels.mask, mels.labels, mels.speakers, free=free)
 
 
 def _finished(out: Path, own: str, device: str) -> Generator | None:

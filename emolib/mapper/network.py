@@ -1,8 +1,17 @@
-"""The mapper: a linear part fitted in closed form, and residual dilated convolutions that correct its errors.
+"""The mapper: encoder frames and mel frames of the same clips, aligned, and the network between them.
 
-Frames are standardised, a stack of blocks runs at the encoder's rate, the result is interpolated at the exact
-positions of the mel frames, a second stack runs there, and its output is added to the linear part's. Without
-blocks, the linear part is the whole mapper: the baseline that `emolib.mapper.linear` fits.
+Encoder frame t of the wav2vec 2.0 family sees samples 320 t to 320 t + 399 at 16 kHz, so its centre is at
+sample 320 t + 199.5. Mel frame m of `audio.log_mel` is centred on sample 256 m + 128 at 22,050 Hz. A mel
+frame therefore lies between two encoder frames, and is interpolated between them at its exact position.
+
+An encoder that standardises its input gives the same frames for a whisper and for the same whisper made
+louder: no map from frames can know a clip's level. So every target is the mel-spectrogram of the clip without
+its mean and at one level, `LEVEL_DBFS`. The clip's own level is one number, put back after the mapping by
+`at_level`. Changes of level within a clip stay.
+
+In the network, frames are standardised, a stack of residual blocks runs at the encoder's rate, the result is
+interpolated at the exact positions of the mel frames, a second stack runs there, and its output is added to
+that of a linear part. Without blocks, the linear part is the whole mapper: the baseline of `fit_linear`.
 
 References
 ----------
@@ -12,23 +21,200 @@ from Discrete Disentangled Self-Supervised Representations", arXiv:2104.00355.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
-from emolib import audio, files
+from emolib import audio, files, threads
+from emolib.audio import HIFIGAN_MEL
 from emolib.encoders import Encoder
-from emolib.mapper import pairs
-from emolib.mapper.pairs import LEVEL_DBFS, Mel, align, shifted
+from emolib.store import FeatureStore
+from emolib.training import Recipe
+
+RATE, HOP, FIELD = 16_000, 320, 400
+HOP_S = HOP / RATE
+_MEL_HOP_S = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate
+#: From one mel frame to the next, in encoder frames.
+MEL_HOP = _MEL_HOP_S / HOP_S
+#: The root-mean-square level of every target, over the whole clip: the customary one of ITU-T P.56.
+LEVEL_DBFS = -26.0
+FLOOR = float(np.log(HIFIGAN_MEL.floor))
+Mel = NDArray[np.float32]
+
+
+def check_hop(hop_s: float, encoder: str) -> None:
+    """Raise ValueError unless frames come every 20 ms, as in the wav2vec 2.0 family."""
+    if not np.isclose(hop_s, HOP_S, rtol=1e-6):
+        raise ValueError(
+            f"{encoder} gives a frame every {1000 * hop_s:.4g} ms; a mapper reads one every "
+            f"{1000 * HOP_S:.0f} ms: use a network of the wav2vec 2.0 family"
+        )
+
+
+def mel_frames(n_frames: int) -> int:
+    """Return how many whole mel frames the samples under `n_frames` encoder frames hold.
+
+    A clip can hold up to two more: its last samples, too few for another encoder frame, were not encoded.
+    """
+    seconds = ((n_frames - 1) * HOP + FIELD) / RATE
+    return HIFIGAN_MEL.frames(int(seconds * HIFIGAN_MEL.sample_rate))
+
+
+def positions(n_mels: int, start: int = 0) -> NDArray[np.float64]:
+    """Return the positions of `n_mels` mel frames among encoder frames, the first of them being `start`.
+
+    2.5 is half-way between frames 2 and 3. Positions are not clipped to the frames that a clip has.
+    """
+    centres_s = (np.arange(start, start + n_mels) + 0.5) * _MEL_HOP_S
+    return np.asarray((centres_s - (FIELD - 1) / 2 / RATE) / HOP_S, dtype=np.float64)
+
+
+def align(frames: Tensor, places: Tensor) -> Tensor:
+    """Interpolate encoder frames, (B, T, C), linearly at the places of mel frames, (B, M), to (B, M, C).
+
+    Places are as `positions` gives them; beyond either end, the first or last frame is repeated.
+    """
+    n_batch, n_frames, _ = frames.shape
+    places = places.clamp(0, n_frames - 1)
+    low = places.floor().long()
+    high = (low + 1).clamp(max=n_frames - 1)
+    first = torch.arange(n_batch, device=frames.device)[:, None] * n_frames
+    flat = frames.flatten(0, 1)
+    weight = (places - low)[..., None].to(frames.dtype)
+    # two products rather than a + w (b - a): at a whole place, the frame itself, bit for bit
+    return flat[low + first] * (1 - weight) + flat[high + first] * weight
+
+
+def shifted(frames: Tensor, offsets: Sequence[int]) -> Tensor:
+    """Lay the frames at t + each offset side by side, 0 beyond the ends: (B, T, C) to (B, T, C offsets)."""
+    reach, n_frames = max(abs(offset) for offset in offsets), frames.shape[1]
+    padded = nn.functional.pad(frames, (0, 0, reach, reach))
+    return torch.cat([padded[:, reach + o : reach + o + n_frames] for o in offsets], dim=-1)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The network, its losses and how it is optimised.
+class Pairs:
+    """Clips as the mapper learns from them.
+
+    Attributes
+    ----------
+    clips, speakers : lists of str, N
+    frames : list of float16 arrays, (T, D)
+    mels : list of float32 arrays, (M, 80), natural logarithm, at `LEVEL_DBFS`
+    """
+
+    clips: list[str]
+    speakers: list[str]
+    frames: list[NDArray[np.float16]]
+    mels: list[Mel]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def of(self, speakers: set[str]) -> "Pairs":
+        """Return the clips of some speakers."""
+        return self.at([i for i, speaker in enumerate(self.speakers) if speaker in speakers])
+
+    def at(self, rows: list[int]) -> "Pairs":
+        """Return some of the clips, by their numbers."""
+        return Pairs(*([column[i] for i in rows] for column in vars(self).values()))
+
+
+def levelled(wave: audio.Wave, sample_rate: int) -> tuple[audio.Wave, float]:
+    """Return a clip at 22,050 Hz, without its mean, at `LEVEL_DBFS`, and the level that it had, in dBFS."""
+    wave = np.asarray(wave, np.float32)
+    wave = wave - wave.mean()  # as the encoder does; before resampling, which makes clicks of an offset
+    audio.check_speech(wave, sample_rate)
+    wave = audio.resample(wave, sample_rate, HIFIGAN_MEL.sample_rate)
+    level_dbfs = audio.rms_dbfs(wave)
+    return np.float32(10 ** ((LEVEL_DBFS - level_dbfs) / 20)) * wave, level_dbfs
+
+
+def target_mel(wave: audio.Wave, sample_rate: int) -> tuple[Mel, float]:
+    """Return a clip's mel-spectrogram at `LEVEL_DBFS`, (M, 80), and the level that it had, in dBFS."""
+    ready, level_dbfs = levelled(wave, sample_rate)
+    return audio.log_mel(ready, HIFIGAN_MEL.sample_rate), level_dbfs
+
+
+def at_level(log_mel: Mel, level_dbfs: float) -> Mel:
+    """Move a mel-spectrogram from `LEVEL_DBFS` to another level; nothing falls below the floor."""
+    moved = log_mel + np.float32((level_dbfs - LEVEL_DBFS) * np.log(10) / 20)
+    return np.maximum(moved, np.float32(FLOOR))
+
+
+def target_mels(manifest: pd.DataFrame, *, progress: bool = False) -> dict[str, Mel]:
+    """Return the target of every clip of a manifest, by clip; the same for all layers."""
+    rows = tqdm(manifest.to_dict("records"), "mel-spectrograms", unit="clip", disable=not progress)
+    found = threads.each(lambda row: target_mel(*audio.load_clip(row))[0], rows)
+    return dict(zip(manifest["clip"], found, strict=True))
+
+
+def load_pairs(
+    manifest: pd.DataFrame,
+    store: FeatureStore,
+    layer: int,
+    *,
+    mels: Mapping[str, Mel] | None = None,
+    progress: bool = False,
+) -> Pairs:
+    """Read frames and targets of the clips of a manifest.
+
+    Parameters
+    ----------
+    manifest : DataFrame; clip, path and speaker are used
+    store : FeatureStore, extracted with frames
+    layer : int
+    mels : mapping of clip to target, optional
+        What `target_mels` returned, to share it among layers; made from the sound files by default.
+
+    Raises
+    ------
+    ValueError
+        If the manifest is empty, frames don't come every 20 ms, a clip or the layer is not in the store, or
+        frames are not finite or don't last as long as their clip.
+    """
+    if len(manifest) == 0:
+        raise ValueError("the manifest has no clips; give one with clip, path and speaker for each clip")
+    check_hop(store.config.hop_s, store.config.encoder)
+    targets = target_mels(manifest, progress=progress) if mels is None else mels
+    clips = manifest["clip"].tolist()
+    frames = [_checked(clip, store.frames(clip, layer), targets[clip]) for clip in clips]
+    return Pairs(clips, manifest["speaker"].tolist(), frames, [targets[clip] for clip in clips])
+
+
+def mel_l1(predicted: Mel, target: Mel) -> float:
+    """Return the mean absolute difference of two log-mel-spectrograms, (M, 80), in natural logarithms."""
+    if predicted.shape != target.shape:
+        raise ValueError(f"mel-spectrograms of shapes {predicted.shape} and {target.shape}; expected equal")
+    return float(np.abs(predicted.astype(np.float64) - target).mean())
+
+
+def _checked(clip: str, frames: NDArray, mel: Mel) -> NDArray[np.float16]:
+    """Return a clip's frames in half precision if they fit its target."""
+    least = mel_frames(len(frames))
+    if not (np.isfinite(frames).all() and np.isfinite(mel).all()):
+        raise ValueError(f"clip {clip!r} has frames or a target that are not finite; extract it again")
+    if not 0 <= len(mel) - least <= 3:
+        raise ValueError(
+            f"clip {clip!r} has {len(frames)} encoder frames for {len(mel)} mel frames, where {least} to "
+            f"{least + 3} belong; extract it again"
+        )
+    return frames.astype(np.float16)
+
+
+# ------------------------------------------------------------------------------------- the network
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """The network, its losses and how it is optimised; `training.Recipe` describes the rest.
 
     Attributes
     ----------
@@ -44,14 +230,10 @@ class Settings:
     scale_weight : float; factor on the sum of those
     batch_size : int, crops; crop_frames : int, mel frames; the default is 1.6 s
     margin : int; encoder frames of context on either side of a crop
-    steps, warmup : int; the learning rate rises over the warm-up and falls as a half cosine over all steps
-    learning_rate, weight_decay, max_norm : float; max_norm is the largest norm of a gradient
     validation_share : float; share of the speakers that are held out to decide when to stop
     validation_clips : int; clips of theirs that are used, spread evenly
     validate_every, checkpoint_every, sample_every : int, steps; a sample is one clip as sound
-    patience : int; validations without a gain of a thousandth after which the training stops
     autocast : bool; products in bfloat16 on CUDA
-    seed : int
     """
 
     width: int = 192
@@ -66,10 +248,11 @@ class Settings:
     crop_frames: int = 140
     margin: int = 6
     steps: int = 1_500
-    warmup: int = 50
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-2
-    max_norm: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    metric: str = "mel_l1"
+    min_gain: float = 1e-3
     validation_share: float = 0.15
     validation_clips: int = 48
     validate_every: int = 250
@@ -77,7 +260,6 @@ class Settings:
     sample_every: int = 500
     patience: int = 6
     autocast: bool = True
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.context % 2 == 0:
@@ -91,7 +273,7 @@ class Settings:
     @property
     def receptive_field(self) -> int:
         """Encoder frames that one mel frame depends on, an odd number; interpolation adds its neighbour."""
-        blocks = sum(self.slow_dilations) + math.ceil(sum(self.fast_dilations) * pairs.MEL_HOP)
+        blocks = sum(self.slow_dilations) + math.ceil(sum(self.fast_dilations) * MEL_HOP)
         return 1 + 2 * max(self.context // 2, blocks)
 
 
@@ -207,7 +389,7 @@ class Mapper(files.Saved):
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raise ValueError unless an encoder gives the frames that this mapper was trained on."""
-        pairs.check_hop(encoder.hop_s, encoder.name)
+        check_hop(encoder.hop_s, encoder.name)
         if encoder.fingerprint != self.provenance["fingerprint"] or self.layer not in encoder.layers:
             raise ValueError(
                 f"encoder {encoder.name!r} with layers {list(encoder.layers)} and weights "
@@ -247,17 +429,17 @@ class Mapper(files.Saved):
             )
         if not np.isfinite(frames).all():
             raise ValueError("the frames hold NaN or infinity; encode a finite wave")
-        most = pairs.mel_frames(len(frames))
+        most = mel_frames(len(frames))
         n_frames = most if n_frames is None else n_frames
         if not 0 < n_frames <= most + 3:
             raise ValueError(
                 f"{n_frames} mel frames from {len(frames)} encoder frames; expected 1 to {most + 3}"
             )
         device = self.network.mean.device
-        places = np.clip(pairs.positions(n_frames), 0, len(frames) - 1).astype(np.float32)
+        places = np.clip(positions(n_frames), 0, len(frames) - 1).astype(np.float32)
         ones = torch.ones(1, 1, 1, device=device)
         batch = (torch.from_numpy(x)[None].to(device) for x in (frames, places))
-        return pairs.at_level(self.network(*batch, ones, ones)[0].float().cpu().numpy(), level_dbfs)
+        return at_level(self.network(*batch, ones, ones)[0].float().cpu().numpy(), level_dbfs)
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {name: value.numpy(force=True) for name, value in self.network.state_dict().items()}

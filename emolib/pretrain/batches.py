@@ -12,9 +12,11 @@ recognition", Interspeech, 3586-3589 (speed).
 """
 
 import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import librosa
 import numpy as np
@@ -26,12 +28,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from emolib import audio
-from emolib.pretrain.measures import HOP, SAMPLE_RATE, WINDOW, n_frames
-from emolib.pretrain.targets import PITCH, PITCH_SCALE_ST, Targets
+from emolib.pretrain.targets import HOP, PITCH, PITCH_SCALE_ST, SAMPLE_RATE, WINDOW, Targets, n_frames
+from emolib.training import Training, in_folder
 
 if TYPE_CHECKING:
     from emolib.pretrain.encoder import Settings
 
+#: The file of a training's validations.
+CURVE = "validation.csv"
 _TOP_DB = 40.0  # what is quieter than this, at either end, is not the clip
 _REVERB_SAMPLES = 4_800  # 0.3 s: what comes later lies below the noise
 _EQ_TERMS = 6
@@ -58,6 +62,52 @@ class Pretraining:
     speech_s: float
     skipped: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+
+
+class Begun(NamedTuple):
+    """A training that is about to run: its batch of a step, the batch's loss, its validation, its export."""
+
+    training: Training
+    batch: Callable[[int], Any]
+    loss: Callable[[Any], Tensor]
+    validate: Callable[[], Mapping[str, float]]
+    export: Callable[[Training, Path], None]
+
+
+def carry_out(
+    speech: "Speech", out: Path, key: str, settings: Any, begin: Callable[[], Begun], started: float, *,
+    name: str, resume: bool, progress: bool,
+) -> Pretraining:  # fmt: skip
+    """Run what `begin` prepares, in a folder where one process at a time trains, and export it on the way.
+
+    Parameters
+    ----------
+    speech : Speech
+    out : Path
+    key : str; the training's identity
+    settings : Recipe with validate_every and checkpoint_every
+    begin : function; called once the folder is this process's own
+    started : float, s; of `time.monotonic`, when the speech was yet to be loaded
+    name : str; of the progress bar
+    resume, progress : bool
+    """
+    with in_folder(out, key, resume=resume):
+        training, batch, loss, validate, export = begin()
+
+        def write() -> None:
+            export(training, out)
+            pd.DataFrame(training.curve).to_csv(out / CURVE, index=False)
+
+        training.run(
+            lambda step: [batch(step).to(training.accelerator.device)], loss, folder=out, validate=validate,
+            validate_every=settings.validate_every, checkpoint_every=settings.checkpoint_every,
+            events=[(settings.checkpoint_every, write)], name=name, progress=progress,
+        )  # fmt: skip
+        write()  # always: a training killed after its last checkpoint has not done so
+    return Pretraining(
+        out, training.step, pd.DataFrame(training.curve), len(speech.waves), speech.seconds, speech.skipped,
+        time.monotonic() - started,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ Recognition", arXiv:1711.01161 (filters that start as a mel filter bank and are 
 
 import contextlib
 import copy
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,14 +29,22 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from emolib.pretrain.batches import Batch, Batches, Pretraining, Speech, load_speech
-from emolib.pretrain.measures import HOP, Array, Frames, analyse, functionals
-from emolib.pretrain.targets import N_ACOUSTICS, Targets, make_targets
-from emolib.training import Recipe, Training, identity, in_folder
+from emolib.pretrain.batches import Batch, Batches, Begun, Pretraining, Speech, carry_out, load_speech
+from emolib.pretrain.targets import (
+    HOP,
+    N_ACOUSTICS,
+    Array,
+    Frames,
+    Targets,
+    analyse,
+    functionals,
+    make_targets,
+)
+from emolib.training import Recipe, Training, identity
 
 #: Settings that may change where a training is resumed: how long it is, and how often to look.
 FREE = ("steps", "decay_share", "validate_every", "checkpoint_every")
-TARGETS, CURVE = "targets.safetensors", "validation.csv"
+TARGETS = "targets.safetensors"
 LOSSES = ("unit", "acoustic", "expression", "expression_unit")
 _PHASES = 4
 _LEVEL_SHARE = 24  # one channel of so many has a constant output
@@ -45,8 +53,10 @@ _LOW_SHARE = 0.5  # of the filters lie below 1 kHz, where they resolve harmonics
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recipe):
     """The network, what it predicts, from what, and how it is optimised; by default ``wav2vec2-nano``'s.
+
+    `training.Recipe` describes the rest; what is shipped is the running mean of the weights.
 
     Attributes
     ----------
@@ -65,11 +75,8 @@ class Settings:
     perturbation : float, in [0, 1]; strength of `perturb`
     masked_share : float; share of crops with masks, as a clip is encoded without them later
     mask_chance : float; chance that a mask starts at a frame; mask_frames : int; its length
-    steps, warmup : int; decay_share : float; share of the steps, at the end, over which the rate falls to 0
-    learning_rate, weight_decay, dropout, max_norm : float; max_norm is the largest norm of a gradient
     filter_rate : float; factor on the learning rate of the first layer
-    average : float; decay of the running mean of the weights, which is what is shipped
-    seed : int
+    dropout : float
     validate_every, checkpoint_every : int, steps
     validation_share : float; share of the clips that are held out
     """
@@ -103,7 +110,7 @@ class Settings:
     dropout: float = 0.05
     max_norm: float = 5.0
     average: float = 0.995
-    seed: int = 0
+    betas: tuple[float, float] = (0.9, 0.98)
     validate_every: int = 100
     checkpoint_every: int = 100
     validation_share: float = 0.02
@@ -145,9 +152,9 @@ def pretrain(
     """
     started, out, settings = time.monotonic(), Path(out), settings or Settings()
     speech = load_speech(manifest, progress=progress)
-    fixed = {k: v for k, v in dataclasses.asdict(settings).items() if k not in FREE}
-    key = identity(fixed, speech.speakers, *speech.waves)
-    with in_folder(out, key, resume=resume):
+    key = identity(settings, speech.speakers, *speech.waves, free=FREE)
+
+    def begin() -> Begun:
         targets = _targets(out, key, speech, settings, progress)
         order = np.random.default_rng(settings.seed).permutation(len(speech.waves))
         n_held_out = max(1, round(settings.validation_share * len(order)))
@@ -156,39 +163,26 @@ def pretrain(
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             network = Network(settings, targets.expression.shape[1])
-        training = _training(network, settings, key, device)
-        at = training.accelerator.device
+        training = Training(network, settings, key, device=device, groups=_groups(network, settings))
 
         def validate() -> dict[str, float]:
-            parts = [network(batch.to(at)) for batch in held_out]
+            parts = [network(batch.to(training.accelerator.device)) for batch in held_out]
             means = {name: torch.stack([part[name] for part in parts]).mean() for name in LOSSES}
             return {"loss": float(network.total(means)), **{k: float(v) for k, v in means.items()}}
 
-        training.run(
-            lambda step: [batches.training(step).to(at)],
-            lambda batch: network.total(training.whole(batch)),
-            folder=out, validate=validate, validate_every=settings.validate_every,
-            checkpoint_every=settings.checkpoint_every, name="pretrain", progress=progress,
-            events=[(settings.checkpoint_every, lambda: export(training, out))],
-        )  # fmt: skip
-        export(training, out)  # always: a training killed after its last checkpoint has not done so
-    return Pretraining(
-        out, training.step, pd.DataFrame(training.curve), len(speech.waves), speech.seconds, speech.skipped,
-        time.monotonic() - started,
-    )  # fmt: skip
+        return Begun(training, batches.training, lambda b: network.total(training.whole(b)), validate, export)
+
+    return carry_out(
+        speech, out, key, settings, begin, started, name="pretrain", resume=resume, progress=progress
+    )
 
 
-def _training(network: "Network", settings: Settings, key: str, device: str) -> Training:
+def _groups(network: "Network", settings: Settings) -> list[dict[str, Any]]:
+    """Return the groups of weights: the first layer learns at a rate of its own."""
     filters = list(network.first_layer.parameters())
     others = [p for p in network.parameters() if all(p is not own for own in filters)]
     rate = settings.learning_rate
-    recipe = Recipe(
-        settings.steps, rate, warmup=settings.warmup, decay_share=settings.decay_share, betas=(0.9, 0.98),
-        weight_decay=settings.weight_decay, max_norm=settings.max_norm, average=settings.average,
-        seed=settings.seed,
-    )  # fmt: skip
-    groups = [{"params": others, "lr": rate}, {"params": filters, "lr": rate * settings.filter_rate}]
-    return Training(network, recipe, key, device=device, groups=groups)
+    return [{"params": others, "lr": rate}, {"params": filters, "lr": rate * settings.filter_rate}]
 
 
 def measure(speech: Speech, settings: Settings, *, progress: bool = False) -> Targets:
@@ -220,11 +214,10 @@ def _targets(out: Path, key: str, speech: Speech, settings: Settings, progress: 
 
 
 def export(training: Training, out: Path) -> None:
-    """Write the averaged network as a Hugging Face folder, half precision, and the validation curve."""
+    """Write the averaged network as a Hugging Face folder, half precision."""
     with training.with_kept() as network:
         copy.deepcopy(network.get_submodule("encoder")).half().save_pretrained(out)  # type: ignore[operator]
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(out)
-    pd.DataFrame(training.curve).to_csv(out / CURVE, index=False)
 
 
 # ------------------------------------------------------------------------------------- the network

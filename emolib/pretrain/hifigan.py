@@ -6,7 +6,6 @@ R. Yamamoto, E. Song, J.-M. Kim (2020), "Parallel WaveGAN", arXiv:1910.11480 (th
 J. Kong, J. Kim, J. Bae (2020), "HiFi-GAN", arXiv:2010.05646 (the generator and the mel loss).
 """
 
-import dataclasses
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,12 +22,12 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from emolib import audio, quality, vocoder
 from emolib.audio import HIFIGAN_MEL as MEL
-from emolib.pretrain.batches import Pretraining, Speech, load_speech
-from emolib.training import Recipe, Training, identity, in_folder
+from emolib.pretrain.batches import Begun, Pretraining, Speech, carry_out, load_speech
+from emolib.training import Recipe, Training, identity
 
 #: Settings that may change where a training is resumed: how long it is, how fast, and how often to look.
 FREE = ("steps", "decay_share", "learning_rate", "average", "refine", "validate_every", "checkpoint_every")
-CURVE, SAMPLES = "validation.csv", "samples"
+SAMPLES = "samples"
 _N_SAMPLES = 2  # clips that are written at each validation
 _LEVELS_DBFS = (-42.0, -18.0)  # clips are set to a level between these at random
 _AROUND_S = 0.1  # of the silence around a clip is kept
@@ -38,8 +37,10 @@ _SMALLEST = 1e-4  # magnitudes below it count as silence
 
 
 @dataclass(frozen=True)
-class VocoderSettings:
+class VocoderSettings(Recipe):
     """The generator, its losses and optimiser; by default as measured in ``models/hifigan-nano``.
+
+    `training.Recipe` describes the rest; what is written is the running mean of the weights.
 
     Attributes
     ----------
@@ -49,12 +50,7 @@ class VocoderSettings:
     batch_size : int
     segment_frames : int; mel frames per segment
     stft_sizes : tuple of int, samples; windows of the spectral loss, from pulses to harmonics
-    steps, warmup : int
-    decay_share : float; share of the steps, at the end, over which the rate falls to 0
-    learning_rate, weight_decay, max_norm : float; max_norm is the largest norm of a gradient
-    average : float; decay of the running mean of the weights, which is what is written
     refine : int; iterations of `phase.fit_to_mel` that the saved vocoder adds
-    seed : int
     validate_every, checkpoint_every : int, steps
     validation_clips : int; clips that are held out
     """
@@ -73,8 +69,8 @@ class VocoderSettings:
     weight_decay: float = 0.001
     max_norm: float = 5.0
     average: float = 0.998
+    betas: tuple[float, float] = (0.8, 0.99)
     refine: int = 60
-    seed: int = 0
     validate_every: int = 500
     checkpoint_every: int = 500
     validation_clips: int = 8
@@ -127,40 +123,31 @@ def train_vocoder(
     config = generator_config(settings)
     speech = load_speech(manifest, MEL.sample_rate, shortest_s=0.05, progress=progress)
     clips, held_out = split(speech, hold_out, settings)
-    fixed = {k: v for k, v in dataclasses.asdict(settings).items() if k not in FREE}
-    key = identity(fixed, speech.speakers, clips, *speech.waves)
-    recipe = Recipe(
-        settings.steps, settings.learning_rate, warmup=settings.warmup, decay_share=settings.decay_share,
-        betas=(0.8, 0.99), weight_decay=settings.weight_decay, max_norm=settings.max_norm,
-        average=settings.average, seed=settings.seed,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        network = untrained(config, *_statistics(speech, clips, settings))
-    with in_folder(out, key, resume=resume):
-        training = Training(network, recipe, key, device=device)
-        at = training.accelerator.device
+    key = identity(settings, speech.speakers, clips, *speech.waves, free=FREE)
+
+    def begin() -> Begun:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            network = untrained(config, *_statistics(speech, clips, settings))
+        training = Training(network, settings, key, device=device)
         references = [_reference(speech, int(clip)) for clip in held_out]
-        training.run(
-            lambda step: [draw(speech, clips, settings, step).to(at)],
+        return Begun(
+            training,
+            lambda step: draw(speech, clips, settings, step),
             lambda waves: _loss(training.whole, waves, settings),
-            validate=lambda: _validate(network, references, settings, out / SAMPLES, training.step),
-            validate_every=settings.validate_every, checkpoint_every=settings.checkpoint_every, folder=out,
-            events=[(settings.checkpoint_every, lambda: export(training, out))],
-            name="train", progress=progress,
-        )  # fmt: skip
-        export(training, out)  # always: a training killed after its last checkpoint has not done so
-    return Pretraining(
-        out, training.step, pd.DataFrame(training.curve), len(speech.waves), speech.seconds, speech.skipped,
-        time.monotonic() - started,
-    )  # fmt: skip
+            lambda: _validate(network, references, settings, out / SAMPLES, training.step),
+            export,
+        )
+
+    return carry_out(
+        speech, out, key, settings, begin, started, name="train", resume=resume, progress=progress
+    )
 
 
 def export(training: Training, out: Path) -> None:
-    """Write the averaged generator, half precision, and the validation curve."""
+    """Write the averaged generator, half precision."""
     with training.with_kept() as network:
         vocoder.HiFiGAN(network, device=str(training.accelerator.device)).save(out, half=True)  # type: ignore[arg-type]
-    pd.DataFrame(training.curve).to_csv(out / CURVE, index=False)
 
 
 def split(

@@ -26,12 +26,12 @@ from tqdm.auto import tqdm
 
 from emolib import audio, emotions, quality, threads
 from emolib.audio import HIFIGAN_MEL, Wave
-from emolib.prosody.analysis import record
-from emolib.prosody.features import (
+from emolib.prosody.analysis import (
     SILENCE,
     Contours,
     band_weights,
     contours,
+    record,
     relative_energy,
     relative_pitch,
     smooth,
@@ -316,12 +316,10 @@ class Distance(NamedTuple):
     Attributes
     ----------
     mcd_db : float, dB; mel-cepstral distortion of WORLD's spectral envelopes, which hold no pitch
-    log_mel_mcd_db : float, dB; the same of log-mel-spectrograms, in which the lower harmonics show
     log_f0_rmse : float, natural logarithm; NaN where no pair of frames is voiced in both
     """
 
     mcd_db: float
-    log_mel_mcd_db: float
     log_f0_rmse: float
 
 
@@ -330,12 +328,11 @@ class Track(NamedTuple):
 
     Attributes
     ----------
-    envelope, log_mel : float64 arrays, (T, 24); mel-cepstral coefficients 1 to 24 of either
+    envelope : float64 array, (T, 24); mel-cepstral coefficients 1 to 24
     log_f0 : float64 array, (T,); NaN where unvoiced
     """
 
     envelope: Array
-    log_mel: Array
     log_f0: Array
 
 
@@ -357,7 +354,7 @@ def track(wave: Wave, sample_rate: int) -> Track:
     f0_hz, envelope = speech.f0_hz[frames[kept]], speech.log_envelope[frames[kept]]
     bands = 0.5 * envelope @ band_weights(speech.sample_rate, envelope.shape[1], _N_BANDS)  # magnitudes
     log_f0 = np.log(f0_hz, out=np.full(len(f0_hz), np.nan), where=f0_hz > 0)
-    return Track(quality.cepstra(bands, _ORDER), quality.cepstra(log_mel, _ORDER)[kept], log_f0)
+    return Track(quality.cepstra(bands, _ORDER), log_f0)
 
 
 def distance(reference: Track, given: Track) -> Distance:
@@ -374,11 +371,8 @@ def distance(reference: Track, given: Track) -> Distance:
     pitch = reference.log_f0[i] - given.log_f0[j]
     pitch = pitch[np.isfinite(pitch)]
     rmse = float(np.sqrt(np.mean(pitch**2))) if len(pitch) else float("nan")
-    return Distance(
-        _distortion(reference.envelope[i] - given.envelope[j]),
-        _distortion(reference.log_mel[i] - given.log_mel[j]),
-        rmse,
-    )
+    apart = np.square(reference.envelope[i] - given.envelope[j]).sum(axis=1)
+    return Distance(float(10 / np.log(10) * np.sqrt(2 * apart).mean()), rmse)
 
 
 def mean_distance(renditions: Sequence[Track], given: Track) -> Distance:
@@ -389,11 +383,6 @@ def mean_distance(renditions: Sequence[Track], given: Track) -> Distance:
     """
     apart = [distance(reference, given) for reference in renditions if reference is not given]
     if not apart:
-        return Distance(float("nan"), float("nan"), float("nan"))
+        return Distance(float("nan"), float("nan"))
     known = (column[np.isfinite(column)] for column in np.array(apart).T)
     return Distance(*(float(values.mean()) if len(values) else float("nan") for values in known))
-
-
-def _distortion(differences: Array) -> float:
-    """Return the mean distortion, dB, of differences of cepstra, (P, 24)."""
-    return float(10 / np.log(10) * np.sqrt(2 * np.square(differences).sum(axis=1)).mean())

@@ -23,8 +23,8 @@ from scipy.special import expit, logit
 
 from emolib import emotions
 from emolib.files import Saved
-from emolib.prosody import features
-from emolib.prosody.features import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
+from emolib.prosody import analysis
+from emolib.prosody.analysis import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
 from emolib.prosody.pairs import Pair, frame_changes
 from emolib.world import Array, Speech
 
@@ -62,7 +62,7 @@ class Change(NamedTuple):
 
     Attributes
     ----------
-    utterance : float64 array, (40,); of `features.STATISTICS`, then of `features.band_spread`
+    utterance : float64 array, (40,); of `analysis.STATISTICS`, then of `analysis.band_spread`
     frames : float64 array, (T, 40); columns as of `pairs.frame_changes`
     """
 
@@ -84,8 +84,8 @@ class ProsodyTransform(Saved):
 
     Attributes
     ----------
-    utterance_ : Linear, 7 to 40; from `features.voice` to the change of `statistics` and `band_spread`
-    frame_ : Linear; from `features.frame_inputs`, (T, P), to the change of `pairs.frame_changes`, (T, 40)
+    utterance_ : Linear, 7 to 40; from `analysis.voice` to the change of `statistics` and `band_spread`
+    frame_ : Linear; from `analysis.frame_inputs`, (T, P), to the change of `pairs.frame_changes`, (T, 40)
     provenance : dict; corpora, speakers and the number of pairs that it was fitted on
 
     Examples
@@ -139,8 +139,8 @@ class ProsodyTransform(Saved):
         return self
 
     def shift(self, c: Contours) -> dict[str, float]:
-        """Return the predicted change of each of `features.STATISTICS` at delta 1."""
-        return dict(zip(STATISTICS, self.utterance_(features.voice(c)).tolist(), strict=False))
+        """Return the predicted change of each of `analysis.STATISTICS` at delta 1."""
+        return dict(zip(STATISTICS, self.utterance_(analysis.voice(c)).tolist(), strict=False))
 
     def apply(self, speech: Speech, delta: float, seen: Contours | None = None) -> Speech:
         """Move speech along the transform.
@@ -169,12 +169,12 @@ class ProsodyTransform(Saved):
             raise ValueError(f"delta {delta}; expected a finite number, 1 for the target as learned")
         if delta == 0:
             return speech
-        c = features.contours(speech) if seen is None else seen
+        c = analysis.contours(speech) if seen is None else seen
         asked = self._asked(c)
         moved, at = apply_change(speech, c, asked.times(delta))
         for _ in range(_INVERSE_ROUNDS if delta < 0 else 0):
             frames = np.interp(np.arange(len(c.voiced)), at, np.arange(len(at)))
-            there = self._asked(features.contours(moved))
+            there = self._asked(analysis.contours(moved))
             asked = Change(there.utterance, there.frames[np.round(frames).astype(int)])
             moved, at = apply_change(speech, c, asked.times(delta))
         return moved
@@ -182,8 +182,8 @@ class ProsodyTransform(Saved):
     def _asked(self, c: Contours) -> Change:
         """Return the change that is predicted for speech of these contours."""
         return Change(
-            self.utterance_(features.voice(c)),
-            features.smooth(self.frame_(features.frame_inputs(c)), _SETTLING_FRAMES),
+            self.utterance_(analysis.voice(c)),
+            analysis.smooth(self.frame_(analysis.frame_inputs(c)), _SETTLING_FRAMES),
         )
 
     @classmethod
@@ -245,16 +245,16 @@ class ProsodyTransform(Saved):
 
 
 def _utterance_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
-    inputs = np.array([features.voice(pair.source) for pair in pairs]) * by_voice
+    inputs = np.array([analysis.voice(pair.source) for pair in pairs]) * by_voice
     before, after = (
-        np.array([np.append(features.statistics(c), features.band_spread(c)) for c in side])
+        np.array([np.append(analysis.statistics(c), analysis.band_spread(c)) for c in side])
         for side in zip(*((pair.source, pair.target) for pair in pairs), strict=True)
     )
     return inputs, after - before, np.ones_like(before)
 
 
 def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
-    inputs = np.vstack([features.frame_inputs(pair.source) for pair in pairs])
+    inputs = np.vstack([analysis.frame_inputs(pair.source) for pair in pairs])
     inputs[:, -N_WHOLE:] *= by_voice
     changes, weights = zip(*map(frame_changes, pairs), strict=True)
     return inputs, np.vstack(changes), np.vstack(weights)
@@ -342,7 +342,7 @@ def _errors(grams: Array, weights: Array) -> Array:
 def apply_change(speech: Speech, c: Contours, asked: Change) -> tuple[Speech, Array]:
     """Return changed speech, (T', ...), and the source position, in frames, of each of its frames, (T',)."""
     shift = dict(zip(STATISTICS, asked.utterance.tolist(), strict=False))
-    shift["log_f0"] = _within_voice(float(features.statistics(c)[0]), shift["log_f0"])
+    shift["log_f0"] = _within_voice(float(analysis.statistics(c)[0]), shift["log_f0"])
     log_f0 = _pitch(c, asked.frames[:, PITCH], shift)
     log_envelope = _envelope(speech, c, asked.frames, shift, asked.utterance[len(STATISTICS) :])
     at = _positions(len(c.voiced), asked.frames[:, RATE], shift["log_duration"])
@@ -354,9 +354,9 @@ def apply_change(speech: Speech, c: Contours, asked: Change) -> tuple[Speech, Ar
 
 def _pitch(c: Contours, change: Array, shift: dict[str, float]) -> Array:
     """Return the new log F0, (T,): its shape first, then its spread and mean, then its jitter."""
-    mean, log_spread = features.statistics(c)[:2]
-    rough = features.roughness(c.log_f0)
-    before = features.relative_pitch(c) - rough / np.exp(log_spread)
+    mean, log_spread = analysis.statistics(c)[:2]
+    rough = analysis.roughness(c.log_f0)
+    before = analysis.relative_pitch(c) - rough / np.exp(log_spread)
     after = before + change
     after = (after - after[c.voiced].mean()) * before[c.voiced].std() / max(after[c.voiced].std(), 1e-3)
     smooth_part = (
@@ -369,9 +369,9 @@ def _envelope(speech: Speech, c: Contours, change: Array, shift: dict[str, float
     """Return the new log envelope, (T, F): its shape, then the power of each frame, then its shimmer."""
     change = change.copy()
     change[:, BANDS] += _restored(c, change[:, BANDS], wider)
-    spread = features.to_bins(speech.sample_rate, speech.log_envelope.shape[1], N_BANDS)
+    spread = analysis.to_bins(speech.sample_rate, speech.log_envelope.shape[1], N_BANDS)
     shaped = speech.log_envelope + change[:, BANDS] @ spread
-    rough = features.roughness(c.energy) * c.voiced
+    rough = analysis.roughness(c.energy) * c.voiced
     energy = c.energy + change[:, ENERGY] + shift["level"] + rough * (np.exp(shift["log_shimmer"]) - 1)
     return shaped + (energy - np.log(np.exp(shaped).mean(axis=1)))[:, None]
 
@@ -382,14 +382,14 @@ def _restored(c: Contours, change: Array, wider: Array) -> Array:
     It costs a part of what the regression gains in distance, and gains far more in recognition.
     """
     bands = c.bands + change
-    middle, now = bands[c.voiced].mean(axis=0), features.band_spread(c._replace(bands=bands))
-    spoken = features.relative_energy(c) > SILENCE
-    return (bands - middle) * (np.exp(features.band_spread(c) + wider - now) - 1) * spoken[:, None]
+    middle, now = bands[c.voiced].mean(axis=0), analysis.band_spread(c._replace(bands=bands))
+    spoken = analysis.relative_energy(c) > SILENCE
+    return (bands - middle) * (np.exp(analysis.band_spread(c) + wider - now) - 1) * spoken[:, None]
 
 
 def _aperiodicity(speech: Speech, change: Array) -> Array:
     """Return the new aperiodicity, (T, F)."""
-    spread = features.to_bins(speech.sample_rate, speech.aperiodicity.shape[1], N_NOISE)
+    spread = analysis.to_bins(speech.sample_rate, speech.aperiodicity.shape[1], N_NOISE)
     return expit(logit(np.clip(speech.aperiodicity, 1e-3, 1 - 1e-9)) + change @ spread)
 
 

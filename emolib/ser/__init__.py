@@ -15,14 +15,3 @@ Judge(not fitted)
 from emolib.ser.acoustics import acoustics
 from emolib.ser.judge import Judge, digest, train
 from emolib.ser.network import ResNetRecogniser, ResNetSettings, mixup, spec_augment
-
-__all__ = [
-    "Judge",
-    "ResNetRecogniser",
-    "ResNetSettings",
-    "acoustics",
-    "digest",
-    "mixup",
-    "spec_augment",
-    "train",
-]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from samples import speech, write_corpus, write_notebook
+from samples import MAPPING, PRETRAINING, VOCODING, speech, write_corpus, write_notebook
 
 from emolib import audio, corpora, features, files, mapper, pretrain, store, sweep
 from emolib.axis import EmotionAxis
@@ -25,20 +25,6 @@ from emolib.store import FeatureStore, StoreConfig
 HERE = Path(__file__).resolve().parent
 Job = Callable[[Path, Path], None]
 BLOCK = 3
-PRETRAINING = pretrain.Settings(
-    width=32, n_layers=2, n_heads=2, feed_forward=32, conv_widths=(32, 16), n_units=8, n_expression_units=3,
-    unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.6, steps=12, warmup=2,
-    validate_every=3, checkpoint_every=3, validation_share=0.2,
-)  # fmt: skip
-MAPPING = mapper.Settings(
-    width=16, context=3, slow_dilations=(1, 2), fast_dilations=(1,), batch_size=4, crop_frames=40, margin=4,
-    steps=12, warmup=2, learning_rate=3e-3, validate_every=3, checkpoint_every=3, sample_every=6, patience=99,
-)  # fmt: skip
-VOCODING = pretrain.VocoderSettings(
-    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1, 3), batch_size=2,
-    segment_frames=24, stft_sizes=(256, 1024), steps=6, warmup=2, refine=2,
-    validate_every=3, checkpoint_every=2, validation_clips=2,
-)  # fmt: skip
 
 
 @dataclass
