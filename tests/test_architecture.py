@@ -13,7 +13,7 @@ FLOORS = {
     "ground": "paths emotions files training atomic folders source threads",
     "signal": "audio world phase vocoder",
     "speech": "corpora demo",
-    "features": "encoders store scheduling features channels",
+    "features": "encoders store scheduling embeddings features channels",
     "evidence": "splits metrics probing attention quality voices instruments ser results",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",
