@@ -152,17 +152,15 @@ def shipped(
     ValueError
         If the embeddings lack any of it; the message says what there is, and how to get the audio.
     """
-    names = sorted(set(manifest["corpus"]))
-    if len(names) > 1:
-        raise ValueError(f"clips of {', '.join(names)}, some without audio; extract one corpus at a time")
-    if frames or not set(layers or ()) <= set(held(names[0]).get(encoder, ())):
-        raise ValueError(_refusal(names[0], encoder, layers, frames))
-    store = open(names[0], encoder)
+    corpus = _only(manifest)
+    if frames or not set(layers or ()) <= set(held(corpus).get(encoder, ())):
+        raise ValueError(_refusal(corpus, encoder, layers, frames))
+    store = open(corpus, encoder)
     if fingerprint not in (None, store.config.fingerprint):
-        raise ValueError(_refusal(names[0], f"{encoder} ({fingerprint})"))
-    if store.missing(manifest).any():
-        clip = manifest["clip"][store.missing(manifest)].iloc[0]
-        raise ValueError(f"{clip!r} has no audio and is not in {store.url}; {corpora.way_to_get(names[0])}")
+        raise ValueError(_refusal(corpus, f"{encoder} ({fingerprint})"))
+    if (absent := store.missing(manifest)).any():
+        clip = manifest["clip"][absent].iloc[0]
+        raise ValueError(f"{clip!r} has no audio and is not in {store.url}; {corpora.way_to_get(corpus)}")
     return store.ask(layers)
 
 
@@ -218,7 +216,9 @@ def make(
     ValueError
         If the store lacks a clip, or the folder holds embeddings of other clips.
     """
-    corpus, config = str(manifest["corpus"].iloc[0]), store.config
+    corpus, config = _only(manifest), store.config
+    if lack_audio(manifest):
+        raise ValueError(f"{corpus}: embeddings are made from audio; {corpora.way_to_get(corpus)}")
     if store.missing(manifest).any():
         raise ValueError(
             f"{store.url} lacks {store.missing(manifest).sum()} of the clips; extract them first"
@@ -229,9 +229,10 @@ def make(
         folders.read_config(at.parent, _KIND)["clips"] != _digest(clips) for at in place.glob("*/config.json")
     ):
         raise ValueError(f"{place} holds embeddings of other clips; delete it, or name another folder")
-    layers, card = tuple(layers or config.layers), corpora.info(corpus)
-    command = f"emolib embeddings make {corpus} --encoder {shlex.quote(config.encoder)} --layer "
-    command += ",".join(map(str, layers))
+    layers, is_known = tuple(layers or config.layers), corpus in corpora.names()
+    card = corpora.info(corpus if is_known else "folder")
+    command = f"emolib embeddings make {corpus if is_known else '--manifest TABLE'} --encoder "
+    command += f"{shlex.quote(config.encoder)} --layer {','.join(map(str, layers))}"
     told = {name: getattr(config, name) for name in _CONFIG} | {
         "corpus": corpus, "layers": layers, "pooling": list(_POOLED), "clips": _digest(clips),
         "source": card.source, "licence": card.licence, "command": command,
@@ -249,6 +250,16 @@ def make(
 def _names(pooled: str) -> tuple[str, str, str]:
     """Return the names of the codes, offsets and steps of a pooled tensor."""
     return pooled, f"{pooled}.offset", f"{pooled}.step"
+
+
+def _only(manifest: pd.DataFrame) -> str:
+    """Return the one corpus that clips are of."""
+    names = sorted(set(manifest["corpus"]))
+    if len(names) != 1:
+        raise ValueError(
+            f"clips of {', '.join(names) or 'no corpus'}; expected those of one corpus at a time"
+        )
+    return str(names[0])
 
 
 def _digest(clips: pd.DataFrame) -> str:
@@ -329,7 +340,12 @@ def check(manifest: pd.DataFrame, store: FeatureStore, *, ua: bool = True) -> pd
         If there are no embeddings of this encoder and layer, they were made by other weights, or they lack a
         clip in this content.
     """
-    shipped, names = open(str(manifest["corpus"].iloc[0]), store.config.encoder), manifest["clip"].tolist()
+    corpus, names = _only(manifest), manifest["clip"].tolist()
+    if lack_audio(manifest):
+        raise ValueError(
+            f"{corpus}: nothing to compare with, without the audio; {corpora.way_to_get(corpus)}"
+        )
+    shipped = open(corpus, store.config.encoder)
     if shipped.config.fingerprint != store.config.fingerprint:
         raise ValueError(
             f"{store.url} holds features of other weights ({store.config.fingerprint}) than {shipped.url} "

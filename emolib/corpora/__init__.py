@@ -108,6 +108,8 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
 
 def way_to_get(name: str) -> str:
     """Return what to do to get a corpus's audio, as part of a sentence."""
+    if name not in _CORPORA:
+        return "name your table of its files with --manifest CSV"
     source = info(name).source
     by_hand = source.startswith("by hand") or source.startswith("by signed")
     get = f"get it {source}" if by_hand else f"run `emolib fetch {name}`"
