@@ -75,14 +75,12 @@ def test_embeddings_stand_in_for_an_extraction(made, silent):
     assert (done.n_new, done.n_cached, done.skipped) == (0, 10, []) and isinstance(store, FeatureStore)
     assert store.config == fresh.config and store.clips == fresh.clips and len(store) == 10
     assert not store.missing(silent).any() and store.missing(silent.assign(sha256="0")).all()
-    order = silent["clip"].tolist()[::-1][:4]
+    order = silent["clip"].tolist()[4::-1]
     for pooling in ("mean", "mean+std"):
         apart = np.abs(store.pooled(0, pooling, order) - fresh.pooled(0, pooling, order))
         assert (apart <= 0.501 * store.steps(0)[: apart.shape[1]]).all() and apart.max() > 0
     few = features.extract(silent.iloc[2:5], "logmel", layers=[0]).store
-    assert np.array_equal(
-        few.pooled(0, "mean", order[:0] + few.clips[2:3]), store.pooled(0, "mean", few.clips[2:3])
-    )
+    assert np.array_equal(few.pooled(0, "mean", order[-3:-2]), store.pooled(0, "mean", order[-3:-2]))
     assert not (paths.data() / "features").exists()
 
 

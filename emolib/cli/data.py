@@ -24,7 +24,8 @@ def list_corpora() -> dict[str, Any]:
         at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
         fields = {key: getattr(card, key) for key in ("name", "title", "clips", "licence", "source")}
         rows[card.name] = fields | {"at_hand": at_hand}
-        state = "at hand" if at_hand else card.source
+        shipped = "embeddings alone; the audio: " * (paths.embeddings(card.name) / "manifest.csv").is_file()
+        state = "at hand" if at_hand else f"{shipped}{card.source}"
         print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
     return rows
 
