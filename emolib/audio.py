@@ -220,7 +220,17 @@ def load_clip(row: Row, sample_rate: int | None = None) -> tuple[Wave, int]:
     Returns
     -------
     wave, sample_rate : as `load` returns them
+
+    Raises
+    ------
+    AudioError
+        If the row has no path, as in the manifest of shipped embeddings, or the file can't be used.
     """
+    if not row["path"]:
+        raise AudioError(
+            f"{row.get('clip', 'this clip')}: its audio is not on this machine, only its embeddings are; get "
+            f"the corpus (`emolib corpora` says how), or point to your copy with EMOLIB_CORPORA"
+        )
     return load(row["path"], sample_rate, row.get("start_s", math.nan), row.get("end_s", math.nan))
 
 

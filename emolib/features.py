@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import audio, encoders, paths, scheduling
+from emolib import audio, embeddings, encoders, paths, scheduling
 from emolib.encoders import Encoder
 from emolib.store import Block, FeatureStore, Pooling, StoreConfig
 
@@ -63,6 +63,8 @@ def extract(
 ) -> Extraction:
     """Encode the clips of a manifest into a feature store; what is there already is kept.
 
+    Of clips without audio, as those of shipped embeddings, it returns the embeddings.
+
     Clips, layers and frames that are missing come in shards of their own, and nothing else is encoded. Where
     nothing is missing, the encoder's network is not even loaded.
 
@@ -98,7 +100,8 @@ def extract(
     ------
     ValueError
         If the manifest is empty or names a clip twice, if the folder holds features of another making or
-        something else, or if an encoder that has no name is to go to workers.
+        something else, if an encoder that has no name is to go to workers, or if the embeddings of clips
+        without audio lack what is asked for.
     """
     started = time.perf_counter()
     if manifest.empty:
@@ -107,6 +110,16 @@ def extract(
         twice = manifest["clip"][manifest["clip"].duplicated()].iloc[0]
         raise ValueError(f"clip {twice!r} stands twice in the manifest; expected unique names")
     name = encoder if isinstance(encoder, str) else encoder.name
+    if embeddings.lack_audio(manifest):
+        if url is not None or precision != "float32":
+            raise ValueError(
+                f"{manifest['corpus'].iloc[0]}: its clips have no audio to extract into another store or "
+                f"precision; leave both out to use the shipped embeddings, or get the audio"
+            )
+        fingerprint = None if isinstance(encoder, str) else encoder.fingerprint
+        asked = layers if isinstance(encoder, str) else encoder.layers
+        store = embeddings.shipped(manifest, name, asked, frames=frames, fingerprint=fingerprint)
+        return Extraction(store.narrow(manifest), n_cached=len(manifest))
     if isinstance(encoder, str):
         here = "cpu" if client else device  # the workers' device may be none of this machine's
         encoder = encoders.load_deferred(name, layers=layers, device=here, precision=precision)

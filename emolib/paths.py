@@ -15,8 +15,10 @@ from pathlib import Path
 DEFAULT_ENCODER = "whisper-tiny.en"
 #: The encoder that is shipped in models/: of the committed pages, and of all that is learned from frames.
 SHIPPED_ENCODER = "wav2vec2-nano"
-#: The checkout that the package runs from: what it ships serves a home that has none of its own.
-CHECKOUT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+#: The checkout that the package runs from, or what an installed package has of it: what is shipped there
+#: serves a home that has none of its own.
+CHECKOUT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
 
 
 def home() -> Path:
@@ -67,6 +69,11 @@ def trained(name: str, *decided_by: object) -> Path:
     """
     digest = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
     return models() / f"{folder_name(name)}-{digest[:10]}"
+
+
+def embeddings(corpus: str) -> Path:
+    """Return the folder of a corpus's embeddings: the one in ``data/embeddings``, else the shipped one."""
+    return _own_or_shipped("data", "embeddings", folder_name(corpus))
 
 
 def figures() -> Path:

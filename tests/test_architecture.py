@@ -13,7 +13,7 @@ FLOORS = {
     "ground": "paths emotions files training threads",
     "signal": "audio world phase vocoder",
     "speech": "corpora demo",
-    "features": "encoders store scheduling features channels",
+    "features": "encoders store scheduling embeddings features channels",
     "evidence": "splits metrics probing quality instruments ser results",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",

@@ -99,10 +99,8 @@ def test_names_cards_and_where_to_get_a_corpus(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=r"unknown corpus 'RAVDES' \(did you mean 'ravdess'\?\)"):
             call("RAVDES")
     monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
-    with pytest.raises(
-        FileNotFoundError, match=r"ravdess: no folder .*; run `emolib fetch ravdess`, or .*--root"
-    ):
-        corpora.load("ravdess")
+    with pytest.raises(FileNotFoundError, match=r"nemo: no folder .*; run `emolib fetch nemo`, or .*--root"):
+        corpora.load("nemo")
     with pytest.raises(FileNotFoundError, match=r"iemocap: no folder .*; get it by signed request at https"):
         corpora.load("iemocap")
     ravdess_tree(tmp_path / "ravdess")

@@ -14,6 +14,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -79,7 +80,11 @@ class Corpus:
         """Return its manifest."""
         from emolib import corpora
 
-        return corpora.load(self.name, self.root, self.table)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            clips = corpora.load(self.name, self.root, self.table)
+        print(*(f"emolib: {warning.message}\n" for warning in said), sep="", end="", file=sys.stderr)
+        return clips
 
 
 class CorpusByOption(Corpus):

@@ -4,10 +4,14 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import typer
 from typer import Argument, Option
 
-from emolib.cli.app import Corpus, command, print_skipped, whole_number
+from emolib.cli.app import Corpus, app, command, print_skipped, whole_number
 from emolib.paths import DEFAULT_ENCODER
+
+_embeddings = typer.Typer(no_args_is_help=True, help="Make and check embeddings to ship without audio.")
+app.add_typer(_embeddings, name="embeddings")
 
 
 @command("corpora")
@@ -20,7 +24,8 @@ def list_corpora() -> dict[str, Any]:
         at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
         fields = {key: getattr(card, key) for key in ("name", "title", "clips", "licence", "source")}
         rows[card.name] = fields | {"at_hand": at_hand}
-        state = "at hand" if at_hand else card.source
+        shipped = "embeddings alone; the audio: " * (paths.embeddings(card.name) / "manifest.csv").is_file()
+        state = "at hand" if at_hand else f"{shipped}{card.source}"
         print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
     return rows
 
@@ -99,8 +104,7 @@ def extract(
     """
     from emolib import features, scheduling
 
-    clips = corpus.load()
-    layers = None if layer == "all" else [whole_number(part) for part in layer.split(",")]
+    clips, layers = corpus.load(), _layers(layer)
     with scheduling.connect(scheduler) as client:
         done = features.extract(
             clips, encoder, layers=layers, frames=frames, url=store, device=device,
@@ -137,3 +141,60 @@ def export_npy(
     print_skipped(done.skipped)
     print(f"wrote {n} files to {out}")
     return {"files": n, "skipped": len(done.skipped), "folder": str(out)}
+
+
+@command("make", _embeddings)
+def make_embeddings(
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "all", device: str = "auto",
+    out: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Extract a corpus's features, and write their pooled embeddings, manifest and card.
+
+    JSON: clips, layers, bytes (of this encoder's files), folder.
+
+    Parameters
+    ----------
+    layer
+        Several with commas, or all.
+    out
+        The corpus's folder of embeddings; data/embeddings/CORPUS.
+    """
+    from emolib import embeddings, features
+
+    clips, bars = corpus.load(), sys.stderr.isatty()
+    done = features.extract(clips, encoder, layers=_layers(layer), device=device, progress=bars)
+    print_skipped(done.skipped)
+    folder = embeddings.make(clips, done.store, folder=out)
+    size, layers = sum(path.stat().st_size for path in folder.iterdir()), list(done.store.config.layers)
+    print(f"{len(clips)} clips, layers {layers}, {size / 1e6:.2f} MB: {folder}")
+    return {"clips": len(clips), "layers": layers, "bytes": size, "folder": str(folder)}
+
+
+@command("check", _embeddings)
+def check_embeddings(
+    corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "all", device: str = "auto"
+) -> dict[str, Any]:
+    """Compare the shipped embeddings of a corpus with a new extraction from its audio.
+
+    JSON: steps (largest difference, in steps of the quantization: 0.5 is the rounding), ua_moved (largest
+    difference in UA over the layers), clips.
+
+    Parameters
+    ----------
+    layer
+        Several with commas, or all that are shipped.
+    """
+    from emolib import embeddings, features
+
+    clips, bars = corpus.load(), sys.stderr.isatty()
+    layers = _layers(layer) or embeddings.open(corpus.name, encoder).config.layers
+    done = features.extract(clips, encoder, layers=layers, device=device, progress=bars)
+    table = embeddings.check(clips, done.store)
+    print(table.to_string(index=False, float_format="%.4f"))
+    moved = (table["ua_shipped"] - table["ua_new"]).abs().max()
+    return {"steps": table["steps"].max(), "ua_moved": moved, "clips": len(clips)}
+
+
+def _layers(text: str) -> list[int] | None:
+    """Read the option: numbers with commas, or all."""
+    return None if text == "all" else [whole_number(part) for part in text.split(",")]

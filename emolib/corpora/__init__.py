@@ -12,6 +12,7 @@ Examples
 """
 
 import difflib
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
     "COLUMNS", "CorpusInfo", "Label", "Note", "Skipped", "assemble", "info", "load", "names",
-    "read", "save", "sound_files",
+    "read", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
 _DEMO = CorpusInfo(
@@ -66,6 +67,9 @@ def nearest(name: object, names: Collection[str]) -> str:
 def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:
     """Read a corpus into a manifest, decoding every clip from end to end.
 
+    Where a corpus that is asked for by its name alone is not on this machine, but its embeddings are shipped,
+    it is their manifest: each path is empty, and a warning says so.
+
     Parameters
     ----------
     name : str
@@ -103,8 +107,33 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
 
         built = demo.build(None if root is None else Path(root))
         return assemble(card, folder.labels(built / "demo.csv"), built)
+    shipped = paths.embeddings(name) / "manifest.csv"
+    if root is None and not paths.corpus(name).is_dir() and shipped.is_file():
+        return _without_audio(name, shipped)
     place = _existing(card, root)
     return assemble(card, _CORPORA[name].labels(place), place)
+
+
+def way_to_get(name: str) -> str:
+    """Return what to do to get a corpus's audio, as part of a sentence."""
+    if name not in _CORPORA:
+        return "name your table of its files with --manifest CSV"
+    source = info(name).source
+    by_hand = source.startswith("by hand") or source.startswith("by signed")
+    get = f"get it {source}" if by_hand else f"run `emolib fetch {name}`"
+    return f"{get}, or point to your copy with --root DIR or EMOLIB_CORPORA"
+
+
+def _without_audio(name: str, csv: Path) -> pd.DataFrame:
+    """Read the manifest of shipped embeddings, and warn that there is nothing to hear."""
+    clips = read(csv, paths=False)
+    note = (
+        f"{name}: no folder {paths.corpus(name)}, so these are the {len(clips)} clips of the shipped "
+        f"embeddings, which can't be played or measured anew; to get the audio, {way_to_get(name)}"
+    )
+    clips.attrs["notes"] = [note]
+    warnings.warn(note, UserWarning, stacklevel=3)
+    return clips
 
 
 def _existing(card: CorpusInfo, root: str | Path | None) -> Path:
@@ -112,8 +141,4 @@ def _existing(card: CorpusInfo, root: str | Path | None) -> Path:
     place = (Path(root).expanduser() if root is not None else paths.corpus(card.name)).absolute()
     if place.is_dir():
         return place
-    by_hand = card.source.startswith("by hand") or card.source.startswith("by signed")
-    get = f"get it {card.source}" if by_hand else f"run `emolib fetch {card.name}`"
-    raise FileNotFoundError(
-        f"{card.name}: no folder {place}; {get}, or point to your copy with --root DIR or EMOLIB_CORPORA"
-    )
+    raise FileNotFoundError(f"{card.name}: no folder {place}; {way_to_get(card.name)}")

@@ -146,8 +146,14 @@ def save(manifest: pd.DataFrame, csv: str | Path) -> str | Path:
     return Path(csv)
 
 
-def read(csv: str | Path) -> pd.DataFrame:
+def read(csv: str | Path, *, paths: bool = True) -> pd.DataFrame:
     """Read a manifest that `save` wrote: codes keep their leading zeros, empty ratings are NaN.
+
+    Parameters
+    ----------
+    csv : str or Path
+    paths : bool
+        False for a manifest without audio, which has no column of paths; each path is empty then.
 
     Raises
     ------
@@ -155,6 +161,8 @@ def read(csv: str | Path) -> pd.DataFrame:
         If the file isn't a manifest; the message names the missing columns.
     """
     table = read_table(csv)
+    if not paths:
+        table["path"] = ""
     if missing := [column for column in COLUMNS if column not in table.columns]:
         raise ValueError(f"{csv}: not a manifest, it lacks: {', '.join(missing)}")
     extra = [column for column in table.columns if column not in COLUMNS]

@@ -1,0 +1,230 @@
+"""Shipped embeddings: 8 bits per value cost no answer, and stand in where a corpus's audio is missing."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from checkout import ROOT, tracked
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import sha256, write_corpus
+
+from emolib import audio, corpora, embeddings, features, paths, probing, splits
+from emolib.store import FeatureStore
+
+SHIPPED = ROOT / "data" / "embeddings"
+AUDIO = os.environ.get("EMOLIB_CORPORA", "")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home of its own, without any corpus."""
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("EMOLIB_CORPORA", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def made(tmp_path, home) -> tuple[pd.DataFrame, FeatureStore]:
+    """A tiny corpus called nemo with embeddings of its log-mel frames; its manifest and its store."""
+    clips = write_corpus(tmp_path / "sound").assign(corpus="nemo")
+    store = features.extract(clips, "logmel", url=tmp_path / "store").store
+    embeddings.make(clips, store)
+    return clips, store
+
+
+@pytest.fixture
+def silent(made) -> pd.DataFrame:
+    """The tiny corpus as whoever lacks its audio loads it."""
+    with pytest.warns(UserWarning, match="nemo: no folder .* can't be played .* `emolib fetch nemo`"):
+        return corpora.load("nemo")
+
+
+# ------------------------------------------------------------------------------------- 8 bits
+
+
+@given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([1e-6, 1.0, 1e6]), n=st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_no_value_moves_by_more_than_half_a_step(seed, scale, n):
+    rng = np.random.default_rng(seed)
+    X = (scale * (rng.standard_normal((n, 5)) + 10 * rng.standard_normal(5))).astype(np.float32)
+    X[:, 4] = scale  # a constant
+    codes, offset, step = embeddings.quantize(X)
+    assert codes.dtype == np.uint8 and step[4] == 0 and (step >= 0).all()
+    back = embeddings.dequantize(codes, offset, step)
+    rounding = 4 * np.spacing(np.abs(X).max(axis=0))
+    assert (np.abs(back - X).max(axis=0) <= step / 2 + rounding).all()
+    assert (back[:, 4] == X[:, 4]).all()
+
+
+# ------------------------------------------------------------------------------------- without audio
+
+
+def test_embeddings_stand_in_for_an_extraction(made, silent):
+    clips, fresh = made
+    assert list(silent["clip"]) == sorted(clips["clip"]) and set(silent["path"]) == {""}
+    columns = ["speaker", "emotion", "sha256", "duration_s"]
+    assert silent[columns].equals(clips.sort_values("clip", ignore_index=True)[columns])
+    done = features.extract(silent, "logmel")
+    store = done.store
+    assert (done.n_new, done.n_cached, done.skipped) == (0, 10, []) and isinstance(store, FeatureStore)
+    assert store.config == fresh.config and store.clips == fresh.clips and len(store) == 10
+    assert not store.missing(silent).any() and store.missing(silent.assign(sha256="0")).all()
+    order = silent["clip"].tolist()[4::-1]
+    for pooling in ("mean", "mean+std"):
+        apart = np.abs(store.pooled(0, pooling, order) - fresh.pooled(0, pooling, order))
+        assert (apart <= 0.501 * store.steps(0)[: apart.shape[1]]).all() and apart.max() > 0
+    few = features.extract(silent.iloc[2:5], "logmel", layers=[0]).store
+    assert np.array_equal(few.pooled(0, "mean", order[-3:-2]), store.pooled(0, "mean", order[-3:-2]))
+    assert not (paths.data() / "features").exists()
+
+
+def test_what_embeddings_lack_is_refused_in_one_sentence(silent, tmp_path):
+    there = r"pooled features of logmel \(layers 0\); .*`emolib fetch nemo`, or point to your copy"
+    for asked in (
+        lambda: features.extract(silent, "logmel", frames=True),
+        lambda: features.extract(silent, "logmel", layers=[3]),
+        lambda: features.extract(silent, "prosody"),
+        lambda: embeddings.open("nemo", "prosody"),
+        lambda: features.extract(silent, "logmel").store.frames(silent["clip"][0], 0),
+        lambda: features.extract(silent, "logmel").store.pooled(1),
+    ):
+        with pytest.raises(ValueError, match=there) as refused:
+            asked()
+        assert "\n" not in str(refused.value)
+    with pytest.raises(ValueError, match="another store or precision"):
+        features.extract(silent, "logmel", url=tmp_path / "other")
+    with pytest.raises(ValueError, match="'stranger' has no audio and is not in"):
+        features.extract(pd.concat([silent, silent.iloc[:1].assign(clip="stranger")]), "logmel")
+    with pytest.raises(ValueError, match="clips of nemo, ravdess; expected those of one corpus"):
+        features.extract(
+            pd.concat([silent, silent.assign(corpus="ravdess", clip=silent["clip"] + "r")]), "logmel"
+        )
+    with pytest.raises(audio.AudioError, match="clip-000: its audio is not on this machine"):
+        audio.load_clip(silent.iloc[0])
+    store = features.extract(silent, "logmel").store
+    with pytest.raises(ValueError, match="only read"):
+        store.append(["a"], ["b"], [np.zeros((1, 3, 80), np.float32)])
+    for function in (embeddings.make, embeddings.check):
+        with pytest.raises(ValueError, match="audio; run `emolib fetch nemo`"):
+            function(silent, store)
+
+
+def test_audio_that_is_there_is_used(silent, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
+    (tmp_path / "nemo").mkdir()
+    with pytest.raises((ValueError, FileNotFoundError)):  # an empty folder is no reason to fall back
+        corpora.load("nemo")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        corpora.load("nemo", tmp_path / "elsewhere")
+
+
+def test_files_that_do_not_belong_together_are_refused(made, silent):
+    clips, store = made
+    with pytest.raises(ValueError, match="holds embeddings of other clips"):
+        embeddings.make(clips.iloc[1:], store)
+    with pytest.raises(ValueError, match="lacks 1 of the clips"):
+        embeddings.make(pd.concat([clips, clips.iloc[:1].assign(clip="z")]), store)
+    place = paths.embeddings("nemo")
+    table = (place / "manifest.csv").read_text()
+    (place / "manifest.csv").write_text(table.replace("clip-000", "clip-999"))
+    with pytest.raises(ValueError, match="made of other clips"):
+        embeddings.open("nemo", "logmel")
+    (place / "manifest.csv").write_text(table)
+    weights = place / "logmel" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0\1")
+    with pytest.raises(ValueError, match="is damaged"):
+        embeddings.open("nemo", "logmel")
+
+
+def test_a_new_extraction_is_compared_in_steps(made):
+    clips, store = made
+    [row] = embeddings.check(clips, store).to_dict("records")
+    assert 0.4 < row["steps"] <= 0.501 and 0 <= row["ua_new"] <= 1 and "ua_shipped" in row
+    assert list(embeddings.check(clips.iloc[:4], store, ua=False)) == ["layer", "steps"]
+    with pytest.raises(ValueError, match="10 clips are not those that"):
+        embeddings.check(clips.assign(sha256="0"), store)
+
+
+def test_ones_own_corpus_gets_embeddings_too(home, manifest, tmp_path):
+    store = features.extract(manifest, "logmel", url=tmp_path / "store").store
+    folder = embeddings.make(manifest, store)
+    assert folder == home / "data" / "embeddings" / "tiny" / "logmel"
+    assert "--manifest TABLE --encoder logmel --layer 0" in (folder.parent / "README.md").read_text()
+    clips = corpora.read(folder.parent / "manifest.csv", paths=False)
+    assert features.extract(clips, "logmel").store.pooled(0).shape == (10, 80)
+
+
+# ------------------------------------------------------------------------------------- what is shipped
+
+
+def tables() -> list[Path]:
+    return sorted(SHIPPED.glob("*/manifest.csv"))
+
+
+def test_what_is_shipped_is_small_and_as_its_cards_say():
+    files = [path for path in tracked() if path.is_relative_to(SHIPPED)]
+    assert {path.parent.name for path in tables()} == {"ravdess", "emodb", "crema-d"}
+    assert 0 < sum(path.stat().st_size for path in files) <= 25_000_000
+    for table in tables():
+        name, card = table.parent.name, (table.parent / "README.md").read_text(encoding="utf-8")
+        assert corpora.info(name).licence in card and corpora.info(name).citation in card
+        listed = dict(re.findall(r"^\| `(\S+)` \| `([0-9a-f]{64})` \|$", card, flags=re.MULTILINE))
+        found = [path for path in files if path.is_relative_to(table.parent) and path.name != "README.md"]
+        assert listed == {path.relative_to(table.parent).as_posix(): sha256(path) for path in found}
+        assert corpora.info(name).clips - len(corpora.read(table, paths=False)) in range(5)  # duplicates
+
+
+def test_no_table_that_is_shipped_names_a_file():
+    for table in tables():
+        text = table.read_text(encoding="utf-8")
+        assert "path" not in text.splitlines()[0].split(",")
+        assert not re.search(r"\.(wav|flac|mp3)|/\w+/", text)
+
+
+def test_ravdess_is_probed_without_its_audio(home):
+    from test_cli import answer, call
+
+    with pytest.warns(UserWarning, match="ravdess: no folder"):
+        clips = corpora.load("ravdess")
+    X = embeddings.open("ravdess", "prosody").pooled(0, "mean+std", clips["clip"])
+    expected = probing.cross_validate(X, clips, splits.folds(clips, "emobox"))
+    found = answer("probe", "ravdess", "--encoder", "prosody", "--folds", "emobox")
+    assert found["ua"] == expected.ua.value > 0.3 and found["n"] == 1440
+    note, refusal = call("extract", "ravdess", "--encoder", "prosody", code=2).stderr.splitlines()
+    assert "can't be played" in note and "no frames of 'prosody' without the audio" in refusal
+
+
+@pytest.mark.skipif(not (AUDIO and Path(AUDIO, "ravdess").is_dir()), reason="no RAVDESS in EMOLIB_CORPORA")
+@pytest.mark.parametrize("encoder", ["wav2vec2-nano", "logmel", "prosody"])
+def test_ravdess_computed_anew_agrees_with_what_is_shipped(encoder, tmp_path):
+    clips = corpora.load("ravdess").iloc[::36].reset_index(drop=True)
+    store = features.extract(clips, encoder, url=tmp_path / "store").store
+    table = embeddings.check(clips, store, ua=False)
+    assert len(clips) == 40 and len(table) == len(store.config.layers) and table["steps"].max() < 1.1
+
+
+def test_an_installed_package_has_what_is_shipped(home, tmp_path):
+    built = tmp_path / "built"
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(built)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    code = (
+        "from emolib import corpora, embeddings, paths\n"
+        "clips, store = corpora.load('ravdess'), embeddings.open('ravdess', 'logmel')\n"
+        "print(len(clips), store.pooled(0).shape, (paths.model('wav2vec2-nano') / 'config.json').is_file())"
+    )
+    environment = os.environ | {"PYTHONPATH": str(built)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["1440", "(1440,", "80)", "True"] and "emolib fetch ravdess" in done.stderr
