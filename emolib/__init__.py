@@ -18,10 +18,10 @@ From a recording to a number::
 
     from emolib import corpora, features, probing, splits
 
-    manifest = corpora.load("demo")
+    manifest = corpora.load("ravdess")
     store = features.extract(manifest).store
-    X = store.pooled(3, "mean+std", manifest["clip"])
-    print(probing.cross_validate(X, manifest, splits.folds(manifest, "speaker")).ua)
+    X = store.pooled(2, "mean+std", manifest["clip"])
+    print(probing.cross_validate(X, manifest, splits.folds(manifest, "emobox")).ua)
 
 The rest is built on these. ``ser`` judges emotion independently of the encoder; ``av`` places emotions on the
 plane of arousal and valence; ``codebook`` quantizes features; ``prosody``, ``mapper``, ``tts`` and

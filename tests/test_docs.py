@@ -34,7 +34,8 @@ def blocks(page: str, language: str) -> list[str]:
 # ------------------------------------------------------------------------------------- README
 
 
-def test_the_readme_s_snippets_run_and_print_what_is_said(capsys):
+def test_the_readme_s_snippets_run_and_print_what_is_said(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))  # no audio: the shipped embeddings stand in
     namespace: dict = {}
     for block in blocks(README, "python"):
         exec(block, namespace)
@@ -56,7 +57,8 @@ def test_the_commands_and_the_notebooks_of_the_readme_exist():
     assert [path.name for path in NOTEBOOKS if f"notebooks/{path.name}" not in README] == []
 
 
-def test_the_example_in_the_map_of_the_package_runs(capsys):
+def test_the_example_in_the_map_of_the_package_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
     [example] = re.findall(r"::\n\n((?:    .*\n|\n)+)", emolib.__doc__)
     exec(textwrap.dedent(example), {})
     assert NUMBER.findall(capsys.readouterr().out)[0] == NUMBER.findall(blocks(README, "text")[0])[0]
