@@ -271,8 +271,8 @@ def _card(folder: Path, info: corpora.CorpusInfo, n_clips: int) -> str:
     """Return the card of a corpus's embeddings, with the SHA-256 of each file that is there."""
     configs = {at.parent.name: files.read_config(at.parent, _KIND) for at in folder.glob("*/config.json")}
     functionals = {"egemaps", "compare"} & {config["encoder"] for config in configs.values()}
-    files = [folder / _MANIFEST, *(folder / name / file for name in sorted(configs) for file in _FILES)]
-    rows = [f"| `{at.relative_to(folder).as_posix()}` | `{_sha256(at)}` |" for at in files]
+    listed = [folder / _MANIFEST, *(folder / name / file for name in sorted(configs) for file in _FILES)]
+    rows = [f"| `{at.relative_to(folder).as_posix()}` | `{_sha256(at)}` |" for at in listed]
     commands = "\n".join(configs[name]["command"] for name in sorted(configs))
     return _TEMPLATE.format(
         title=info.title, n_clips=n_clips, source=info.source, licence=info.licence, citation=info.citation,

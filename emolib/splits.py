@@ -96,7 +96,7 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
 
     Parameters
     ----------
-    manifest : DataFrame; its column path is used
+    manifest : DataFrame; its columns path and clip are used
     folder : str or Path; such as ``EmoBox/data/emodb``
 
     Returns
@@ -120,11 +120,12 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
     }
     if not lists:
         raise ValueError(f"{folder}: no published folds; expected fold_1/<name>_train_fold_1.jsonl and so on")
-    rows = {Path(path).stem: row for row, path in enumerate(manifest["path"])}
+    named = zip(manifest["path"], manifest["clip"], strict=True)  # a shipped embedding has no path
+    rows = {Path(path or clip).stem: row for row, (path, clip) in enumerate(named)}
     cut, absent = [], set()
     for _, sides in sorted(lists.items()):
         names = [[Path(json.loads(line)["wav"]).stem for line in side.open()] for side in sides]
-        check_disjoint(*names, "clips")
+        check_disjoint(names[0], names[1], "clips")
         absent |= set(chain(*names)) - set(rows)
         train, test = (np.array([rows[n] for n in side if n in rows], np.intp) for side in names)
         if not len(train) or not len(test):
