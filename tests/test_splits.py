@@ -41,7 +41,8 @@ def test_published_folds_are_read_and_audited(tmp_path):
     """In EmoBox's layout; fold 2 shares a speaker and a sentence, which its audit says."""
     names = ["a1", "a2", "b1", "b2", "c1"]
     manifest = pd.DataFrame({
-        "path": [f"/x/{name}.flac" for name in names[:4]] + [""], "clip": names, "speaker": [name[0] for name in names],
+        "path": [f"/x/{name}.flac" for name in names[:4]] + [""], "clip": names,
+        "speaker": [name[0] for name in names],
         "text_id": ["t1", "t2", "t1", "t2", "t3"], "emotion": "sad",
     })  # fmt: skip
 
