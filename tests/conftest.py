@@ -13,9 +13,14 @@ import pandas as pd
 import pytest
 import torch
 from checkout import ROOT
+from hypothesis import settings
 from samples import save_model, write_corpus
 
 from emolib import demo
+
+# an example that waits for a busy machine is no failure
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 #: Files that train networks, or start many processes.
 SLOW_FILES = re.compile(
