@@ -118,8 +118,8 @@ def extract(
             )
         fingerprint = None if isinstance(encoder, str) else encoder.fingerprint
         asked = layers if isinstance(encoder, str) else encoder.layers
-        store = embeddings.shipped(manifest, name, asked, frames=frames, fingerprint=fingerprint)
-        return Extraction(store.narrow(manifest), n_cached=len(manifest))
+        shipped = embeddings.shipped(manifest, name, asked, frames=frames, fingerprint=fingerprint)
+        return Extraction(shipped.narrow(manifest), n_cached=len(manifest))
     if isinstance(encoder, str):
         here = "cpu" if client else device  # the workers' device may be none of this machine's
         encoder = encoders.load_deferred(name, layers=layers, device=here, precision=precision)
