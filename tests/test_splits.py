@@ -58,14 +58,23 @@ def test_published_folds_are_read_and_audited(tmp_path):
         cut = splits.published(manifest, tmp_path)
     assert [(train.tolist(), test.tolist()) for train, test in cut] == [([0, 1], [4]), ([0, 2], [3, 1])]
     found = splits.audit(manifest, cut)
-    assert found["shared_speakers"].tolist() == [0, 2] and found["heard"].tolist() == [0.0, 1.0]
+    assert found["shared_speakers"].tolist() == [0, 2] and found["of_known_speakers"].tolist() == [0.0, 1.0]
     assert found["shared_sentences"].tolist() == [0, 0] and found["test_sentences"].tolist() == [1, 1]
     for train, test, words in (
         (["a1"], ["a1"], "clips a1 are in both"), (["a1"], ["gone"], "none is in the manifest"),
+        ([], [], "none is in the manifest"),
     ):  # fmt: skip
         write(2, train, test)
         with pytest.raises(ValueError, match=words):
             splits.published(manifest, tmp_path)
+    write(2, ["a1"], ["b1"])
+    with pytest.raises(ValueError, match="two clips are named 'a1'"):
+        splits.published(pd.concat([manifest, manifest.iloc[:1]]), tmp_path)
+    (tmp_path / "fold_2" / "toy_test_fold_2.jsonl").write_text('{"audio": "b1.wav"}\n')
+    with pytest.raises(ValueError, match=r"fold_2\.jsonl: no published list .*sound under 'wav'"):
+        splits.published(manifest, tmp_path)
+    unsaid = splits.audit(manifest.assign(text_id=""), cut)
+    assert not unsaid[["shared_sentences", "test_sentences"]].to_numpy().any()
     with pytest.raises(ValueError, match="no published folds; expected fold_1/"):
         splits.published(manifest, tmp_path / "fold_1")
 

@@ -24,8 +24,9 @@ def list_corpora() -> dict[str, Any]:
         at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
         fields = {key: getattr(card, key) for key in ("name", "title", "clips", "licence", "source")}
         rows[card.name] = fields | {"at_hand": at_hand}
-        shipped = "embeddings alone; the audio: " * (paths.embeddings(card.name) / "manifest.csv").is_file()
-        state = "at hand" if at_hand else f"{shipped}{card.source}"
+        has_embeddings = (paths.embeddings(card.name) / "manifest.csv").is_file()
+        elsewhere = f"embeddings alone; the audio: {card.source}" if has_embeddings else card.source
+        state = "at hand" if at_hand else elsewhere
         print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
     return rows
 

@@ -51,16 +51,19 @@ def probe(
 
     n_known = _clips_to_know(standardise)
     clips, X, _ = pooled_layers(corpus.load(), encoder, layer, pooling, store=store, device=device, join=True)
-    cut = splits.published(clips, published) if published else splits.folds(clips, folds, seed=seed)
-    heard = bool(published) and splits.audit(clips, cut)["heard"].max() > 0
+    scheme: splits.Scheme = "random" if folds == "random" else "speaker"
     if published:
-        print(splits.audit(clips, cut).to_string(index=False))
+        cut = splits.published(clips, published)
+        shared = splits.audit(clips, cut)
+        print(shared.to_string(index=False))
+        scheme = "random" if shared["shared_speakers"].any() else "speaker"
+    else:
+        cut = splits.folds(clips, folds, seed=seed)
     if standardise != "none":  # without a prior: nothing of other test speakers is used
         X = {
             k: probing.standardise_speakers(rows, clips["speaker"], n_clips=n_known, prior_clips=0, seed=seed)
             for k, rows in X.items()
         }
-    scheme: splits.Scheme = "random" if folds == "random" or heard else "speaker"
     with scheduling.connect(scheduler) as client:
         answer = probing.choose_layer(X, clips, cut, scheme=scheme, partial=bool(published), client=client)
     n_speakers, chance = clips["speaker"].nunique(), 1 / clips["emotion"].nunique()

@@ -184,7 +184,8 @@ def _files(name: str) -> list[Path] | None:
     source = locate(bare)
     if source is None:
         return None
-    names = ("config.json", "preprocessor_config.json", *(_WEIGHTS if name == bare else ()))
+    weights = _WEIGHTS if name == bare else emotion2vec.WEIGHTS  # which alone tell an emotion2vec's shapes
+    names = ("config.json", "preprocessor_config.json", *weights)
     if Path(source).is_dir():
         found = [Path(source) / file for file in names if (Path(source) / file).is_file()]
     else:
@@ -229,6 +230,7 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
         if path := _emotion2vec(source):
             state = emotion2vec.read(path)
             state = emotion2vec.untrained(state, seed) if name != bare else state
+            _check_download(source)
             return emotion2vec.Emotion2vec(state), 16_000, True
         with quiet_transformers() as transformers:
             if name.startswith("random:"):
