@@ -166,13 +166,13 @@ def audit(manifest: pd.DataFrame, cut: list[Fold]) -> pd.DataFrame:
         text_id count for no sentence.
     """
     speakers, texts = manifest["speaker"].to_numpy(), manifest["text_id"].replace("", np.nan)
-    sentences = [[texts.iloc[side].dropna().unique() for side in fold] for fold in cut]
+    sentences = [[set(texts.iloc[side].dropna()) for side in fold] for fold in cut]
     return pd.DataFrame([
         {
             "train": len(train), "test": len(test),
             "shared_speakers": len(np.intersect1d(speakers[train], speakers[test])),
             "test_speakers": len(np.unique(speakers[test])),
-            "shared_sentences": len(np.intersect1d(*said)), "test_sentences": len(said[1]),
+            "shared_sentences": len(said[0] & said[1]), "test_sentences": len(said[1]),
             "of_known_speakers": float(np.isin(speakers[test], speakers[train]).mean()),
         }
         for (train, test), said in zip(cut, sentences, strict=True)
