@@ -97,6 +97,9 @@ def test_what_embeddings_lack_is_refused_in_one_sentence(silent, tmp_path):
         with pytest.raises(ValueError, match=there) as refused:
             asked()
         assert "\n" not in str(refused.value)
+    assert features.unavailable(silent, "logmel") == ""
+    for why in (features.unavailable(silent, "prosody"), features.unavailable(silent, "logmel", [3])):
+        assert why.startswith("nemo: no features of") and "`emolib fetch nemo`" in why
     with pytest.raises(ValueError, match="another store or precision"):
         features.extract(silent, "logmel", url=tmp_path / "other")
     with pytest.raises(ValueError, match="'stranger' has no audio and is not in"):
