@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
@@ -230,10 +231,16 @@ def class_similarity(
 
 def centre_speakers(features: ArrayLike, speakers: ArrayLike) -> NDArray[np.float64]:
     """Take each speaker's mean away from their features, (N, D); no label is used."""
-    X, speakers = np.array(features, dtype=np.float64), np.asarray(speakers)
-    for speaker in np.unique(speakers):
-        X[speakers == speaker] -= X[speakers == speaker].mean(axis=0)
-    return X
+    X = np.asarray(features, dtype=np.float64)
+    means, codes = group_means(X, speakers)
+    return X - means[codes]
+
+
+def group_means(X: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the mean of each group's rows, (S, D), groups in sorted order, and each row's group, (N,)."""
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    shares = 1 / np.bincount(codes, minlength=len(names))[codes]
+    return sparse.csc_array((shares, codes, np.arange(len(X) + 1)), (len(names), len(X))) @ X, codes
 
 
 def standardise_speakers(
