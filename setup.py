@@ -15,6 +15,7 @@ class BuildWithShipped(build_py):
         if not self.editable_mode:
             for folder in (
                 Path("data/embeddings"),
+                Path("data/results"),
                 *(card.parent for card in Path("models").glob("*/README.md")),
             ):
                 shutil.copytree(folder, Path(self.build_lib, "emolib/shipped", folder), dirs_exist_ok=True)

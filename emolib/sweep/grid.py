@@ -26,7 +26,9 @@ ANYTHING = object()
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "empty"}
 _KEYS = ("name", "notebooks", "parameters", "axes", "include", "exclude")
 #: Models that a notebook reads though no parameter names them: what is shipped, and a vocoder trained here.
-UNNAMED = (paths.SHIPPED_ENCODER, "prosody-ravdess", "hifigan-nano")
+UNNAMED = (
+    paths.SHIPPED_ENCODER, "prosody-ravdess", "generator-ravdess", "recogniser-ravdess", "hifigan-nano",
+)  # fmt: skip
 #: Parameters that hold a path; where relative, they start from the grid's folder.
 _PATHS = ("ROOT", "TABLE")
 _EXAMPLE = "such as `axes: {ENCODER: [wav2vec2-nano, logmel], SEED: [0, 1]}`"
