@@ -1,6 +1,4 @@
 # A door to the command line: every target sets up .venv first, then is one command.
-CORPUS ?= demo
-ENCODER ?= wav2vec2-nano
 PROFILE ?= quick
 DEVICE ?= auto
 PYTHON ?= python3
@@ -15,7 +13,8 @@ lab app: export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: run check test test-long lab app bench docs lint size instruments
 
 run: $(READY)
-	$(BIN)/emolib run --corpus $(CORPUS) --encoder $(ENCODER) --profile $(PROFILE) --device $(DEVICE)
+	$(BIN)/emolib run $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ENCODER),--encoder $(ENCODER)) \
+	  --profile $(PROFILE) --device $(DEVICE)
 
 # check: what is fast. test: all but what takes up to an hour, and each notebook once. test-long: that, and twenty
 # strikes of each fault.

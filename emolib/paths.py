@@ -81,15 +81,19 @@ def figures() -> Path:
     return home() / "figures"
 
 
-def gallery(corpus: str, encoder: str) -> Path:
-    """Return the folder of one run's figures: ``figures/`` for the default run, a folder in it for others.
+def gallery(corpus: str = "", encoder: str = "") -> Path:
+    """Return the folder of the figures of one corpus and encoder, or of neither: ``figures/`` itself.
 
-    ``EMOLIB_FIGURES`` overrides both, so that the cells of a sweep don't draw over each other's.
+    ``EMOLIB_FIGURES`` overrides it: the default run draws into ``figures/``, a cell of a sweep into its own.
     """
     if override := os.environ.get("EMOLIB_FIGURES"):
         return Path(override).expanduser().resolve()
-    default = (corpus, encoder) == ("demo", SHIPPED_ENCODER)
-    return figures() if default else figures() / f"{folder_name(corpus)}-{folder_name(encoder)}"
+    return figures() / _both(corpus, encoder)
+
+
+def measured(corpus: str, encoder: str) -> Path:
+    """Return the folder of numbers that a run on a corpus's audio gave, for whoever lacks the audio."""
+    return _own_or_shipped("data", "results", _both(corpus, encoder))
 
 
 def notebooks() -> Path:
@@ -116,6 +120,10 @@ def feature_store(corpus: str, encoder: str) -> Path:
     'features/ravdess/facebook--wav2vec2-base'
     """
     return data() / "features" / folder_name(corpus) / folder_name(encoder)
+
+
+def _both(corpus: str, encoder: str) -> str:
+    return "-".join(folder_name(name) for name in (corpus, encoder) if name)
 
 
 def _own_or_shipped(*parts: str) -> Path:

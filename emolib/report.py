@@ -53,6 +53,7 @@ class Finding:
     run : str; its run's folder below ``runs/``, or "notebooks" for the committed results
     notebook : str
     parameters : mapping; those that it was given
+    defaults : mapping; the notebook's own corpus and encoder, where it was given none
     metrics : mapping of flat name to number; empty where it has no results
     figures : Path; the folder of its figures and the numbers in them
     error : str; why it has no results, empty where it has
@@ -64,17 +65,21 @@ class Finding:
     metrics: Mapping[str, Number] = field(default_factory=dict)
     figures: Path = Path()
     error: str = ""
+    defaults: Mapping[str, Number] = field(default_factory=dict)
 
     @property
     def corpus(self) -> str:
         """The corpus's name; of a table of one's own, the table's."""
-        name, table = str(self.parameters.get("CORPUS", "demo")), str(self.parameters.get("TABLE", ""))
+        name, table = self._setting("CORPUS"), str(self.parameters.get("TABLE", ""))
         return Path(table).stem if name == "folder" and table else name
 
     @property
     def encoder(self) -> str:
         """The encoder's name."""
-        return str(self.parameters.get("ENCODER", paths.SHIPPED_ENCODER))
+        return self._setting("ENCODER")
+
+    def _setting(self, name: str) -> str:
+        return str(self.parameters.get(name, self.defaults.get(name, "")))
 
     @property
     def seed(self) -> int:
@@ -101,16 +106,14 @@ class Finding:
             return None
 
 
-def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.SHIPPED_ENCODER) -> list[Finding]:
+def gather(runs: str = "") -> list[Finding]:
     """Return what notebooks found.
 
     Parameters
     ----------
     runs : str
-        Empty for the run that is going on and, where there is none, for the committed results, with the
-        gallery of `corpus` and `encoder`; ``all`` for everything in ``runs/``; else the beginning of a run's
-        or sweep's name.
-    corpus, encoder : str
+        Empty for the run that is going on and, where there is none, for the committed results; ``all`` for
+        everything in ``runs/``; else the beginning of a run's or sweep's name.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def gather(runs: str = "", *, corpus: str = "demo", encoder: str = paths.SHIPPED
     if not runs:
         current = os.environ.get("EMOLIB_RUN", "")
         of_run = list(_of_run(paths.runs() / current, current)) if current else []
-        return of_run or list(_committed(corpus, encoder))
+        return of_run or list(_committed())
     everything = [folder for folder in sorted(paths.runs().glob("*")) if _is_run(folder)]
     chosen = [folder for folder in everything if runs == "all" or folder.name.startswith(runs)]
     if not chosen:
@@ -165,7 +168,7 @@ def _of_folder(folder: Path) -> Iterator[Finding]:
     """Yield the findings of a run, or of each cell that a sweep's grid has."""
     plan = read_json(folder / "sweep.json")
     for name, given in plan.get("cells", {}).items():
-        told = {"parameters": given, "notebooks": plan.get("notebooks", [])}
+        told = {"parameters": given} | {key: plan.get(key, {}) for key in ("notebooks", "defaults")}
         yield from _of_run(folder / name, f"{folder.name}/{name}", told)
     if not plan:
         yield from _of_run(folder, folder.name)
@@ -179,22 +182,27 @@ def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Findin
     for notebook in sorted({*found, *told.get("notebooks", [])} - {OWN}):
         copy, metrics = folder / f"{notebook}.ipynb", read_json(folder / "results" / f"{notebook}.json")
         given = told.get("parameters") or _given(copy)
-        finding = Finding(run, notebook, given, metrics, own, "" if metrics else _error(copy))
+        finding = Finding(
+            run, notebook, given, metrics, own, "" if metrics else _error(copy),
+            told.get("defaults", {}).get(notebook, {}),
+        )  # fmt: skip
         if not own.is_dir() and not run.startswith("sweep-"):
-            gallery = paths.gallery(str(given.get("CORPUS", "demo")), finding.encoder)
+            is_default = not {"CORPUS", "ENCODER"} & set(given)
+            gallery = paths.figures() if is_default else paths.gallery(finding.corpus, finding.encoder)
             finding = replace(finding, figures=gallery)
         yield finding
 
 
-def _committed(corpus: str, encoder: str) -> Iterator[Finding]:
+def _committed() -> Iterator[Finding]:
     """Yield the committed results of each notebook, which `results.compare` compares with."""
-    gallery, given = paths.gallery(corpus, encoder), {"CORPUS": corpus, "ENCODER": encoder}
     for path in sorted(paths.notebooks().glob("[0-9][0-9]_*.ipynb")):
-        entries = read_json(path.parent / "expected" / f"{path.stem}.json").get("results", {})
-        metrics = {name: entry["value"] for name, entry in entries.items()}
+        known = read_json(path.parent / "expected" / f"{path.stem}.json")
+        metrics = {name: entry["value"] for name, entry in known.get("results", {}).items()}
         error = "" if metrics else "it has no committed results"
         if path.stem != OWN:
-            yield Finding("notebooks", path.stem, given, metrics, gallery, error)
+            yield Finding(
+                "notebooks", path.stem, known.get("parameters", {}), metrics, paths.figures(), error
+            )
 
 
 def _given(copy: Path) -> dict[str, Number]:

@@ -107,6 +107,38 @@ def compare(notebook: str, metrics: Mapping[str, Number], *setting: Number) -> "
     return pd.DataFrame.from_dict(rows, "index", columns=["committed", "tolerance", "compared"])
 
 
+def measured(name: str, corpus: str, encoder: str) -> "pd.DataFrame":
+    """Return the committed numbers of a figure of a run on a corpus's audio, and print where they come from.
+
+    Parameters
+    ----------
+    name : str, the figure's, such as "01_channels"
+    corpus, encoder : str
+
+    Returns
+    -------
+    numbers : DataFrame
+        As `plots.save_figure` was given them: the columns are those of ``<name>.csv`` beside the figure.
+
+    Raises
+    ------
+    ValueError
+        If there are none of this corpus and encoder.
+    """
+    import pandas as pd
+
+    folder = paths.measured(corpus, encoder)
+    if not (folder / f"{name}.csv").is_file():
+        raise ValueError(
+            f"{name} needs the audio of {corpus}, and no numbers of it by {encoder} are in {folder}; "
+            f"get the audio (`emolib corpora` says how) or take another corpus"
+        )
+    told = read_json(folder / "source.json").get(name, {})
+    print(f"Not computed here, where {corpus} has no audio: `{told.get('command')}` gave these numbers")
+    print(f"(emolib {told.get('commit')}).")
+    return pd.read_csv(folder / f"{name}.csv")
+
+
 def _outcome(found: Number, committed: Number, tolerance: float | None) -> str:
     """Return "ok", or the value that was found where it is too far from the committed one."""
     if tolerance is None:

@@ -24,7 +24,7 @@ import last_bit
 import pandas as pd
 from adopt_run import setting_of
 
-from emolib.sweep.grid import cells
+from emolib.sweep.grid import cells, declared
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = ROOT / "notebooks" / "expected"
@@ -106,7 +106,8 @@ def write(folder: Path) -> None:
             results[name] = {"value": _plain(values["plain"]), "tolerance": tolerance(values, trained)}
         path = ROOT / "notebooks" / f"{notebook}.ipynb"
         [source] = [cell.source for cell in cells(path) if "results.compare(" in cell.source]
-        content = {"setting": setting_of(path, source), "results": results}
+        whose = {name: declared(path)[name] for name in ("CORPUS", "ENCODER") if name in declared(path)}
+        content = {"parameters": whose, "setting": setting_of(path, source), "results": results}
         (EXPECTED / f"{notebook}.json").write_text(json.dumps(content, indent=1) + "\n")
     found.index.names = ["notebook", "result"]
     found.to_csv(EXPECTED / "spread.csv", lineterminator="\n")

@@ -43,10 +43,10 @@ def test_overrides_are_made_absolute(tmp_path, monkeypatch):
     assert paths.home() == (root if (root / "notebooks").is_dir() else Path.cwd())
 
 
-def test_only_the_default_run_draws_into_the_gallery_itself():
-    assert paths.gallery("demo", "wav2vec2-nano") == paths.figures()
-    others = {paths.gallery("demo", "logmel"), paths.gallery("nemo", "wav2vec2-nano")}
-    assert len(others) == 2 and all(folder.parent == paths.figures() for folder in others)
+def test_figures_of_each_corpus_and_encoder_have_a_folder_of_their_own():
+    assert paths.gallery() == paths.figures()
+    others = {paths.gallery("demo", "logmel"), paths.gallery("nemo", "logmel"), paths.gallery("nemo")}
+    assert len(others) == 3 and all(folder.parent == paths.figures() for folder in others)
 
 
 def test_feature_stores_of_two_encoders_are_apart():

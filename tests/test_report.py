@@ -132,22 +132,28 @@ def test_of_two_runs_of_one_thing_the_newer_with_results_counts(home):
 
 def test_the_run_that_goes_on_is_reported_and_not_itself(home, monkeypatch):
     planned = ["02_axis_construction", "08_report"]
-    write_run(home / "runs" / "now", {"CORPUS": "demo"}, {"01_probing_layers": {"ua": 0.4}}, planned=planned)
+    write_run(home / "runs" / "now", {"SEED": 0}, {"01_probing_layers": {"ua": 0.4}}, planned=planned)
+    told = results.read_json(home / "runs" / "now" / "run.json")
+    defaults = {"01_probing_layers": {"CORPUS": "demo", "ENCODER": "wav2vec2-nano"}}
+    results.write_json(home / "runs" / "now" / "run.json", told | {"defaults": defaults})
     write_figures(home / "figures", "wav2vec2-nano")
     monkeypatch.setenv("EMOLIB_RUN", "now")
     findings = report.gather()
     assert [one.notebook for one in findings] == ["01_probing_layers", "02_axis_construction"]
     assert len(report.missing(findings)) == 1
+    assert (findings[0].corpus, findings[0].encoder) == ("demo", "wav2vec2-nano"), "the notebook's own"
     assert len(report.tables(findings)["layer curves"]) == 4, "from the gallery"
 
 
 def test_without_a_run_the_committed_results_are_read(home):
     told = {"ua": {"value": 0.66, "tolerance": 0.02}, "n": {"value": 672, "tolerance": 0}}
     told |= {"gone": {"value": None, "tolerance": None}, "word": {"value": "x", "tolerance": 0}}
+    whose = {"CORPUS": "demo", "ENCODER": "wav2vec2-nano"}
     for name in ("01_probing_layers", "02_axis_construction", "08_report"):
         results.write_json(home / "notebooks" / f"{name}.ipynb", {})
         if name != "02_axis_construction":
-            results.write_json(home / "notebooks" / "expected" / f"{name}.json", {"results": told})
+            expected = {"parameters": whose, "results": told}
+            results.write_json(home / "notebooks" / "expected" / f"{name}.json", expected)
     write_figures(home / "figures", "wav2vec2-nano")
     findings = report.gather()
     assert findings[0].metrics == {"ua": 0.66, "n": 672, "gone": None, "word": "x"}

@@ -155,3 +155,16 @@ def test_a_run_of_another_setting_is_shown_and_not_compared(committed, capsys):
         assert list(table.columns) == ["found"] and table["found"]["n"] == "672"
     assert "no committed results for ravdess 0" in capsys.readouterr().out
     assert list(results.compare("09_other", {"ua": 1.0}, "demo", 0).columns) == ["found"]
+
+
+def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, capsys):
+    folder = home / "data" / "results" / "nemo-x"
+    results.write_json(folder / "source.json", {"01_channels": {"command": "emolib run 01", "commit": "ab1"}})
+    (folder / "01_channels.csv").write_text("channel,value\nroom,0.5\n")
+    assert results.measured("01_channels", "nemo", "x").to_dict("list") == {
+        "channel": ["room"],
+        "value": [0.5],
+    }
+    assert "`emolib run 01` gave these numbers\n(emolib ab1)" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="01_leak needs the audio of nemo, and no numbers of it by x are in"):
+        results.measured("01_leak", "nemo", "x")

@@ -265,7 +265,8 @@ def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
     assert (lab / "log").read_text() == "xx", "what was done is not done again"
     found = json.loads((second.folder / "summary.json").read_text())
     assert found["seed1"] == {"00_one": {"seed": 1, "corpus": "demo"}, "01_two": {"twice": 2}}
-    assert json.loads((second.folder / "sweep.json").read_text())["cells"] == grid.cells
+    plan = json.loads((second.folder / "sweep.json").read_text())
+    assert plan["cells"] == grid.cells and plan["defaults"]["00_one"] == {"CORPUS": "demo"}
     again = sweep.run_grid(grid_of(lab, "axes: {SEED: [0]}"))
     assert again.count()["skipped"] == 1 and again.outdated == ["seed1"]
 

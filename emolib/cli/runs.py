@@ -16,7 +16,6 @@ from typer import Argument, Option
 
 from emolib.cli.app import Profile, command
 from emolib.files import write_file
-from emolib.paths import SHIPPED_ENCODER
 
 _TITLE = """# Side by side
 
@@ -37,9 +36,9 @@ def _interruptible() -> Iterator[None]:
 
 @command()
 def run(
-    names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None, corpus: str = "demo",
+    names: Annotated[list[str] | None, Argument(metavar="NOTEBOOK...")] = None, corpus: str | None = None,
     root: Path | None = None, table: Annotated[str | None, Option("--manifest")] = None,
-    encoder: str = SHIPPED_ENCODER, profile: Profile = "quick", device: str = "auto", seed: int = 0,
+    encoder: str | None = None, profile: Profile = "quick", device: str = "auto", seed: int = 0,
     settings: Annotated[list[str] | None, Option("--set")] = None, fresh: bool = False,
     jobs: Annotated[int | None, Option(min=1)] = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -55,7 +54,9 @@ def run(
     names
         Beginnings of names, such as 01; all by default.
     corpus
-        A name that `emolib corpora` lists.
+        A name that `emolib corpora` lists; by default each notebook takes its own.
+    encoder
+        As for `emolib extract`; by default each notebook takes its own.
     profile
         quick is for two cores, full for an accelerator.
     seed
@@ -69,10 +70,10 @@ def run(
     """
     from emolib import corpora, paths, sweep
 
-    corpora.info(corpus)
-    parameters: dict[str, Any] = {
-        "CORPUS": corpus, "ENCODER": encoder, "PROFILE": profile, "DEVICE": device, "SEED": seed,
-    }  # fmt: skip
+    corpus = corpus or ("folder" if table else None)
+    parameters: dict[str, Any] = {"PROFILE": profile, "DEVICE": device, "SEED": seed}
+    parameters |= {"CORPUS": corpora.info(corpus).name} if corpus else {}
+    parameters |= {"ENCODER": encoder} if encoder else {}
     parameters |= {"ROOT": str(root.absolute())} if root else {}
     parameters |= {"TABLE": table if "://" in table else str(Path(table).absolute())} if table else {}
     known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
@@ -84,7 +85,7 @@ def run(
     for entry in ended:
         state = entry.error or ("done before" if entry.skipped else "ok")
         print(f"{entry.notebook:24} {entry.seconds:6.0f} s  {state}")
-    print(f"notebooks {folder}\nfigures   {paths.gallery(corpus, encoder)}")
+    print(f"notebooks {folder}\nfigures   {paths.figures()}")
     seconds, summary = round(time.perf_counter() - started, 1), str(folder / "summary.json")
     failed = sum(bool(entry.error) for entry in ended)
     return {"notebooks": len(ended), "failed": failed, "seconds": seconds, "summary": summary}

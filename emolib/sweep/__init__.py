@@ -363,11 +363,12 @@ def run(
     chosen = notebooks(names)
     known = {path.stem: declared(path) for path in notebooks()}
     check(parameters, known)
-    plan = {"parameters": dict(parameters), "notebooks": [path.stem for path in chosen]}
+    plan = {"parameters": dict(parameters), **_what(chosen)}
     label = "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters)
     folder = (None if fresh else _unfinished(plan)) or results.new_run(label or "default")
     results.write_json(folder / "run.json", plan | {"ended": False})
-    cell = _cell("", folder, folder.name, chosen, parameters)
+    figures = {} if {"CORPUS", "ENCODER"} & set(parameters) else {"EMOLIB_FIGURES": str(paths.figures())}
+    cell = _cell("", folder, folder.name, chosen, parameters, **figures)
     if not fresh:
         _take_over(cell)
     jobs = min(jobs, len(chosen))
@@ -409,7 +410,7 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
 
 def _run_grid(grid: Grid, folder: Path, jobs: int, client: Any) -> Sweep:
     started, cells = time.perf_counter(), []
-    plan: dict[str, Any] = {"notebooks": [path.stem for path in grid.notebooks]}
+    plan = _what(grid.notebooks)
     results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
     for name, given in grid.cells.items():
         own = folder / name
@@ -441,6 +442,15 @@ def _cell(
     home = {"EMOLIB_HOME": str(paths.home()), "EMOLIB_CORPORA": str(paths.corpora()), "EMOLIB_RUN": run}
     readers = [Path(path).stem for path, own in known.items() if "RUNS" in own]
     return Cell(name, str(folder), given, keys, home | environment, readers)
+
+
+def _what(notebooks: Sequence[Path]) -> dict[str, Any]:
+    """Return what a run's record says of its notebooks: names, and whose they are by default."""
+    defaults = {
+        path.stem: {name: own[name] for name in ("CORPUS", "ENCODER") if isinstance(own.get(name), str)}
+        for path, own in ((path, declared(path)) for path in notebooks)
+    }
+    return {"notebooks": list(defaults), "defaults": defaults}
 
 
 def _checked(jobs: int) -> int:

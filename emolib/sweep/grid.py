@@ -208,6 +208,7 @@ def look_again() -> None:
 def _inputs(texts: Mapping[str, str]) -> dict[str, str]:
     """Return a fingerprint of each corpus, table and model that some parameters name."""
     found = {f"model {name}": folder_digest(paths.model(name), content=True) for name in UNNAMED}
+    found["measured"] = folder_digest(paths.measured("", ""), content=True)
     words = {word for value in texts.values() for word in re.split(r"[\s,]+", value)}
     root, table, own = texts.get("ROOT", ""), texts.get("TABLE", ""), texts.get("CORPUS")
     for name in sorted(words & set(corpora.names()) - {"demo", "folder"}):
