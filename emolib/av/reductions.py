@@ -154,7 +154,8 @@ def _discriminant(sums: _Sums, shrinkage: float, anchors: Array) -> tuple[Array,
     level = float(covariance[diagonal].mean())
     covariance *= 1 - shrinkage
     covariance[diagonal] += shrinkage * level + 1e-6
-    weight = cho_solve(cho_factor(covariance, overwrite_a=True, check_finite=False), centroids.T)
+    # LAPACK takes columns: of the transpose, which is the same, it makes no copy
+    weight = cho_solve(cho_factor(covariance.T, overwrite_a=True, check_finite=False), centroids.T)
     bias = -0.5 * (centroids * weight.T).sum(axis=1)
     bias[sums.counts == 0] = -np.inf  # a class that is absent is never likely
     # B is the least-squares map from scores to anchors. The centroids' scores, c_j' S^-1 c_k, are also the
@@ -177,17 +178,15 @@ def _choose(
     )
     untuned = [start if value is None else value for value, start in zip(fixed, UNTUNED, strict=True)]
     best = Settings(untuned[0], untuned[1], untuned[2], np.nan)
-    counts = {f: whole.counts - part.counts for f, part in parts.items()}  # of the clips that are left
-    held = {f: np.flatnonzero((folds == f) & (left[codes] > 0)) for f, left in counts.items()}
-    held = {f: rows for f, rows in held.items() if len(rows) and (counts[f] > 0).sum() > 1}
+    left = {f: whole.without(part) for f, part in parts.items()}
+    held = {f: np.flatnonzero((folds == f) & (rest.counts[codes] > 0)) for f, rest in left.items()}
+    held = {f: rows for f, rows in held.items() if len(rows) and (left[f].counts > 0).sum() > 1}
     if not held:
         return best
     own = codes[np.concatenate(list(held.values()))]
     weights = 1 / np.bincount(own, minlength=len(anchors))[own]
     for shrinkage in shrinkages:
-        fitted = [
-            (X[rows], *_discriminant(whole.without(parts[f]), shrinkage, anchors)) for f, rows in held.items()
-        ]
+        fitted = [(X[rows], *_discriminant(left[f], shrinkage, anchors)) for f, rows in held.items()]
         for temperature in temperatures:
             moved, kept = [], []
             for x, centroids, weight, bias, linear in fitted:
