@@ -281,7 +281,15 @@ def _dots(
 def _affect_frame(ax: Axes) -> None:
     ax.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=0)
-    ax.set(xlabel="valence (-1 to 1)", ylabel="arousal (-1 to 1)", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+    ticks, limits = np.linspace(-1, 1, 5), (-1.1, 1.1)
+    ax.set(
+        xlabel="valence (-1 to 1)",
+        ylabel="arousal (-1 to 1)",
+        xlim=limits,
+        ylim=limits,
+        xticks=ticks,
+        yticks=ticks,
+    )
     ax.set_aspect("equal")
 
 
