@@ -114,15 +114,22 @@ def open(corpus: str, encoder: str) -> Embeddings:
     ValueError
         If there are none; the message says what there is, and how to get the audio.
     """
-    if encoder not in held(corpus):
+    if encoder not in (found := _configs(corpus)):
         raise ValueError(_refusal(corpus, encoder))
-    return Embeddings(paths.embeddings(corpus) / paths.folder_name(encoder))
+    return Embeddings(found[encoder][0])
 
 
 def held(corpus: str) -> dict[str, tuple[int, ...]]:
     """Return the encoders whose embeddings of a corpus are here, with their layers."""
-    configs = [files.read_config(at.parent, _KIND) for at in paths.embeddings(corpus).glob("*/config.json")]
-    return dict(sorted((config["encoder"], tuple(config["layers"])) for config in configs))
+    return {name: tuple(config["layers"]) for name, (_, config) in sorted(_configs(corpus).items())}
+
+
+def _configs(corpus: str) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Return the folder and the config of each encoder's embeddings: the home's own, else the shipped."""
+    places = reversed(paths.embeddings(corpus))
+    folders = [at.parent for place in places for at in place.glob("*/config.json")]
+    found = [(folder, files.read_config(folder, _KIND)) for folder in folders]
+    return {config["encoder"]: (folder, config) for folder, config in found}
 
 
 def lack_audio(manifest: pd.DataFrame) -> bool:
@@ -233,7 +240,8 @@ def make(
     card = corpora.info(corpus if is_known else "folder")
     command = f"emolib embeddings make {corpus if is_known else '--manifest TABLE'} --encoder "
     command += f"{shlex.quote(config.encoder)} --layer {','.join(map(str, layers))}"
-    told = {name: getattr(config, name) for name in _CONFIG} | {
+    told = {name: getattr(config, name) for name in _CONFIG} | config.identity()
+    told |= {
         "corpus": corpus, "layers": layers, "pooling": list(_POOLED), "clips": _digest(clips),
         "source": card.source, "licence": card.licence, "command": command,
     }  # fmt: skip
@@ -316,7 +324,7 @@ Made from the corpus's audio by
 # ------------------------------------------------------------------------------------- checking
 
 
-def check(manifest: pd.DataFrame, store: FeatureStore, *, ua: bool = True) -> pd.DataFrame:
+def check(manifest: pd.DataFrame, store: FeatureStore) -> pd.DataFrame:
     """Compare the embeddings of a corpus with a new extraction.
 
     Parameters
@@ -325,14 +333,12 @@ def check(manifest: pd.DataFrame, store: FeatureStore, *, ua: bool = True) -> pd
         Some or all clips of one corpus.
     store : FeatureStore
         Of these clips, as `features.extract` returns it where the audio is there.
-    ua : bool
-        Probe both: logistic regression on standardised mean and deviation, five folds of speakers.
 
     Returns
     -------
     table : DataFrame
         One row per layer: layer; steps, the largest difference of a value in steps of the quantization, 0.5
-        where nothing but the rounding differs; ua_new and ua_shipped.
+        where nothing but the rounding differs.
 
     Raises
     ------
@@ -360,21 +366,5 @@ def check(manifest: pd.DataFrame, store: FeatureStore, *, ua: bool = True) -> pd
         step, apart = shipped.steps(layer), np.abs(new.astype(np.float64) - old)
         # a feature that is constant in the embeddings has no step: it is to be equal
         steps = np.divide(apart, step, out=np.where(apart > 0, np.inf, 0), where=step > 0).max()
-        row = {"layer": layer, "steps": float(steps)}
-        rows.append(row | ({"ua_new": _ua(new, manifest), "ua_shipped": _ua(old, manifest)} if ua else {}))
+        rows.append({"layer": layer, "steps": float(steps)})
     return pd.DataFrame(rows)
-
-
-def _ua(X: NDArray[np.float32], manifest: pd.DataFrame) -> float:
-    """Return the unweighted accuracy of a simple probe on unseen speakers."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import balanced_accuracy_score
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    y, cut = manifest["emotion"].to_numpy(str), GroupKFold(min(5, manifest["speaker"].nunique()))
-    return float(
-        balanced_accuracy_score(y, cross_val_predict(probe, X, y, groups=manifest["speaker"], cv=cut))
-    )

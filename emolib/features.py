@@ -22,7 +22,7 @@ from emolib import audio, embeddings, encoders, paths, scheduling
 from emolib.encoders import Encoder
 from emolib.store import Block, FeatureStore, Pooling, StoreConfig
 
-__all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract"]
+__all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract", "unavailable"]
 
 #: The columns of a manifest that a worker needs.
 _COLUMNS = ["clip", "path", "start_s", "end_s", "sha256"]
@@ -148,6 +148,22 @@ def extract(
         seconds=time.perf_counter() - started,
         speech_s=float(manifest["duration_s"][missing].sum()),
     )
+
+
+def unavailable(manifest: pd.DataFrame, encoder: str, layers: Sequence[int] | None = None) -> str:
+    """Return why a corpus can't be had under an encoder here, in one sentence; empty where it can.
+
+    Clips without audio need embeddings by this encoder, and openSMILE's functionals their package; whether a
+    network's weights can be had is left to `encoders.load`.
+    """
+    try:
+        if embeddings.lack_audio(manifest):
+            embeddings.shipped(manifest, encoder, layers)
+        elif encoder in encoders.BASELINES:
+            encoders.load(encoder)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _one_by_one(

@@ -71,9 +71,10 @@ def trained(name: str, *decided_by: object) -> Path:
     return models() / f"{folder_name(name)}-{digest[:10]}"
 
 
-def embeddings(corpus: str) -> Path:
-    """Return the folder of a corpus's embeddings: the one in ``data/embeddings``, else the shipped one."""
-    return _own_or_shipped("data", "embeddings", folder_name(corpus))
+def embeddings(corpus: str) -> list[Path]:
+    """Return the folders of a corpus's embeddings that are there: in ``data/embeddings``, then shipped."""
+    places = (root / "data" / "embeddings" / folder_name(corpus) for root in (home(), CHECKOUT))
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
 def figures() -> Path:

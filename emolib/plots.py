@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import gaussian_kde
 
 from emolib import emotions
 from emolib.audio import EMOGEN_MEL, HIFIGAN_MEL, MelSpec, Wave
@@ -519,6 +520,31 @@ def plot_ladder(tables: Mapping[str, pd.DataFrame], *, ax: Axes | None = None) -
     ax.annotate("the target's mean", (1.01, 1), xycoords=("axes fraction", "data"), va="center", color=FAINT)
     ax.set_xticks(range(len(steps)), steps)
     ax.set(ylabel="projection (0 = source, 1 = target)", xlim=(-0.4, len(steps) - 0.6))
+    return ax
+
+
+def plot_ridges(values: ArrayLike, labels: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """Draw the distribution of one number for each emotion, as rows of densities that overlap a little.
+
+    Parameters
+    ----------
+    values : array-like, (N,)
+    labels : array-like of emotions, (N,); one of a single clip, or without spread, has no density
+    """
+    ax = ax or plt.gca()
+    values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
+    words, shades = _order_and_shades(labels.tolist())
+    at = np.linspace(*np.quantile(values, [0.002, 0.998]), 300)
+    for row, word in enumerate(reversed(words)):
+        own = values[labels == word]
+        if len(own) > 1 and own.std() > 0:
+            density = gaussian_kde(own)(at)
+            top = row + 1.5 * density / density.max()
+            ax.fill_between(at, row, top, color=shades[word], alpha=0.75, linewidth=0, zorder=-row)
+            ax.plot(at, top, color="white", linewidth=1, zorder=-row)
+        ax.plot([own.mean()] * 2, [row, row + 0.3], color=INK, linewidth=1.5)
+    ax.set_yticks(range(len(words)), reversed(words))
+    ax.grid(axis="x", color=QUIET, linewidth=0.4)
     return ax
 
 

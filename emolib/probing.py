@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
@@ -36,7 +37,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from emolib import emotions, scheduling, splits, threads
-from emolib.metrics import Interval, macro_f1, speaker_bootstrap, unweighted_accuracy, weighted_accuracy
+from emolib.metrics import Interval, macro_f1, ua_interval, unweighted_accuracy, weighted_accuracy
 from emolib.training import Recipe, Training
 
 #: Clips' worth of the whole corpus's statistics in those of a speaker.
@@ -64,7 +65,7 @@ class Probe:
     @property
     def ua(self) -> Interval:
         """Unweighted accuracy with its interval over speakers."""
-        return speaker_bootstrap(unweighted_accuracy, self.y_true, self.y_pred, self.speakers)
+        return ua_interval(self.y_true, self.y_pred, self.speakers)
 
     @property
     def wa(self) -> float:
@@ -75,6 +76,15 @@ class Probe:
     def macro_f1(self) -> float:
         """Macro-averaged F1 score."""
         return macro_f1(self.y_true, self.y_pred)
+
+    def lead_over(self, other: "Probe") -> Interval:
+        """Return by how much its UA is above another's on the same clips, the same speakers drawn for both.
+
+        Raises ValueError if the clips are others.
+        """
+        if not np.array_equal(self.y_true, other.y_true) or not np.array_equal(self.speakers, other.speakers):
+            raise ValueError("two probes of different clips; expected the same clips in the same order")
+        return ua_interval(self.y_true, self.y_pred, self.speakers, over=other.y_pred)
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -221,10 +231,16 @@ def class_similarity(
 
 def centre_speakers(features: ArrayLike, speakers: ArrayLike) -> NDArray[np.float64]:
     """Take each speaker's mean away from their features, (N, D); no label is used."""
-    X, speakers = np.array(features, dtype=np.float64), np.asarray(speakers)
-    for speaker in np.unique(speakers):
-        X[speakers == speaker] -= X[speakers == speaker].mean(axis=0)
-    return X
+    X = np.asarray(features, dtype=np.float64)
+    means, codes = group_means(X, speakers)
+    return X - means[codes]
+
+
+def group_means(X: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the mean of each group's rows, (S, D), groups in sorted order, and each row's group, (N,)."""
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    shares = 1 / np.bincount(codes, minlength=len(names))[codes]
+    return sparse.csc_array((shares, codes, np.arange(len(X) + 1)), (len(names), len(X))) @ X, codes
 
 
 def standardise_speakers(
@@ -234,7 +250,7 @@ def standardise_speakers(
     n_clips: int | None = None,
     prior_clips: float = PRIOR_CLIPS,
     seed: int = 0,
-) -> NDArray[np.float64]:
+) -> NDArray[np.floating]:
     """Take each speaker's own level and spread out of features; no label is used.
 
     Parameters
@@ -252,7 +268,7 @@ def standardise_speakers(
 
     Returns
     -------
-    X : float64 array, (N, D)
+    X : float array, (N, D); float32 where the features are, else float64
 
     Raises
     ------
@@ -279,7 +295,32 @@ def standardise_speakers(
         spread = np.sqrt(weight * known.var(axis=0) + (1 - weight) * within)
         level = weight * known.mean(axis=0) + (1 - weight) * mean
         X[rows] = (X[rows] - level) / np.where(spread > 1e-12, spread, 1.0)
-    return X
+    return X.astype(np.float32) if np.asarray(features).dtype == np.float32 else X
+
+
+def linear_cka(a: ArrayLike, b: ArrayLike) -> float:
+    """Return the linear centred kernel alignment of two feature sets of the same clips, from 0 to 1.
+
+    Parameters
+    ----------
+    a, b : array-likes, (N, D) and (N, E)
+
+    Notes
+    -----
+    CKA = ||A'B||² / (||A'A|| ||B'B||), with centred columns and the Frobenius norm. It is 1 where one is a
+    rotation of the other, up to scale.
+
+    References
+    ----------
+    S. Kornblith, M. Norouzi, H. Lee, G. Hinton (2019), "Similarity of Neural Network Representations
+    Revisited", arXiv:1905.00414.
+    """
+    A, B = (np.asarray(X, dtype=np.float64) for X in (a, b))
+    if A.ndim != 2 or B.ndim != 2 or len(A) != len(B):
+        raise ValueError(f"features of shapes {A.shape} and {B.shape}; expected (N, D) and (N, E)")
+    A, B = A - A.mean(axis=0), B - B.mean(axis=0)
+    scale = np.linalg.norm(A.T @ A) * np.linalg.norm(B.T @ B)
+    return float(np.square(A.T @ B).sum() / scale) if scale > 0 else 0.0
 
 
 def silhouette(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> float:
@@ -289,8 +330,10 @@ def silhouette(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> floa
     return float(silhouette_score(X, np.asarray(labels), sample_size=sample, random_state=seed))
 
 
-def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray]:
-    X, y = np.asarray(features, dtype=np.float64), manifest["emotion"].to_numpy().astype(str)
+def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray]:
+    X, y = np.asarray(features), manifest["emotion"].to_numpy().astype(str)
+    if X.dtype != np.float32:  # which a store gives, and halves the time of a fit
+        X = X.astype(np.float64)
     if X.ndim != 2 or len(X) != len(y):
         raise ValueError(f"features of shape {X.shape} for {len(y)} clips; expected ({len(y)}, D)")
     if not np.isfinite(X).all():

@@ -18,6 +18,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import os
 import re
 import struct
@@ -59,7 +60,10 @@ class DamagedShard(ValueError):
 
 @dataclass(frozen=True)
 class StoreConfig:
-    """Whose features, of which layers, and whether every frame is kept."""
+    """Whose features, of which layers, and whether every frame is kept.
+
+    `hop_s` is infinite where a clip is one frame. JSON has no word for that: files hold null for it.
+    """
 
     encoder: str
     fingerprint: str
@@ -68,9 +72,14 @@ class StoreConfig:
     hop_s: float
     frames: bool
 
+    def __post_init__(self) -> None:
+        if self.hop_s is None:
+            object.__setattr__(self, "hop_s", math.inf)
+
     def identity(self) -> dict[str, Any]:
         """Return what all features of a store have in common; its ``config.json`` holds this."""
-        return {name: getattr(self, name) for name in ("encoder", "fingerprint", "width", "hop_s")}
+        told = {name: getattr(self, name) for name in ("encoder", "fingerprint", "width", "hop_s")}
+        return told | ({} if math.isfinite(self.hop_s) else {"hop_s": None})
 
 
 @dataclass(frozen=True)

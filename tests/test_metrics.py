@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
 from emolib import metrics
-from emolib.metrics import speaker_bootstrap, unweighted_accuracy
+from emolib.metrics import speaker_bootstrap, ua_interval, unweighted_accuracy
 
 WORDS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=1, max_size=40)
 
@@ -131,3 +131,20 @@ def test_eta_squared_is_the_share_between_classes():
     assert metrics.eta_squared([1, 3, 1, 3], labels) == pytest.approx(0)
     assert metrics.eta_squared([0, 2, 2, 4], labels) == pytest.approx(0.5)
     assert metrics.eta_squared([5, 5, 5, 5], labels) == 0.0
+
+
+def test_the_interval_of_ua_is_that_of_the_bootstrap_at_large():
+    y_true, y_pred, speakers = answers(12, seed=3)
+    other = np.random.default_rng(1).permutation(y_pred)
+    plain = speaker_bootstrap(unweighted_accuracy, y_true, y_pred, speakers)
+    assert ua_interval(y_true, y_pred, speakers) == pytest.approx(plain, abs=1e-12)
+
+    def lead(truth, both):
+        return unweighted_accuracy(truth, both[:, 0]) - unweighted_accuracy(truth, both[:, 1])
+
+    plain = speaker_bootstrap(lead, y_true, np.stack([y_pred, other], axis=1), speakers)
+    assert ua_interval(y_true, y_pred, speakers, over=other) == pytest.approx(plain, abs=1e-12)
+    few = ua_interval(*answers(4, seed=0))
+    assert np.isfinite(few.value) and np.isnan(few.low)
+    with pytest.raises(ValueError, match="expected equal numbers"):
+        ua_interval(y_true, y_pred[1:], speakers)

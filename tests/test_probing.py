@@ -278,3 +278,30 @@ def test_the_probe_passes_scikit_learn_s_checks():
     done = check_estimator(probing.make_probe(), expected_failed_checks=reasons, on_skip=None)
     assert sum(entry["status"] == "passed" for entry in done) > 40
     assert [entry["check_name"] for entry in done if entry["status"] == "xfail"] == [*sorted(IN_PLACE)][::-1]
+
+
+def test_a_lead_is_over_the_same_clips():
+    rng = np.random.default_rng(0)
+    y, speakers = MANIFEST["emotion"].to_numpy(str), MANIFEST["speaker"].to_numpy()
+    right, chance = probing.Probe(y, y, speakers), probing.Probe(y, rng.permutation(y), speakers)
+    lead = right.lead_over(chance)
+    assert lead.value == pytest.approx(1 - chance.ua.value) and 0 < lead.low < lead.value
+    assert right.lead_over(right) == (0, 0, 0)
+    with pytest.raises(ValueError, match="two probes of different clips"):
+        right.lead_over(probing.Probe(y[1:], y[1:], speakers[1:]))
+
+
+def test_cka_is_one_of_a_rotation_and_small_of_noise():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 8))
+    turned = 3 * X @ np.linalg.qr(rng.normal(size=(8, 8)))[0] + 5
+    assert probing.linear_cka(X, turned) == pytest.approx(1)
+    assert probing.linear_cka(X, rng.normal(size=(400, 5))) < 0.1
+    # the definition by Gram matrices (Kornblith et al. 2019, eq. 3), on small features of unequal width
+    A, B = X[:20], rng.normal(size=(20, 3))
+    H = np.eye(20) - 1 / 20
+    K, L = H @ A @ A.T @ H, H @ B @ B.T @ H
+    expected = np.trace(K @ L) / np.sqrt(np.trace(K @ K) * np.trace(L @ L))
+    assert probing.linear_cka(A, B) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"expected \(N, D\) and \(N, E\)"):
+        probing.linear_cka(A, B[1:])

@@ -2,16 +2,21 @@
 
 import json
 import os
+import pickle
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 from samples import refused, speech
 
-from emolib import audio, corpora, ser
+from emolib import audio, corpora, encoders, ser
 from emolib.ser.acoustics import SAMPLE_RATE, analyse
 from emolib.ser.judge import Discriminant, calibration_error, fit_temperature
 
@@ -377,3 +382,109 @@ def test_what_the_network_cannot_learn_from_or_read_is_refused(fitted, tmp_path)
     config["settings"]["widths"] = [4, 8, 12]
     (tmp_path / "config.json").write_text(json.dumps(config))
     refused("another network", ser.ResNetRecogniser.load, tmp_path)
+
+
+# ------------------------------------------------------------------------------------- dimensions
+
+
+@pytest.fixture
+def published(model_folder, tmp_path) -> Path:
+    """A network in the layout of audEERING's: a prefix, a regression head, names of its outputs."""
+    folder = tmp_path / "published"
+    as_published = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+    shutil.copytree(model_folder(**as_published), folder)
+    generator = torch.Generator().manual_seed(0)
+    head = {"dense.weight": (32, 32), "dense.bias": (32,), "out_proj.weight": (3, 32), "out_proj.bias": (3,)}
+    state = {f"wav2vec2.{key}": tensor for key, tensor in load_file(folder / "model.safetensors").items()}
+    state |= {f"classifier.{key}": torch.randn(shape, generator=generator) / 5 for key, shape in head.items()}
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    names = {"0": "arousal", "1": "dominance", "2": "valence"}
+    config |= {"architectures": ["Wav2Vec2ForSpeechClassification"], "id2label": names, "vocab_size": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def expected(folder: Path, waves: list[audio.Wave]) -> np.ndarray:
+    """Return what transformers' own network and the head on it give, one wave at a time."""
+    network = transformers.Wav2Vec2Model.from_pretrained(folder).eval()
+    extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    state = load_file(folder / "model.safetensors")
+    head = {key.removeprefix("classifier."): tensor for key, tensor in state.items() if "classifier" in key}
+    rows = []
+    for wave in waves:
+        given = extractor(wave, sampling_rate=RATE, return_tensors="pt").input_values
+        with torch.no_grad():
+            hidden = network(given).last_hidden_state.mean(dim=1)
+            hidden = torch.tanh(hidden @ head["dense.weight"].T + head["dense.bias"])
+            rows.append(hidden @ head["out_proj.weight"].T + head["out_proj.bias"])
+    return torch.cat(rows).numpy()
+
+
+def test_a_regression_head_predicts_as_in_transformers_whatever_the_neighbours(published):
+    waves = [speech(duration_s, seed) for seed, duration_s in enumerate((0.4, 1.3, 0.4, 2.1, 0.8))]
+    model, reference = ser.DimensionalModel(str(published), "cpu"), expected(published, waves)
+    together = np.stack([row[0, 0] for row in model.encode(waves, RATE)])
+    alone = np.stack([model.encode([wave], RATE)[0][0, 0] for wave in waves])
+    for found in (together, alone):
+        assert np.abs(found - reference).max() < 1e-5 < 1e-3 < reference.std(axis=0).min()
+
+
+def test_predictions_are_columns_of_the_manifest(published, manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    audio.write(Path(manifest["path"][4]), speech(0.01), RATE)  # shorter than one frame
+    found = ser.dimensional(manifest, str(published), device="cpu")
+    columns = [f"predicted_{name}" for name in ser.DIMENSIONS]
+    waves = [audio.load(path)[0] for path in manifest["path"].drop(4)]
+    reference = 2 * expected(published, waves) - 1
+    assert np.abs(found[columns].drop(4).to_numpy() - reference).max() < 2e-5
+    assert found[columns].loc[4].isna().all() and list(found)[: len(list(manifest))] == list(manifest)
+    assert [entry["clip"] for entry in found.attrs["skipped"]] == ["clip-004"]
+    assert "skipped" not in manifest.attrs
+    again = ser.dimensional(manifest, str(published), device="cpu")
+    assert again.equals(found)
+
+
+def test_outputs_are_found_by_their_names_and_others_refused(published):
+    path, waves = published / "config.json", [speech(0.5)]
+    config, reference = json.loads(path.read_text()), expected(published, waves)[0]
+
+    def predicted(*names: str) -> np.ndarray:
+        path.write_text(json.dumps(config | {"id2label": dict(enumerate(names))}))
+        return ser.DimensionalModel(str(published), "cpu").encode(waves, RATE)[0][0, 0]
+
+    assert np.allclose(predicted("valence", "arousal", "dominance"), reference[[1, 2, 0]], atol=1e-5)
+    assert np.allclose(predicted("LABEL_0", "LABEL_1", "LABEL_2"), reference, atol=1e-5)
+    others = ("negative", "neutral", "positive")
+    refused("outputs .'negative', .*expected .* arousal, dominance, valence", predicted, *others)
+
+
+def test_a_head_is_read_from_an_older_file_but_from_no_pickle(published, tmp_path):
+    waves = [speech(0.5)]
+    reference, state = expected(published, waves), load_file(published / "model.safetensors")
+    (published / "model.safetensors").unlink()
+    place = published / "pytorch_model.bin"
+    refused("no usable model", ser.DimensionalModel, str(published))
+    torch.save(state, place)
+    found = ser.DimensionalModel(str(published), "cpu").encode(waves, RATE)[0][0]
+    assert np.allclose(found, reference, atol=1e-5)
+    place.write_bytes(pickle.dumps(state | {"classifier.trap": Path("x")}, protocol=2))
+    refused("no usable model", ser.DimensionalModel, str(published))
+    refused("more than tensors, or is damaged", encoders.read_tensors, str(published), "classifier.")
+    torch.save({key: tensor for key, tensor in state.items() if "classifier.out" not in key}, place)
+    refused("expected a wav2vec2 model", ser.DimensionalModel, str(published))
+
+
+def test_the_command_places_clips_by_a_network_s_own_outputs(published, tmp_path, monkeypatch):
+    from test_cli import answer, call, write_corpus
+
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    table, out = write_corpus(tmp_path / "mine"), tmp_path / "places.csv"
+    found = answer("av", "--manifest", table, "--predict", published, "--out", out)
+    assert found["clips"] == found["n"] == 24 and found["layer"] is None and -1 <= found["ccc_arousal"] <= 1
+    clips = ser.dimensional(corpora.load("folder", table=table), str(published))
+    places = np.genfromtxt(out, delimiter=",", names=True, dtype=None, encoding="utf-8")
+    assert np.allclose(places["valence"], clips["predicted_valence"])
+    assert places["clip"].tolist() == clips["clip"].tolist()
+    refusal = call("av", "--manifest", table, "--predict", published, "--trained-on", "emodb", code=2).stderr
+    assert "fits nothing" in refusal

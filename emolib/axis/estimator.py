@@ -16,14 +16,14 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve
+from scipy.linalg import eigh, solve
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from emolib import __version__, files, results
-from emolib.probing import centre_speakers
+from emolib.probing import centre_speakers, group_means
 from emolib.store import FeatureStore, Pooling
 
 METHODS = ("mean-difference", "logistic", "lda", "pca")
@@ -151,7 +151,7 @@ class EmotionAxis(files.Saved, TransformerMixin, BaseEstimator):
             "mean-difference": lambda: units.mean(axis=0),
             "logistic": lambda: _logistic(X, is_target, self.regularisation),
             "lda": lambda: _lda(X, is_target),
-            "pca": lambda: np.linalg.svd(X - X.mean(axis=0), full_matrices=False)[2][0],
+            "pca": lambda: _widest(X - X.mean(axis=0)),
         }[self.method]()
         size, towards = np.linalg.norm(direction), differences.mean(axis=0) @ direction
         if not size > 0 or towards == 0:
@@ -357,10 +357,13 @@ def centred(X: Floats, speakers: NDArray) -> Floats:
 
 def class_means(X: Floats, groups: NDArray) -> Floats:
     """Return the mean of each group's rows, (S, D), groups in sorted order."""
-    names, codes = np.unique(groups, return_inverse=True)
-    sums = np.zeros((len(names), X.shape[1]))
-    np.add.at(sums, codes, X)
-    return sums / np.bincount(codes)[:, None]
+    return group_means(X, groups)[0]
+
+
+def _widest(X: Floats) -> Floats:
+    """Return the direction in which centred rows vary most."""
+    last = X.shape[1] - 1
+    return eigh(X.T @ X, subset_by_index=(last, last))[1][:, 0]
 
 
 def _logistic(X: Floats, is_target: NDArray[np.bool_], regularisation: float) -> Floats:

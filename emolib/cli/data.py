@@ -24,7 +24,7 @@ def list_corpora() -> dict[str, Any]:
         at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
         fields = {key: getattr(card, key) for key in ("name", "title", "clips", "licence", "source")}
         rows[card.name] = fields | {"at_hand": at_hand}
-        has_embeddings = (paths.embeddings(card.name) / "manifest.csv").is_file()
+        has_embeddings = any((place / "manifest.csv").is_file() for place in paths.embeddings(card.name))
         elsewhere = f"embeddings alone; the audio: {card.source}" if has_embeddings else card.source
         state = "at hand" if at_hand else elsewhere
         print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
@@ -185,12 +185,15 @@ def check_embeddings(
     layer
         Several with commas, or all that are shipped.
     """
-    from emolib import embeddings, features
+    from emolib import embeddings, features, probing, splits
 
     clips, bars = corpus.load(), sys.stderr.isatty()
     layers = _layers(layer) or embeddings.open(corpus.name, encoder).config.layers
     done = features.extract(clips, encoder, layers=layers, device=device, progress=bars)
-    table = embeddings.check(clips, done.store)
+    table, folds = embeddings.check(clips, done.store), splits.folds(clips, "speaker")
+    for column, store in (("ua_new", done.store), ("ua_shipped", embeddings.open(corpus.name, encoder))):
+        tables = [store.pooled(k, "mean+std", clips["clip"].tolist()) for k in table["layer"]]
+        table[column] = [probing.cross_validate(X, clips, folds).ua.value for X in tables]
     print(table.to_string(index=False, float_format="%.4f"))
     moved = (table["ua_shipped"] - table["ua_new"]).abs().max()
     return {"steps": table["steps"].max(), "ua_moved": moved, "clips": len(clips)}

@@ -151,7 +151,7 @@ def av(
     corpus: Corpus, trained_on: list[str] | None = None, encoder: str = DEFAULT_ENCODER, layer: str = "best",
     pooling: Pooling = "mean+std", method: Literal["anchored", "umap"] = "anchored", anchors: str = "joined",
     normalise: bool = True, folds: Folds = "loso", device: str = "auto", seed: int = 0,
-    store: str | None = None, out: Path | None = None,
+    store: str | None = None, out: Path | None = None, predict: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Place clips by valence and arousal from categories alone, and judge that by ratings where there are.
 
@@ -173,11 +173,14 @@ def av(
         Seed of the cut and of umap.
     out
         Write each clip's place here, as CSV.
+    predict
+        Take the places from this network with a regression head, a folder or a Hugging Face id. Nothing is
+        fitted, so the options of encoders, methods and folds are not used.
     """
     import numpy as np
     import pandas as pd
 
-    from emolib.av import AVLearner, place, transfer
+    from emolib.av import AVLearner, Plane, place, transfer
     from emolib.probing import standardise_speakers
     from emolib.splits import folds as cut
 
@@ -186,9 +189,14 @@ def av(
         speakers = clips["speaker"]
         return clips, {k: standardise_speakers(X, speakers) if normalise else X for k, X in layers.items()}
 
+    if predict and trained_on:
+        raise ValueError(f"--predict {predict} fits nothing; leave --trained-on out")
     learner = AVLearner(method, seed=seed)
-    clips, layers = features(corpus, store)
-    if trained_on:
+    clips, layers = (_predicted(corpus, predict, store, device), {}) if predict else features(corpus, store)
+    if predict:
+        places, ratings = (clips[[f"{kind}valence", f"{kind}arousal"]] for kind in ("predicted_", ""))
+        plane = Plane(places.to_numpy(float), ratings.to_numpy(float), clips["speaker"].to_numpy(str))
+    elif trained_on:
         tables, parts = zip(*(features(Corpus(name), None) for name in trained_on), strict=True)
         known: pd.DataFrame = pd.concat(tables, ignore_index=True)
         joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
@@ -196,7 +204,8 @@ def av(
     else:
         plane = place(layers, clips, cut(clips, folds, seed=seed), learner=learner, anchors=anchors)
     arousal, valence, n_rated = plane.arousal, plane.valence, int(plane.rated.sum())
-    print(f"{len(plane)} clips placed, {n_rated} of them rated, layer {plane.layer}")
+    origin = f"by {predict}" if predict else f"layer {plane.layer}"
+    print(f"{len(plane)} clips placed, {n_rated} of them rated, {origin}")
     print(f"CCC arousal {arousal}, valence {valence}" if n_rated else "no ratings to judge by in this corpus")
     if out:
         points = dict(zip(("valence", "arousal"), plane.points.T, strict=True))
@@ -204,6 +213,16 @@ def av(
         clips[["clip", "speaker", "emotion"]].assign(**points).to_csv(out, index=False)
     scores = _interval("ccc_arousal", arousal) | _interval("ccc_valence", valence)
     return scores | {"n": n_rated, "layer": plane.layer, "clips": len(plane)}
+
+
+def _predicted(corpus: Corpus, model: str, store: str | None, device: str) -> "pd.DataFrame":
+    """Return the clips for which a network predicts arousal and valence, and print which it can't read."""
+    from emolib import ser
+
+    bars = sys.stderr.isatty()
+    clips = ser.dimensional(corpus.load(), model, url=store, device=device, progress=bars)
+    print_skipped(clips.attrs["skipped"])
+    return clips.dropna(subset="predicted_valence")
 
 
 def _interval(name: str, interval: Any) -> dict[str, float]:

@@ -107,9 +107,9 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
 
         built = demo.build(None if root is None else Path(root))
         return assemble(card, folder.labels(built / "demo.csv"), built)
-    shipped = paths.embeddings(name) / "manifest.csv"
-    if root is None and not paths.corpus(name).is_dir() and shipped.is_file():
-        return _without_audio(name, shipped)
+    shipped = [at for place in paths.embeddings(name) if (at := place / "manifest.csv").is_file()]
+    if root is None and not paths.corpus(name).is_dir() and shipped:
+        return _without_audio(name, shipped[0])
     place = _existing(card, root)
     return assemble(card, _CORPORA[name].labels(place), place)
 

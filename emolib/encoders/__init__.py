@@ -17,11 +17,12 @@ from emolib.encoders.loading import (
     load_model,
     locate,
     quiet_transformers,
+    read_tensors,
 )
 from emolib.encoders.transformer import TransformerEncoder, inputs_of
 from emolib.training import torch_device
 
 __all__ = [
     "BASELINES", "DEFAULT", "Encoder", "Precision", "TransformerEncoder", "inputs_of", "load",
-    "load_deferred", "load_model", "locate", "quiet_transformers", "torch_device",
+    "load_deferred", "load_model", "locate", "quiet_transformers", "read_tensors", "torch_device",
 ]  # fmt: skip

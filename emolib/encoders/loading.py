@@ -28,7 +28,7 @@ from emolib.encoders.transformer import TransformerEncoder, check_layers
 from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
-from emolib.files import write_file
+from emolib.files import open_tensors, write_file
 from emolib.training import torch_device
 
 DEFAULT = paths.DEFAULT_ENCODER
@@ -260,6 +260,36 @@ def locate(name: str) -> str | None:
         with quiet_transformers():
             return str(whisper_wheel.folder() or f"openai/{name}")
     return name if name and (Path(name).is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) else None
+
+
+def read_tensors(name: str, prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors below a prefix in the file of a network that `load_model` has loaded: a head's, say.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_model`.
+    prefix : str
+        It is taken off each tensor's name; such as ``classifier.``
+
+    Raises
+    ------
+    ValueError
+        If the network has no file of weights on this machine, or one that is damaged or no list of tensors.
+    """
+    path = next((at for at in _files(name) or () if at.name in _WEIGHTS[:2]), None)
+    if path is None:
+        raise ValueError(f"{name!r} has no {' or '.join(_WEIGHTS[:2])}; name a folder with one of them")
+    try:
+        if path.suffix == ".safetensors":
+            with open_tensors(path) as file:
+                held = {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+        else:
+            held = torch.load(path, "cpu", weights_only=True)
+    except (_PICKLED, RuntimeError, EOFError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{path} holds more than tensors, or is damaged ({reason}); load it again") from None
+    return {key.removeprefix(prefix): t.float() for key, t in held.items() if key.startswith(prefix)}
 
 
 def _emotion2vec(source: str) -> Path | None:

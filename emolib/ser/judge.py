@@ -26,7 +26,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from emolib import audio, files, splits
-from emolib.metrics import Interval, speaker_bootstrap, unweighted_accuracy
+from emolib.metrics import Interval, ua_interval
 from emolib.ser.acoustics import VERSION, acoustics
 
 Array = NDArray[np.float64]
@@ -162,7 +162,7 @@ class Judge(files.Saved):
             own = fold_of == fold
             probability[own] = softmax(scores[own] / fit_temperature(scores[~own], codes[~own]), axis=1)
         answers = self.classes_[scores.argmax(1)]
-        self.natural_ua_ = speaker_bootstrap(unweighted_accuracy, y, answers, names)
+        self.natural_ua_ = ua_interval(y, answers, names)
         self.natural_recall_ = {str(c): float((answers == c)[y == c].mean()) for c in self.classes_}
         self.calibration_error_ = calibration_error(probability.max(1), answers == y)
         self.speakers_, self.n_clips_ = tuple(np.unique(names).tolist()), len(y)

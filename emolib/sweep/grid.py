@@ -213,10 +213,9 @@ def _inputs(texts: Mapping[str, str]) -> dict[str, str]:
     root, table, own = texts.get("ROOT", ""), texts.get("TABLE", ""), texts.get("CORPUS")
     for name in sorted(words & set(corpora.names()) - {"demo", "folder"}):
         place = Path(root) if name == own and root else paths.corpus(name)
-        is_here = place.is_dir()  # else the shipped embeddings stand in
-        found[f"corpus {name}"] = folder_digest(
-            place if is_here else paths.embeddings(name), content=not is_here
-        )
+        is_here = place.is_dir()  # else embeddings stand in
+        folders = [place] if is_here else paths.embeddings(name)
+        found[f"corpus {name}"] = "".join(folder_digest(folder, content=not is_here) for folder in folders)
     if own == "demo" and root:
         found["corpus demo"] = folder_digest(Path(root), content=False)
     if table:
