@@ -178,15 +178,17 @@ def _choose(
     )
     untuned = [start if value is None else value for value, start in zip(fixed, UNTUNED, strict=True)]
     best = Settings(untuned[0], untuned[1], untuned[2], np.nan)
-    left = {f: whole.without(part) for f, part in parts.items()}
-    held = {f: np.flatnonzero((folds == f) & (rest.counts[codes] > 0)) for f, rest in left.items()}
-    held = {f: rows for f, rows in held.items() if len(rows) and (left[f].counts > 0).sum() > 1}
+    counts = {f: whole.counts - part.counts for f, part in parts.items()}  # of the clips that are left
+    held = {f: np.flatnonzero((folds == f) & (left[codes] > 0)) for f, left in counts.items()}
+    held = {f: rows for f, rows in held.items() if len(rows) and (counts[f] > 0).sum() > 1}
     if not held:
         return best
     own = codes[np.concatenate(list(held.values()))]
     weights = 1 / np.bincount(own, minlength=len(anchors))[own]
     for shrinkage in shrinkages:
-        fitted = [(X[rows], *_discriminant(left[f], shrinkage, anchors)) for f, rows in held.items()]
+        fitted = [
+            (X[rows], *_discriminant(whole.without(parts[f]), shrinkage, anchors)) for f, rows in held.items()
+        ]
         for temperature in temperatures:
             moved, kept = [], []
             for x, centroids, weight, bias, linear in fitted:
