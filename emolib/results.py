@@ -134,8 +134,8 @@ def measured(name: str, corpus: str, encoder: str) -> "pd.DataFrame":
             f"get the audio (`emolib corpora` says how) or take another corpus"
         )
     told = read_json(folder / "source.json").get(name, {})
-    print(f"Not computed here, where {corpus} has no audio: `{told.get('command')}` gave these numbers")
-    print(f"(emolib {told.get('commit')}).")
+    print(f"Not computed here: `{told.get('command')}` gave these numbers, on the corpus's audio")
+    print(f"(commit {told.get('commit')}).")
     return pd.read_csv(folder / f"{name}.csv")
 
 

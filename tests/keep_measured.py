@@ -19,7 +19,7 @@ def keep(run: Path, name: str) -> Path:
     """Copy the numbers of one figure, and say where they come from."""
     [copy] = run.glob(f"{name[:2]}_*.ipynb")
     told = results.read_json(run / "run.json")
-    given = told["defaults"][copy.stem] | told["parameters"]
+    given = told.get("defaults", {}).get(copy.stem, {}) | told["parameters"]
     options = [
         f"--{key.lower()} {value}" if key in ("CORPUS", "ENCODER", "PROFILE") else f"--set {key}={value}"
         for key, value in given.items()

@@ -1,7 +1,9 @@
 """Measure how far the notebooks' results move, and write the committed results with their tolerances.
 
-    python tests/spread.py run FOLDER [VARIATION ...]   # one execution of every notebook per variation
-    python tests/spread.py write FOLDER                 # notebooks/expected/*.json and spread.csv
+    python tests/spread.py run FOLDER [VARIATION ...] [NOTEBOOK ...]  # one execution per variation
+    python tests/spread.py write FOLDER [NOTEBOOK ...]                # notebooks/expected/
+
+Notebooks are named by their numbers, such as 01; all by default. What is known of the others is kept.
 
 The variations stand for other machines: each changes every feature by one last bit (`last_bit`), one with
 the instructions of an older processor, the other with two threads; and there are two other seeds. A
@@ -47,15 +49,14 @@ VARIATIONS: dict[str, tuple[dict[str, str], list[str]]] = {
 }
 #: Results, by notebook, that are accuracies of networks trained there.
 TRAINED = {
-    "01_probing_layers": "ua_attention",
     "05_av_reduction": "ua_finetuned",
     "07_diffusion_augmentation": "(ua|gain)_.*",
 }
 ROUNDING = [name for name in VARIATIONS if not name.startswith("seed")]
 
 
-def run(folder: Path, names: list[str]) -> None:
-    """Execute the notebooks once per variation, each in a home of its own, so that nothing is shared."""
+def run(folder: Path, names: list[str], notebooks: list[str]) -> None:
+    """Execute notebooks once per variation, each in a home of its own, so that nothing is shared."""
     for name in names:
         variables, options = VARIATIONS[name]
         home = folder / name.replace(" ", "-")
@@ -63,7 +64,7 @@ def run(folder: Path, names: list[str]) -> None:
         environment = os.environ | variables | {"EMOLIB_HOME": str(home)}
         if "EMOLIB_LAST_BIT" in variables:
             environment |= last_bit.install(home / "ipython")
-        command = [sys.executable, "-c", "from emolib.cli import app; app()", "run", *options]
+        command = [sys.executable, "-c", "from emolib.cli import app; app()", "run", *notebooks, *options]
         subprocess.run(command, env=environment, check=True)
 
 
@@ -84,6 +85,7 @@ def gather(folder: Path) -> pd.DataFrame:
 def tolerance(values: pd.Series, trained: bool = False) -> float | None:
     """Return how far a result may be from that of the plain run; None where rounding changes what it says."""
     rounding = [values[name] for name in ROUNDING if name in values.index]
+    rounding = [value for value in rounding if value is None or value == value]  # NaN: it was not run
     if not all(_is_real(value) for value in rounding):
         return 0.0 if all(value == rounding[0] for value in rounding) else None
     spread = max(rounding) - min(rounding)
@@ -95,9 +97,10 @@ def tolerance(values: pd.Series, trained: bool = False) -> float | None:
     return max(0.15 if trained else 0.01 * size, 3 * spread)
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, notebooks: list[str]) -> None:
     """Write the committed results with their tolerances, and the table that these come from."""
     found = gather(folder)
+    found = found[[not notebooks or name[:2] in notebooks for name in found.index.get_level_values(0)]]
     EXPECTED.mkdir(exist_ok=True)
     for notebook, rows in found.groupby(level=0, sort=False):
         results: dict[str, dict[str, Any]] = {}
@@ -110,7 +113,12 @@ def write(folder: Path) -> None:
         content = {"parameters": whose, "setting": setting_of(path, source), "results": results}
         (EXPECTED / f"{notebook}.json").write_text(json.dumps(content, indent=1) + "\n")
     found.index.names = ["notebook", "result"]
-    found.to_csv(EXPECTED / "spread.csv", lineterminator="\n")
+    table = EXPECTED / "spread.csv"
+    if table.is_file():
+        known = pd.read_csv(table, index_col=[0, 1], dtype=object)
+        of_others = ~known.index.get_level_values(0).isin(found.index.get_level_values(0))
+        found = pd.concat([known[of_others], found]).sort_index(level=0, sort_remaining=False)
+    found.to_csv(table, lineterminator="\n")
 
 
 def _is_real(value: Any) -> bool:
@@ -122,10 +130,11 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    action, where = sys.argv[1], Path(sys.argv[2])
+    action, where, given = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    chosen = [name for name in given if name.isdigit()]
     if action == "run":
-        run(where, sys.argv[3:] or list(VARIATIONS))
+        run(where, [name for name in given if name not in chosen] or list(VARIATIONS), chosen)
     elif action == "write":
-        write(where)
+        write(where, chosen)
     else:
         raise SystemExit(f"{action}: expected run or write")

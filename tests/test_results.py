@@ -165,6 +165,8 @@ def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, c
         "channel": ["room"],
         "value": [0.5],
     }
-    assert "`emolib run 01` gave these numbers\n(emolib ab1)" in capsys.readouterr().out
+    assert (
+        "`emolib run 01` gave these numbers, on the corpus's audio\n(commit ab1)" in capsys.readouterr().out
+    )
     with pytest.raises(ValueError, match="01_leak needs the audio of nemo, and no numbers of it by x are in"):
         results.measured("01_leak", "nemo", "x")

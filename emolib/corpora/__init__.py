@@ -24,8 +24,8 @@ from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, r
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
-    "COLUMNS", "CorpusInfo", "Label", "Note", "Skipped", "assemble", "info", "load", "names",
-    "read", "save", "sound_files", "way_to_get",
+    "COLUMNS", "CorpusInfo", "Label", "NoAudioWarning", "Note", "Skipped", "assemble", "info", "load",
+    "names", "read", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
 _DEMO = CorpusInfo(
@@ -40,6 +40,10 @@ _CARDS = {card.name: card for card in (_DEMO, *(module.CARD for module in _CORPO
 def names() -> list[str]:
     """Return the names of all corpora."""
     return list(_CARDS)
+
+
+class NoAudioWarning(UserWarning):
+    """A corpus's audio is not on this machine, and its shipped embeddings stand in for it."""
 
 
 def info(name: str) -> CorpusInfo:
@@ -132,7 +136,7 @@ def _without_audio(name: str, csv: Path) -> pd.DataFrame:
         f"embeddings, which can't be played or measured anew; to get the audio, {way_to_get(name)}"
     )
     clips.attrs["notes"] = [note]
-    warnings.warn(note, UserWarning, stacklevel=3)
+    warnings.warn(note, NoAudioWarning, stacklevel=3)
     return clips
 
 
