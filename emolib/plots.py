@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import gaussian_kde
 
@@ -186,10 +187,12 @@ def plot_moves(
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", end, start, arrowprops=arrow, zorder=5)
         ax.plot(*start, marker, color=colour, markersize=size, markeredgecolor="white", zorder=4)
-        above = end[1] >= start[1]
+        (right, up), above = end - start, end[1] >= start[1]
+        side = 0 if abs(right) < abs(up) / 4 else 1 if right > 0 else -1
         ax.annotate(
-            name, end, xytext=(0, 4 if above else -4), textcoords="offset points", ha="center",
-            va="bottom" if above else "top", color=colour, fontsize=8.5, fontweight="bold",
+            name, end, xytext=(4 * side, 4 if above else -4), textcoords="offset points",
+            ha=("center", "left", "right")[side], va="bottom" if above else "top", color=colour,
+            fontsize=8.5, fontweight="bold", path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
     _affect_frame(ax)
     return ax
@@ -279,7 +282,15 @@ def _dots(
 def _affect_frame(ax: Axes) -> None:
     ax.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=0)
-    ax.set(xlabel="valence (-1 to 1)", ylabel="arousal (-1 to 1)", xlim=(-1.1, 1.1), ylim=(-1, 1))
+    ticks, limits = np.linspace(-1, 1, 5), (-1.1, 1.1)
+    ax.set(
+        xlabel="valence (-1 to 1)",
+        ylabel="arousal (-1 to 1)",
+        xlim=limits,
+        ylim=limits,
+        xticks=ticks,
+        yticks=ticks,
+    )
     ax.set_aspect("equal")
 
 

@@ -235,3 +235,6 @@ def test_a_clicked_point_is_played_and_named(tmp_path):
     assert "one.wav" in scatter.words.value
     with pytest.raises(ValueError, match=r"shape \(1, 2\) for 2 clips"):
         AudibleScatter([[0, 0]], manifest)
+    silent = AudibleScatter([[0.5, -0.25], [0.0, 0.0]], manifest.assign(path=""))
+    silent.scatter.chosen = 1
+    assert silent.player not in silent.children and "two: sad" in silent.words.value

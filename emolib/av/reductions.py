@@ -154,7 +154,8 @@ def _discriminant(sums: _Sums, shrinkage: float, anchors: Array) -> tuple[Array,
     level = float(covariance[diagonal].mean())
     covariance *= 1 - shrinkage
     covariance[diagonal] += shrinkage * level + 1e-6
-    weight = cho_solve(cho_factor(covariance, overwrite_a=True, check_finite=False), centroids.T)
+    # LAPACK takes columns: of the transpose, which is the same, it makes no copy
+    weight = cho_solve(cho_factor(covariance.T, overwrite_a=True, check_finite=False), centroids.T)
     bias = -0.5 * (centroids * weight.T).sum(axis=1)
     bias[sums.counts == 0] = -np.inf  # a class that is absent is never likely
     # B is the least-squares map from scores to anchors. The centroids' scores, c_j' S^-1 c_k, are also the

@@ -17,7 +17,7 @@ import soundfile as sf
 import traitlets
 from numpy.typing import ArrayLike
 
-from emolib import audio, emotions, files
+from emolib import audio, embeddings, emotions, files
 from emolib.audio import Wave
 from emolib.widgets import sketches
 
@@ -110,12 +110,13 @@ class Scatter(anywidget.AnyWidget):
 
 
 class AudibleScatter(widgets.VBox):
-    """A scatter of clips that plays the one that is clicked.
+    """A scatter of clips that plays the one that is clicked, or only names it where it has no audio.
 
     Parameters
     ----------
     points : array-like, (N, 2); valence, arousal; what lies outside [-1, 1] is drawn on the border
     manifest : DataFrame, N rows, with clip, emotion, speaker and path
+        A path is empty where the audio is not on this machine, as in the manifest of shipped embeddings.
 
     Raises
     ------
@@ -133,8 +134,10 @@ class AudibleScatter(widgets.VBox):
         rows = [[float(v), float(a), colour] for (v, a), colour in zip(places, colours, strict=True)]
         self.scatter = Scatter(points=rows)
         self.player = widgets.Audio(value=b"", format="wav", autoplay=True, loop=False)
-        self.words = widgets.HTML("click a point to hear its clip")
-        super().__init__(children=[self.scatter, self.words, self.player])
+        lacks_audio = embeddings.lack_audio(manifest)
+        self.words = widgets.HTML(f"click a point to {'see' if lacks_audio else 'hear'} its clip")
+        shown = [self.scatter, self.words] if lacks_audio else [self.scatter, self.words, self.player]
+        super().__init__(children=shown)
         self.scatter.observe(self._play, "chosen")
 
     def __repr__(self) -> str:
@@ -145,6 +148,8 @@ class AudibleScatter(widgets.VBox):
         valence, arousal, _ = self.scatter.points[change["new"]]
         text = f"{row['clip']}: {row['emotion']}, speaker {row['speaker']}"
         self.words.value = html.escape(f"{text}; valence {valence:+.2f}, arousal {arousal:+.2f}")
+        if not row["path"]:
+            return
         try:
             self.player.value = wav_bytes(*audio.load_clip(row))
         except audio.AudioError as error:
