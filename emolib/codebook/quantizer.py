@@ -243,11 +243,12 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
         """Return the number of stages that any row and group uses."""
         return int((codes.reshape(-1, self.groups, self.n_stages) >= 0).any(axis=(0, 1)).sum())
 
-    def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
-        """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
+    def lengths(self, codes: Codes, depth: int) -> NDArray[np.float64]:
+        """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
         table = codes.reshape(-1, self.groups, self.n_stages)[:, :, :depth].astype(np.int64)
         table = np.where(table < 0, self.n_codes_, table)
-        return np.sum([model.code_lengths(table[:, g]) for g, model in enumerate(self.models_[rate])], axis=0)
+        by_group = [[model.code_lengths(table[:, g]) for g, model in enumerate(each)] for each in self.models_]
+        return np.sum(by_group, axis=1)
 
     def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:
         """Give a coder every symbol in the order of the stream, and return the codes that it gave back."""
