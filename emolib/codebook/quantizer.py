@@ -247,7 +247,9 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
         """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
         table = codes.reshape(-1, self.groups, self.n_stages)[:, :, :depth].astype(np.int64)
         table = np.where(table < 0, self.n_codes_, table)
-        by_group = [[model.code_lengths(table[:, g]) for g, model in enumerate(each)] for each in self.models_]
+        by_group = [
+            [model.code_lengths(table[:, g]) for g, model in enumerate(each)] for each in self.models_
+        ]
         return np.sum(by_group, axis=1)
 
     def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:

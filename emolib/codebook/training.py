@@ -169,7 +169,7 @@ def train_models(
 def _choose_again(
     rows: Array, codes: Array, symbols: Symbols, lam: float, stops: float
 ) -> tuple[float, Symbols, EntropyModel]:
-    """Choose codes under a model of earlier ones with extra stops; return their cost, them and their model."""
+    """Choose codes under a model of earlier ones with extra stops; return cost, codes and their model."""
     n_codes = codes.shape[1]
     for share in (stops, 0.0):
         symbols = choose(rows, codes, fit_model(symbols, n_codes, stops=share), lam)
