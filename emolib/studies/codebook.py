@@ -277,19 +277,15 @@ def operating_points(
     seed : int; of the halves
     """
 
-    def ua(held: Sequence[HeldOut], after: Sequence[NDArray]) -> float:
-        return measures.estimate(pd.concat(map(outcome, held, after)), "hit").value
+    def ua(held: HeldOut, after: NDArray) -> float:
+        return float(outcome(held, after).groupby("emotion")["hit"].mean().mean())
 
     chosen = []
     for train, _ in folds:
         part = manifest.iloc[train].reset_index(drop=True)
-        inner = hold_out(X[train], part, splits.folds(part, n_folds=2, seed=seed))
-        coders = [clone(template).fit(held.seen) for held in inner]
-        wanted = (ua(inner, [held.before for held in inner]) + 1 / part["emotion"].nunique()) / 2
-        left = []
-        for lam in lams:
-            after = [c.decode(c.encode(held.before, lam)) for held, c in zip(inner, coders, strict=True)]
-            left.append(abs(ua(inner, after) - wanted))
+        (held,) = hold_out(X[train], part, splits.folds(part, n_folds=2, seed=seed)[:1])
+        coder, wanted = clone(template).fit(held.seen), (ua(held, held.before) + 1 / len(held.centroids)) / 2
+        left = [abs(ua(held, coder.decode(coder.encode(held.before, lam))) - wanted) for lam in lams]
         chosen.append(lams[int(np.argmin(left))])
     return chosen
 
