@@ -15,7 +15,7 @@ arXiv:2603.21224.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -501,11 +501,13 @@ class Voices:
     transforms : dict of emotion to ProsodyTransform, all from one emotion, learned from other speakers
     carriers : dict of speaker to an analysed clip of that emotion
     judge : ser.Judge; trained on none of these speakers
+    said : dict; what `say` made before, because few bits leave few different embeddings
     """
 
     transforms: dict[str, ProsodyTransform]
     carriers: dict[str, tuple[Recording, Contours]]
     judge: Any
+    said: dict[Any, tuple[Wave, dict[str, float]]] = field(default_factory=dict, repr=False)
 
     @property
     def home(self) -> str:
@@ -538,11 +540,13 @@ class Voices:
 
     def say(self, speaker: str, shares: Mapping[str, float]) -> tuple[Wave, dict[str, float]]:
         """Return a speaker's clip with shares of emotions, at its level, and the judge's probabilities."""
-        recording, contours = self.carriers[speaker]
-        speech = self.blend(shares).apply(recording.speech, 1.0, contours)
-        wave = audio.level(prosody.resynthesise(recording, speech), audio.rms_dbfs(recording.wave))
-        chances = self.judge.predict_proba([wave], self.sample_rate)[0]
-        return wave, dict(zip(map(str, self.judge.classes_), chances.tolist(), strict=True))
+        if (asked := (speaker, *shares.items())) not in self.said:
+            recording, contours = self.carriers[speaker]
+            speech = self.blend(shares).apply(recording.speech, 1.0, contours)
+            wave = audio.level(prosody.resynthesise(recording, speech), audio.rms_dbfs(recording.wave))
+            chances = self.judge.predict_proba([wave], self.sample_rate)[0]
+            self.said[asked] = wave, dict(zip(map(str, self.judge.classes_), chances.tolist(), strict=True))
+        return self.said[asked]
 
 
 def voices_by_fold(
@@ -643,10 +647,8 @@ class Audible:
             probability), and chance: that of the column target if there is one, else of the clip's emotion.
         """
         table, names = pd.concat(parts, ignore_index=True), self.voices.names
-        groups = table.groupby(["voice", *names], sort=False)  # few bits leave few different embeddings
-        asked: list[Any] = [(voice, dict(zip(names, shares, strict=True))) for (voice, *shares), _ in groups]
-        done = threads.each(lambda entry: self.voices.say(*entry), asked)
-        waves, heard = zip(*(done[i] for i in groups.ngroup()), strict=True)
+        asked = zip(table["voice"], table[names].to_dict("records"), strict=True)
+        waves, heard = zip(*threads.each(lambda entry: self.voices.say(*entry), asked), strict=True)
         targets = table["target" if "target" in table else "emotion"]
         chances = [entry.get(name, np.nan) for entry, name in zip(heard, targets, strict=True)]
         columns: dict[str, Any] = {"wave": pd.Series(waves, dtype=object), "heard": heard, "chance": chances}
