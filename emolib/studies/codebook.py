@@ -654,11 +654,9 @@ class Audible:
         columns: dict[str, Any] = {"wave": pd.Series(waves, dtype=object), "heard": heard, "chance": chances}
         return table.drop(columns=names).assign(**columns)
 
-    def rates(
-        self, coder: ResidualQuantizer, lams: Sequence[float], picks: Rows | None = None
-    ) -> pd.DataFrame:
-        """Return clips, `picks` by default, at each lambda, between the plain clip and whole embeddings."""
-        picks, before, labels = self.picks if picks is None else picks, self.held.before, self.held.labels
+    def rates(self, coder: ResidualQuantizer, lams: Sequence[float]) -> pd.DataFrame:
+        """Return `picks` at each lambda, between the plain clip and whole embeddings."""
+        picks, before, labels = self.picks, self.held.before, self.held.labels
         whole, names = self.ask(picks, before[picks], way="whole embedding"), np.array(self.voices.names)
         home, parts = np.full(len(picks), self.voices.home), []
         for way, only in (("neutral clip as it is", home), ("its emotion alone", labels[picks])):
