@@ -647,7 +647,8 @@ class Audible:
             probability), and chance: that of the column target if there is one, else of the clip's emotion.
         """
         table, names = pd.concat(parts, ignore_index=True), self.voices.names
-        asked = zip(table["voice"], table[names].to_dict("records"), strict=True)
+        shares: list[Any] = table[names].to_dict("records")
+        asked = zip(table["voice"], shares, strict=True)
         waves, heard = zip(*threads.each(lambda entry: self.voices.say(*entry), asked), strict=True)
         targets = table["target" if "target" in table else "emotion"]
         chances = [entry.get(name, np.nan) for entry, name in zip(heard, targets, strict=True)]
