@@ -92,7 +92,7 @@ def test_controls_meet_their_targets(held):
         measures.similarity(X, after),
         measures.distortion(X, after),
     )
-    rows = study.controls(X, after, X, np.random.default_rng(0))
+    rows = study.controls(X, after, held.axes, np.random.default_rng(0))
     length = np.linalg.norm(X, axis=1)
     assert np.allclose(np.linalg.norm(rows["noise"] - X, axis=1), far)
     assert np.allclose(np.linalg.norm(rows["pure shrinking"] - X, axis=1), np.minimum(far, length))
@@ -105,7 +105,8 @@ def test_controls_meet_their_targets(held):
     assert measures.distortion(X, rows["scalar grid"]) == pytest.approx(lost, rel=0.05)
     assert abs(measures.distortion(X, rows["PCA"]) - lost) < 0.15
     assert np.linalg.matrix_rank(rows["PCA"]) < X.shape[1]
-    assert np.allclose(study.truncate(X, X, 0.0), X) and np.allclose(study.truncate(X, X, 1.0), 0)
+    assert np.allclose(study.truncate(held.axes, X, 0.0), X)
+    assert np.allclose(study.truncate(held.axes, X, 1.0), 0)
 
 
 def test_a_biased_codebook_pulls_to_its_emotion_and_an_even_one_less(held):
@@ -138,14 +139,14 @@ def test_joined_codebooks_hold_their_parts(held):
 
 
 def test_routes_mixtures_and_conversions_are_of_every_clip(held):
-    small, rng = ResidualQuantizer(2, 4, n_epochs=1), np.random.default_rng(0)
-    routes = study.routes(held, small, (9.0,))
+    books, rng = study.train_books(held, ResidualQuantizer(2, 4, n_epochs=1)), np.random.default_rng(0)
+    routes = study.routes(held, books, (9.0,))
     assert (routes["bits"] <= 9).all() and routes["way"].value_counts().tolist() == [len(held.clips)] * 3
-    rows, ways = study.mixtures(held, small, ("happy", "sad"), 0.003, rng)
+    rows, ways = study.mixtures(held, books, ("happy", "sad"), 0.003, rng)
     table = study.judged(held, rows, ways)
     assert np.allclose(table[list(EMOTIONS)].sum(axis=1), 1) and set(held.labels[rows]) == {"happy"}
     assert len(table) == 5 * (held.labels == "happy").sum()
-    done = study.conversions(held, small, 0.003, rng, "neutral")
+    done = study.conversions(held, books, 0.003, rng, "neutral")
     assert set(done) == {"happy", "sad", "angry"}
     assert not {"happy", "neutral"} & set(held.labels[done["happy"][0]])
     changed = study.changes(held, ResidualQuantizer(2, 4, n_epochs=1).fit(held.seen), 0.01, rng)
@@ -239,7 +240,8 @@ def test_rates_run_from_the_plain_clip_to_the_whole_embedding(audible):
 def test_clips_are_picked_whose_whole_embedding_is_recognised(audible):
     """The judge here finds `angry` in everything."""
     part, _ = audible
-    picked = part.recognised(part.speakers[0])
+    heard = part.rates(ResidualQuantizer(3, 4, n_epochs=1).fit(part.held.seen), ())
+    picked = part.recognised(heard, part.speakers[0])
     assert part.held.labels[picked].tolist() == ["angry"]
     assert part.held.speakers[picked].tolist() == [part.speakers[0]]
 

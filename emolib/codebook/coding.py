@@ -90,16 +90,13 @@ class EntropyModel:
 
     def code_lengths(self, symbols: Symbols) -> NDArray[np.float64]:
         """Return the ideal length of each row in bits, (N,); symbols (N, Q), in sequence where it matters."""
-        n_codes, total = self.stages.shape[1] - 1, np.zeros(len(symbols))
-        before, sent = _contexts(symbols, n_codes)
-        for q, column in enumerate(symbols.T):
-            chance = self.stages[q][before[:, q], column] / TOTAL
-            if self.rows is not None and self.weights is not None:
-                share = self.weights[q] / PARTS
-                above = np.concatenate([[n_codes], column[:-1]])[: len(symbols)]
-                chance = (1 - share) * chance + share * self.rows[q][above, column] / TOTAL
-            total -= np.where(sent[:, q], np.log2(chance), 0.0)
-        return total
+        before, sent = _contexts(symbols, self.stages.shape[1] - 1)
+        stage = np.arange(symbols.shape[1])
+        chance = self.stages[stage, before, symbols] / TOTAL
+        if self.rows is not None and self.weights is not None:
+            share, above = self.weights[stage] / PARTS, _rows_before(symbols, self.stages.shape[1] - 1)
+            chance = (1 - share) * chance + share * self.rows[stage, above, symbols] / TOTAL
+        return -np.log2(chance, out=np.zeros(chance.shape), where=sent).sum(axis=1)
 
 
 def fit_model(
@@ -117,23 +114,14 @@ def fit_model(
         Share of the rows that count as stopping at each stage, beside those that do.
     """
     before, sent = _contexts(symbols, n_codes)
-    sent_symbols = [symbols[on, q] for q, on in enumerate(sent.T)]
-
-    def count(contexts: Symbols, stops: float = 0.0) -> NDArray[np.uint16]:
-        parts = [contexts[on, q] for q, on in enumerate(sent.T)]
-        pairs = zip(parts, sent_symbols, strict=True)
-        return np.stack([_table(part, column, n_codes, stops) for part, column in pairs])
-
-    stages = count(before, stops)
+    stages = _tables(before, symbols, sent, n_codes, stops)
     if starts is None:
         return EntropyModel(stages)
-    above = np.vstack([np.full((1, symbols.shape[1]), n_codes), symbols[:-1]])
+    above = _rows_before(symbols, n_codes)
     above[starts] = n_codes
-    rows = count(above)
-    weights = [
-        _weight(stages[q][before[on, q], symbols[on, q]], rows[q][above[on, q], symbols[on, q]])
-        for q, on in enumerate(sent.T)
-    ]
+    rows, stage = _tables(above, symbols, sent, n_codes), np.arange(symbols.shape[1])
+    own, other = stages[stage, before, symbols], rows[stage, above, symbols]
+    weights = [_weight(own[on, q], other[on, q]) for q, on in enumerate(sent.T)]
     return EntropyModel(stages, rows, np.array(weights, dtype=np.uint8))
 
 
@@ -144,27 +132,37 @@ def _contexts(symbols: Symbols, n_codes: int) -> tuple[Symbols, NDArray[np.bool_
     return before, np.hstack([first == n_codes, before[:, 1:] != n_codes])
 
 
+def _rows_before(symbols: Symbols, n_codes: int) -> Symbols:
+    """Return the symbols of the row before, (N, Q), K at the first row."""
+    return np.vstack([np.full((1, symbols.shape[1]), n_codes), symbols])[: len(symbols)]
+
+
+def _tables(
+    contexts: Symbols, symbols: Symbols, sent: NDArray[np.bool_], n_codes: int, stops: float = 0.0
+) -> NDArray[np.uint16]:
+    """Return each stage's frequencies out of 2^16, (Q, K + 1, K + 1)."""
+    pairs = zip(contexts.T, symbols.T, sent.T, strict=True)
+    return np.stack([_table(above[on], column[on], n_codes, stops) for above, column, on in pairs])
+
+
 def _table(contexts: Symbols, symbols: Symbols, n_codes: int, stops: float) -> NDArray[np.uint16]:
     """Return frequencies out of 2^16, (K + 1, K + 1); a context that never came up gets the marginal."""
     size = n_codes + 1
     counts = np.bincount(contexts * size + symbols, minlength=size * size).reshape(size, size)
     counts[:, n_codes] += np.ceil(stops * counts.sum(axis=1)).astype(np.int64)
-    total = counts.sum(axis=0)
+    total, seen = counts.sum(axis=0), counts.sum(axis=1, keepdims=True)
     marginal = (total + 0.5) / (total.sum() + 0.5 * size)
     strength = _strength(counts, marginal)
-    return _whole((counts + strength * marginal) / (counts.sum(axis=1, keepdims=True) + strength))
+    return _whole((counts + strength * marginal) / (seen + strength))
 
 
 def _strength(counts: NDArray, marginal: NDArray) -> float:
     """Choose how many observations the marginal weighs: the likeliest, each observation left out once."""
     at, symbol = np.nonzero(counts)
     n, row = counts[at, symbol], counts.sum(axis=1)[at]
-
-    def likelihood(strength: float) -> float:
-        left_out = (n - 1 + strength * marginal[symbol]) / (row - 1 + strength)
-        return float((n * np.log(left_out)).sum())
-
-    return float(max(_STRENGTHS, key=likelihood))
+    weighed = _STRENGTHS[:, None]
+    left_out = (n - 1 + weighed * marginal[symbol]) / (row - 1 + weighed)
+    return float(_STRENGTHS[(n * np.log(left_out)).sum(axis=1).argmax()])
 
 
 def _whole(probabilities: NDArray) -> NDArray[np.uint16]:
@@ -197,27 +195,23 @@ class Codec(Protocol):
     def depth(self, codes: Codes) -> int:
         """Return the number of stages that any row uses."""
 
-    def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
-        """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
+    def lengths(self, codes: Codes, depth: int) -> NDArray[np.float64]:
+        """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
 
     def walk(self, coder: Coder, codes: Codes, rate: int, depth: int) -> Codes:
         """Code a table of codes symbol by symbol in a fixed order; return what was coded."""
 
 
-def cheapest_rate(codec: Codec, codes: Codes) -> int:
-    """Return the number of the rate whose entropy models make these codes shortest."""
-    depth = codec.depth(codes)
-    return int(np.argmin([codec.lengths(codes, rate, depth).sum() for rate in range(len(codec.rates))]))
-
-
 def ideal_bits(codec: Codec, codes: Codes) -> NDArray[np.float64]:
     """Return the ideal length of each row's code in bits, (N,), under the rate that suits them best."""
-    return codec.lengths(codes, cheapest_rate(codec, codes), codec.depth(codes))
+    lengths = codec.lengths(codes, codec.depth(codes))
+    return lengths[lengths.sum(axis=1).argmin()]
 
 
 def pack(codec: Codec, codes: Codes) -> bytes:
     """Write codes as a stream."""
-    rate, depth = cheapest_rate(codec, codes), codec.depth(codes)
+    depth = codec.depth(codes)
+    rate = int(codec.lengths(codes, depth).sum(axis=1).argmin())
     queue, family = _range_coder()
     encoder = queue.RangeEncoder()
 

@@ -243,11 +243,14 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
         """Return the number of stages that any row and group uses."""
         return int((codes.reshape(-1, self.groups, self.n_stages) >= 0).any(axis=(0, 1)).sum())
 
-    def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
-        """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
+    def lengths(self, codes: Codes, depth: int) -> NDArray[np.float64]:
+        """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
         table = codes.reshape(-1, self.groups, self.n_stages)[:, :, :depth].astype(np.int64)
         table = np.where(table < 0, self.n_codes_, table)
-        return np.sum([model.code_lengths(table[:, g]) for g, model in enumerate(self.models_[rate])], axis=0)
+        by_group = [
+            [model.code_lengths(table[:, g]) for g, model in enumerate(each)] for each in self.models_
+        ]
+        return np.sum(by_group, axis=1)
 
     def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:
         """Give a coder every symbol in the order of the stream, and return the codes that it gave back."""
@@ -258,16 +261,10 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
             for q in range(depth):
                 before = done[:, g, q - 1] if q else np.full(len(done), self.n_codes_)
                 sent = np.flatnonzero(before != self.n_codes_) if q else np.arange(len(done))
-                if model.rows is None:
-                    if len(sent):
-                        chances = model.probabilities(q, before[sent])
-                        done[sent, g, q] = coder(chances, given[sent, g, q], sent)
-                    continue
-                for row in sent:  # each needs the row before
-                    here = slice(row, row + 1)
-                    above = done[row - 1 : row, g, q] if row else np.array([self.n_codes_])
-                    chances = model.probabilities(q, before[here], above)
-                    done[here, g, q] = coder(chances, given[here, g, q], np.array([row]))
+                # a row whose context is the row before waits for it; row 0 finds K at the end of the table
+                for rows in [sent][: len(sent)] if model.rows is None else sent[:, None]:
+                    chances = model.probabilities(q, before[rows], done[rows - 1, g, q])
+                    done[rows, g, q] = coder(chances, given[rows, g, q], rows)
         return np.where(done == self.n_codes_, -1, done).astype(np.int16).reshape(codes.shape)
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -366,28 +363,18 @@ def check_lam(lam: float) -> float:
 
 def _check_parameters(quantizer: ResidualQuantizer, n_features: int) -> None:
     """Raise ValueError where a parameter is out of its range."""
-    most = {
-        "n_stages": 255,
-        "n_codes": 4096,
-        "groups": n_features,
-        "beam": 256,
-        "n_iter": None,
-        "n_epochs": None,
-    }
-    for name, limit in most.items():
-        value, least = getattr(quantizer, name), 0 if limit is None else 1
+    most = {"n_stages": 255, "n_codes": 4096, "groups": n_features, "beam": 256}
+    for name in (*most, "n_iter", "n_epochs"):
+        limit, value = most.get(name), getattr(quantizer, name)
+        least = 0 if limit is None else 1
         if not isinstance(value, int | np.integer) or value < least or (limit is not None and value > limit):
             upper = "or more" if limit is None else f"to {limit}"
             raise ValueError(f"{name}={value!r}; expected a whole number, {least} {upper}")
     if quantizer.context not in ("stage", "frame"):
         raise ValueError(f"context={quantizer.context!r}; expected 'stage' or 'frame'")
     rates = list(quantizer.rates)
-    if (
-        not 1 <= len(rates) <= 16
-        or rates[0] != 0
-        or rates != sorted({*rates})
-        or not np.isfinite(rates).all()
-    ):
+    rising = rates == sorted({*rates}) and np.isfinite(rates).all()
+    if not (1 <= len(rates) <= 16 and rates[0] == 0 and rising):
         raise ValueError(f"rates={quantizer.rates}; expected 1 to 16 numbers that rise from 0")
 
 

@@ -104,12 +104,13 @@ class RoutedQuantizer:
         """Return the ideal length of each row's code in bits, (N,)."""
         return coding.ideal_bits(self, codes)
 
-    def lengths(self, codes: Codes, rate: int, depth: int) -> NDArray[np.float64]:
-        """Return the ideal length of each row's code in bits, (N,), at a rate, so many stages sent."""
-        total = -np.log2(self._chances.astype(np.float64))[codes[:, 0]]
+    def lengths(self, codes: Codes, depth: int) -> NDArray[np.float64]:
+        """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
+        choice = -np.log2(self._chances.astype(np.float64))[codes[:, 0]]
+        total = np.tile(choice, (len(self.rates), 1))
         for number, book in enumerate(self._books):
             own = codes[:, 0] == number
-            total[own] += book.lengths(codes[own, 1:], rate, depth)
+            total[:, own] += book.lengths(codes[own, 1:], depth)
         return total
 
     def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:

@@ -92,8 +92,8 @@ def _cluster(rows: Array, n_codes: int, n_iter: int, rng: np.random.Generator) -
 def _sums(rows: Array, symbols: NDArray[np.intp], n_codes: int) -> tuple[NDArray, NDArray]:
     """Return the number of rows of each code, (K,), and their sums, (K, D)."""
     ones = np.ones(len(rows), dtype=np.float32)
-    chosen = sparse.csr_array((ones, symbols, np.arange(len(rows) + 1)), shape=(len(rows), n_codes))
-    return np.bincount(symbols, minlength=n_codes).astype(np.float32), chosen.T @ rows
+    chosen = sparse.csc_array((ones, symbols, np.arange(len(rows) + 1)), shape=(n_codes, len(rows)))
+    return np.bincount(symbols, minlength=n_codes).astype(np.float32), chosen @ rows
 
 
 def _average(
@@ -161,19 +161,20 @@ def train_models(
     for lam in list(rates)[1:]:
         shares = FIRST_STOPS if lam >= MANY_STOPS_FROM else FIRST_STOPS[:1]
         tried = [_choose_again(rows, codes, symbols, lam, share) for share in shares]
-        symbols = min(tried, key=lambda entry: entry[0])[1]
-        models.append(fit_model(symbols, n_codes, starts))
+        _, symbols, model = min(tried, key=lambda entry: entry[0])
+        models.append(model if starts is None else fit_model(symbols, n_codes, starts))
     return models
 
 
 def _choose_again(
     rows: Array, codes: Array, symbols: Symbols, lam: float, stops: float
-) -> tuple[float, Symbols]:
-    """Choose codes under a model of earlier ones with extra stops; return what they cost, and them."""
+) -> tuple[float, Symbols, EntropyModel]:
+    """Choose codes under a model of earlier ones with extra stops; return cost, codes and their model."""
     n_codes = codes.shape[1]
     for share in (stops, 0.0):
         symbols = choose(rows, codes, fit_model(symbols, n_codes, stops=share), lam)
-    return cost(rows, codes, symbols, fit_model(symbols, n_codes), lam), symbols
+    model = fit_model(symbols, n_codes)
+    return cost(rows, codes, symbols, model, lam), symbols, model
 
 
 def cost(rows: Array, codes: Array, symbols: Symbols, model: EntropyModel, lam: float) -> float:
