@@ -532,11 +532,12 @@ def plot_ridges(values: ArrayLike, labels: ArrayLike, *, ax: Axes | None = None)
     labels : array-like of emotions, (N,); one of a single clip, or without spread, has no density
     """
     ax = ax or plt.gca()
-    values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
-    words, shades = _order_and_shades(labels.tolist())
-    at = np.linspace(*np.quantile(values, [0.002, 0.998]), 300)
+    numbers, of = np.asarray(values, dtype=np.float64), np.asarray(labels)
+    words, shades = _order_and_shades(of.tolist())
+    low, high = np.quantile(numbers, [0.002, 0.998])
+    at = np.linspace(low, high, 300)
     for row, word in enumerate(reversed(words)):
-        own = values[labels == word]
+        own = numbers[of == word]
         if len(own) > 1 and own.std() > 0:
             density = gaussian_kde(own)(at)
             top = row + 1.5 * density / density.max()

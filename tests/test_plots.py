@@ -77,6 +77,7 @@ DRAWN = {
         {"axis": AUC}, {"random": RNG.uniform(0.3, 0.7, 40)}, ax=ax
     ),
     "transfer": lambda ax: plots.plot_transfer(SIMILARITY.abs(), ax=ax),
+    "ridges": lambda ax: plots.plot_ridges(POINTS[:, 0], WORDS, ax=ax),
     "ladder": lambda ax: plots.plot_ladder({"axis": CURVE.assign(step=["calm", "normal", "strong"])}, ax=ax),
     "rate_curves": lambda ax: plots.plot_rate_curves(RATES, "value", "cosine similarity", ax=ax),
     "ways": lambda ax: plots.plot_ways(WAYS, "bits", "value", ax=ax),
