@@ -9,14 +9,12 @@ The variations stand for other machines: each changes every feature by one last 
 the instructions of an older processor, the other with two threads; and there are two other seeds. A
 result's tolerance is three times its range over the plain run and the other machines, and at least .01 of 1
 or of its size. Where that range exceeds .01, rounding decides the result like another seed does, so its
-range over the seeds that were run counts too. Accuracies of networks that a notebook trains (`TRAINED`) may
-move by .15: one quick training gave .30, .33, .36 and .44 on four machines. Words, truth values and counts
-that change under rounding have no tolerance and are not compared.
+range over the seeds that were run counts too. Words, truth values and counts that change under rounding
+have no tolerance and are not compared.
 """
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,11 +44,6 @@ VARIATIONS: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "seed 1": ({}, ["--seed", "1"]),
     "seed 2": ({}, ["--seed", "2"]),
-}
-#: Results, by notebook, that are accuracies of networks trained there.
-TRAINED = {
-    "05_av_reduction": "ua_finetuned",
-    "07_diffusion_augmentation": "(ua|gain)_.*",
 }
 ROUNDING = [name for name in VARIATIONS if not name.startswith("seed")]
 
@@ -82,7 +75,7 @@ def gather(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(table).loc[list(columns["plain"])]
 
 
-def tolerance(values: pd.Series, trained: bool = False) -> float | None:
+def tolerance(values: pd.Series) -> float | None:
     """Return how far a result may be from that of the plain run; None where rounding changes what it says."""
     rounding = [values[name] for name in ROUNDING if name in values.index]
     rounding = [value for value in rounding if value is None or value == value]  # NaN: it was not run
@@ -94,7 +87,7 @@ def tolerance(values: pd.Series, trained: bool = False) -> float | None:
         spread = max(spread, *(abs(value - rounding[0]) for value in values if _is_real(value)))
     if all(isinstance(value, int) for value in rounding):
         return 0.0 if spread == 0 else None
-    return max(0.15 if trained else 0.01 * size, 3 * spread)
+    return max(0.01 * size, 3 * spread)
 
 
 def write(folder: Path, notebooks: list[str]) -> None:
@@ -105,8 +98,7 @@ def write(folder: Path, notebooks: list[str]) -> None:
     for notebook, rows in found.groupby(level=0, sort=False):
         results: dict[str, dict[str, Any]] = {}
         for (_, name), values in rows.iterrows():
-            trained = re.fullmatch(TRAINED.get(str(notebook), ""), name) is not None
-            results[name] = {"value": _plain(values["plain"]), "tolerance": tolerance(values, trained)}
+            results[name] = {"value": _plain(values["plain"]), "tolerance": tolerance(values)}
         path = ROOT / "notebooks" / f"{notebook}.ipynb"
         [source] = [cell.source for cell in cells(path) if "results.compare(" in cell.source]
         whose = {name: declared(path)[name] for name in ("CORPUS", "ENCODER") if name in declared(path)}

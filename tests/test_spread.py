@@ -21,7 +21,6 @@ def of(*values, seeds=()):
 def test_a_steady_result_has_the_least_tolerance_whatever_the_seeds_do():
     assert spread.tolerance(of(0.5, seeds=(0.3, 0.9))) == 0.01
     assert spread.tolerance(of(40.0)) == pytest.approx(0.4)
-    assert spread.tolerance(of(0.5), trained=True) == 0.15
 
 
 def test_a_result_that_rounding_moves_may_move_farther_and_as_far_as_seeds():
