@@ -169,6 +169,11 @@ class NetworkVoice(Voice):
         self.name, self.sample_rate = name, sample_rate
         self._model, self._tokenise, self._generate = model, tokenise, generate
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network itself."""
+        return self._model
+
     def _plain(self, text: str) -> Wave:
         tokens = self._tokenise(text)
         limit = getattr(self._model.config, "max_text_positions", None)

@@ -3,7 +3,9 @@
 `EmotionAxis` finds it in one of four ways, projects, shifts and saves; `fit_axis` takes it from a feature
 store. `fit_axes`, `cosine_table` and `EmotionSubspace` are about several emotions. `cross_project` and
 `transfer` hold out speakers, sentences and corpora; `random_aucs` and `shuffled_aucs` are the baselines;
-`ladder`, `strength_auc` and `evenness` ask whether stronger emotions project further.
+`ladder`, `strength_auc` and `evenness` ask whether stronger emotions project further. `apply_axes` and
+`EmotionAxis.apply` move the hidden states of a running network. `write_gguf` and `read_gguf` exchange axes
+with other programs.
 
 References
 ----------
@@ -27,4 +29,6 @@ from emolib.axis.evaluation import (
     strength_auc,
     transfer,
 )
+from emolib.axis.exchange import read_gguf, write_gguf
+from emolib.axis.hooks import BLOCKS, OPERATORS, apply_axes
 from emolib.axis.subspace import EmotionSubspace, cosine_table, fit_axes

@@ -11,6 +11,7 @@ P. E. Jupp (2000), "Directional Statistics".
 import json
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from emolib import __version__, files, results
+from emolib.axis import hooks
 from emolib.probing import centre_speakers, group_means
 from emolib.store import FeatureStore, Pooling
 
@@ -209,6 +211,32 @@ class EmotionAxis(files.Saved, TransformerMixin, BaseEstimator):
                 f"delta {delta!r}; expected a finite number, or one for each of {len(rows)} rows"
             )
         return rows + (steps[..., None] * self.vector_).astype(rows.dtype)
+
+    def apply(
+        self, model: Any, strengths: Mapping[int, float | ArrayLike], *, operator: hooks.Operator = "add",
+        frames: slice | ArrayLike | None = None, keep_norm: bool = False, blocks: str | None = None,
+    ) -> AbstractContextManager[None]:  # fmt: skip
+        """Move a network's hidden states along the axis while the context is open.
+
+        Parameters
+        ----------
+        model : Encoder, voice of `emolib.tts`, or torch module
+        strengths : mapping of layer to strength
+            1 is one emotion further. An axis that knows its layer takes that one alone; `apply_axes` takes
+            several axes, each at its own.
+        operator, frames, keep_norm, blocks
+            As `apply_axes` takes them, which also says what is raised.
+
+        Examples
+        --------
+        >>> with axis.apply(encoder, {3: 0.5}, operator="rotate"):  # doctest: +SKIP
+        ...     [hidden_states] = encoder.encode([wave], 16_000)
+        """
+        check_is_fitted(self)
+        plan = {layer: (self, strength) for layer, strength in strengths.items()}
+        return hooks.apply_axes(
+            model, plan, operator=operator, frames=frames, keep_norm=keep_norm, blocks=blocks
+        )
 
     def speaker_cosines(self) -> Floats:
         """Return the cosine similarity among the speakers' own axes, (S, S)."""

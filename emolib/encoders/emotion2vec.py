@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emolib.encoders.transformer import TransformerEncoder
+from emolib.encoders.transformer import TransformerEncoder, inputs_of
 from emolib.encoders.wav2vec2 import FrontEnd
 
 #: Names of the published files of weights.
@@ -107,9 +107,11 @@ class Emotion2vec(nn.Module):
         places = torch.arange(n_frames, device=hidden.device)
         distance = (places[:, None] - places).abs()
         bias = functional.pad(-distance * self.slopes, (n_extra, 0, n_extra, 0))[None]
-        states = [self.norm(hidden)]
-        for block in self.layers:
-            states.append(block(states[-1], bias.to(hidden.dtype)))
+        hidden = self.norm(hidden)
+        with inputs_of(self.layers) as states:
+            for block in self.layers:
+                hidden = block(hidden, bias.to(hidden.dtype))
+            states.append(hidden)
         return [state[:, n_extra:] for state in states]
 
 

@@ -33,6 +33,10 @@ class FrontEnd(Protocol):
         ...
 
 
+#: Of a piece of a clip: its first frame, how many it has, and how many the clip has.
+Place = tuple[int, int, int]
+
+
 class TransformerEncoder:
     """A frozen network, truncated at the highest layer that is asked for.
 
@@ -56,6 +60,8 @@ class TransformerEncoder:
 
     _front_end: FrontEnd
     _variance_floor = 1e-7  # of transformers' feature extractors
+    #: Of each clip in the batch that is running; hooks read it.
+    places: Sequence[Place] = ()
     _may_pad = True  # False where a network lets padding reach the clip
 
     def __init__(
@@ -98,6 +104,11 @@ class TransformerEncoder:
         """Turn padded frames, (B, T, D_in), into the states of `layers`, each (B, T, D)."""
         raise NotImplementedError
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network itself, without the blocks above the highest layer."""
+        return self._model
+
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Encode mono waves to hidden states.
 
@@ -117,13 +128,16 @@ class TransformerEncoder:
         """
         pieces: list[Tensor] = []
         owners: list[tuple[int, slice]] = []
+        places: list[Place] = []
         for index, wave in enumerate(waves):
             ready = self._ready(wave, sample_rate, index)
             for span, keep in self._windows(len(ready)):
                 pieces.append(ready[span])
                 owners.append((index, keep))
+                here = self.frames(len(pieces[-1]))
+                places.append((span.start // self._front_end.hop, here, self.frames(len(ready))))
         joined: list[list[NDArray[np.float32]]] = [[] for _ in waves]
-        for (index, keep), state in zip(owners, self._encode_pieces(pieces), strict=True):
+        for (index, keep), state in zip(owners, self._encode_pieces(pieces, places), strict=True):
             joined[index].append(state[:, keep])
         return [parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in joined]
 
@@ -158,13 +172,15 @@ class TransformerEncoder:
             yield slice(first * hop, (last - 1) * hop + field), slice(start - first, stop - first)
 
     @torch.inference_mode()
-    def _encode_pieces(self, pieces: list[Tensor]) -> list[NDArray[np.float32]]:
-        lengths = [self.frames(len(piece)) for piece in pieces]
+    def _encode_pieces(self, pieces: list[Tensor], places: list[Place]) -> list[NDArray[np.float32]]:
+        lengths = [here for _, here, _ in places]
         states: dict[int, NDArray[np.float32]] = {}
         for batch in _batches(lengths, self._frame_budget, self._may_pad):
             frames = [self._front_end(pieces[i].to(self.device)) for i in batch]
             padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+            self.places = [places[i] for i in batch]
             outputs = self._transform(padded, torch.tensor([len(part) for part in frames]))
+            self.places = []
             for row, i in enumerate(batch):
                 states[i] = torch.stack([layer[row, : lengths[i]] for layer in outputs]).float().cpu().numpy()
         return [states[i] for i in range(len(pieces))]
