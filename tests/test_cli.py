@@ -143,7 +143,7 @@ def test_manifest_counts_what_is_there(tmp_path):
         "text.wav,s0,sad",
         "empty.wav,s1,sad",
         "gone.wav,s1,sad",
-        "s1-sad-0.wav,s1,furious",
+        "s1-sad-0.wav,s1,xxx",
     ]
     with table.open("a") as file:
         file.writelines(f"audio/{row},,\n" for row in rows)
@@ -301,6 +301,19 @@ def test_av_places_and_judges(table, tmp_path):
     found = answer(*words, "--no-normalise", "--folds", "speaker")
     assert found["ccc_arousal"] is None and found["n"] == 0 and found["clips"] == 24
     assert "unknown anchors 'nowhere'" in complaint(*words, "--anchors", "nowhere")
+    assert "no anchor for tense" in complaint(*words, "--map", "angry=tense")
+    (tmp_path / "own.csv").write_text("word,arousal,valence\ntense,0.6,-0.5\n")
+    (tmp_path / "map.json").write_text('{"Angry": "tense"}')
+    own = (*words, "--map", tmp_path / "map.json", "--anchors", tmp_path / "own.csv")
+    assert "folder: labels renamed: angry to tense (12)" in call(*own).stdout
+    for wrong in ("angry", "angry=", tmp_path / "own.json"):
+        (tmp_path / "own.json").write_text('["angry"]')
+        assert "expected old=new,old=new or a JSON file" in complaint(*words, "--map", wrong)
+    assert "renames 'jyo', which no clip has" in complaint(
+        "manifest", "--manifest", table, "--map", "jyo=sad"
+    )
+    text = call("manifest", "--manifest", table, "--map", "sad=low,angry=low").stdout
+    assert text.count("labels renamed: angry to low (12), sad to low (12)") == 1 and "low    24" in text
 
 
 # ------------------------------------------------------------------------------------- quantize
@@ -452,7 +465,7 @@ def test_folders_and_tables_that_are_not_there_or_unfit(tmp_path, table, monkeyp
 
 def test_a_message_of_many_lines_becomes_one_and_a_fault_of_ours_keeps_its_traceback(monkeypatch):
     def fails(error):
-        def load(*_: object) -> None:
+        def load(*_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(corpora, "load", load)

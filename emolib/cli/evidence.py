@@ -166,7 +166,8 @@ def av(
     method
         anchored has a closed form; umap is the published way.
     anchors
-        Where emotions lie: joined, emodb or iemocap.
+        Where emotions lie: joined, emodb or iemocap; or a CSV with the columns word, arousal and valence,
+        which adds to joined.
     normalise
         Take each speaker's own level and spread out of the features.
     seed

@@ -13,12 +13,13 @@ Examples
 
 import difflib
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from emolib import paths
+from emolib import emotions, paths
 from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess
 from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
 from emolib.corpora.scan import assemble, sound_files
@@ -61,14 +62,17 @@ def info(name: str) -> CorpusInfo:
     return _CARDS[name]
 
 
-def nearest(name: object, names: Collection[str]) -> str:
+def nearest(name: object, names: Collection[str], least: float = 0.5) -> str:
     """Return " (did you mean 'X'?)" for the nearest of some names, or nothing where none is near."""
     by_lower = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=least)
     return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
-def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:
+def load(
+    name: str, root: str | Path | None = None, table: str | Path | None = None, *,
+    mapping: Mapping[str, str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Read a corpus into a manifest, decoding every clip from end to end.
 
     Where a corpus that is asked for by its name alone is not on this machine, but its embeddings are shipped,
@@ -82,40 +86,70 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
         The corpus's folder; `paths.corpus(name)` by default. For "folder", where relative paths start from.
     table : str or Path, optional
         The CSV of "folder", a file or an fsspec URL: at least path, speaker and emotion.
+    mapping : mapping from label to emotion, optional
+        Renames emotions, such as ``{"joy": "happy"}``; a label is the corpus's own code or the emotion's
+        word. Case and blanks don't matter.
 
     Returns
     -------
     manifest : DataFrame
         One row a clip, sorted by clip; `COLUMNS` first, then the corpus's own. `manifest.attrs` holds
         "skipped" (a path and a reason each), "duplicates" (a path, the clip of the same content that was
-        kept, and what differs: emotion, speaker) and "notes".
+        kept, and what differs: emotion, speaker), "notes", and "renamed": a sentence on the labels that were
+        renamed, empty where none was; it is the last of the notes too.
 
     Raises
     ------
     ValueError
-        If the corpus is unknown, a table lacks what it needs, or no clip is usable.
+        If the corpus is unknown, a table lacks what it needs, no clip is usable, or the mapping names a label
+        that no clip has.
     FileNotFoundError
         If the corpus's folder or table isn't there.
     """
-    card = info(name)
+    card, renames = info(name), emotions.Renames(mapping)
     if table is not None and name != "folder":
         raise ValueError(f"a table ({table}) belongs to the corpus 'folder', not to {name!r}")
+    place = paths.corpus(name) if root is None else Path(root)
+    shipped = [at for folder in paths.embeddings(name) if (at := folder / "manifest.csv").is_file()]
+    if root is None and table is None and name != "demo" and not place.is_dir() and shipped:
+        clips = _without_audio(name, shipped[0])
+        clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))
+        renames.check_all_met()
+    else:
+        items, where = _items(name, root, table, renames)
+        renames.check_all_met()
+        clips = assemble(card, items, where)
+    own = clips.loc[~clips["emotion"].isin(emotions.EMOTIONS), "emotion"].value_counts().sort_index()
+    if len(own):
+        words = ", ".join(f"{w} ({n}){nearest(w, emotions.EMOTIONS, 0.8)}" for w, n in own.items())
+        clips.attrs["notes"].append(f"{name}: emotions beyond the named ones, without an anchor: {words}")
+    clips.attrs["renamed"] = f"{name}: {renames}" if renames.made else ""
+    clips.attrs["notes"] += filter(None, [clips.attrs["renamed"]])
+    return clips
+
+
+def _items(
+    name: str, root: str | Path | None, table: str | Path | None, renames: emotions.Renames
+) -> tuple[list[Label | Skipped | Note], str | Path]:
+    """Return what a corpus's parser yields, and the folder or table that it read."""
     if name == "folder":
         if table is None:
             raise ValueError(
                 "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest CSV`)"
             )
-        return assemble(card, folder.labels(table, None if root is None else _existing(card, root)), table)
+        base = None if root is None else _existing(folder.CARD, root)
+        return list(folder.labels(table, base, renames)), table
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
         built = demo.build(None if root is None else Path(root))
-        return assemble(card, folder.labels(built / "demo.csv"), built)
-    shipped = [at for place in paths.embeddings(name) if (at := place / "manifest.csv").is_file()]
-    if root is None and not paths.corpus(name).is_dir() and shipped:
-        return _without_audio(name, shipped[0])
-    place = _existing(card, root)
-    return assemble(card, _CORPORA[name].labels(place), place)
+        return list(folder.labels(built / "demo.csv", None, renames)), built
+    place = _existing(info(name), root)
+    items = list(_CORPORA[name].labels(place))
+    return [
+        replace(item, emotion=renames(item.emotion, item.label)) if isinstance(item, Label) else item
+        for item in items
+    ], place
 
 
 def way_to_get(name: str) -> str:

@@ -6,7 +6,7 @@ looks like a time and isn't understood is refused: a row without its times would
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -39,7 +39,9 @@ _OTHER_UNIT = re.compile(
 _SLACK_S = 0.02  # by which times that were rounded may disagree
 
 
-def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skipped]:
+def labels(
+    table: str | Path, root: Path | None = None, rename: Callable[[str, str], str] | None = None
+) -> Iterator[Label | Skipped]:
     """Yield what a table says of each file.
 
     Parameters
@@ -47,9 +49,12 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
     table : str or Path
         CSV (of commas or semicolons) or TSV, a file or an fsspec URL, with `path`, `speaker`, `emotion`,
         and any other column: a manifest's are understood (what can be measured is measured anew), the rest
-        are carried along. Emotions may stand in another form of their words (`emotions.FORMS`).
+        are carried along. Any word is an emotion; forms and codes of known ones (`emotions.FORMS`) are read
+        as those.
     root : Path, optional
         The folder that relative paths start from; the table's own by default, which a URL has none of.
+    rename : callable, optional
+        Gives the word for an emotion's cell and the cell of ``label``; `emotions.Renames` by default.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
             f"{table}: the path {relative[0]!r} is relative; name the folder that it starts from with --root"
         )
     base = (Path(root) if root is not None else Path(table).parent).absolute()
-    return (_label(row, base, extra, times) for row in rows.to_dict("records"))
+    return (_label(row, base, extra, times, rename or emotions.Renames()) for row in rows.to_dict("records"))
 
 
 def _check_files(table: str | Path, rows: pd.DataFrame) -> None:
@@ -97,7 +102,9 @@ def _same_file(path: PurePath, other: PurePath) -> bool:
     return other.parts[-n:] in (path.parts[-n:], bare) or other.with_suffix("").parts[-n:] == bare
 
 
-def _label(row: dict, base: Path, extra: list[str], times: "_Times") -> Label | Skipped:
+def _label(
+    row: dict, base: Path, extra: list[str], times: "_Times", rename: Callable[[str, str], str]
+) -> Label | Skipped:
     path = base / row["path"].strip()
     speaker = row["speaker"].strip()
     if not row["path"].strip():
@@ -105,7 +112,7 @@ def _label(row: dict, base: Path, extra: list[str], times: "_Times") -> Label | 
     if not speaker:
         return Skipped(path, "no speaker in its row")
     try:
-        emotion = emotions.from_label(row["emotion"])
+        emotion = rename(row["emotion"], row.get("label", ""))
         start_s, end_s = times.of(row)
     except ValueError as error:
         return Skipped(path, str(error))
