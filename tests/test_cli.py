@@ -155,7 +155,9 @@ def test_manifest_counts_what_is_there(tmp_path):
     text = call("manifest", "--manifest", table).stdout
     for name in ("text.wav", "empty.wav", "gone.wav"):
         assert re.search(rf"^skipped .*{name}: \S+", text, flags=re.MULTILINE), text
-    assert "'furious'" in text and re.search(r"^duplicate .*: same content as", text, re.MULTILINE)
+    assert "no emotion, but 'xxx'" in text and re.search(
+        r"^duplicate .*: same content as", text, re.MULTILINE
+    )
 
 
 def test_relative_paths_start_from_the_root(table, tmp_path):
