@@ -223,6 +223,27 @@ def test_probe_holds_out_sentences_and_standardises_speakers(table, tmp_path):
         assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, "--standardise", rule)
 
 
+def test_probe_on_the_shares_of_raters(table, tmp_path):
+    words = ("probe", "--manifest", tmp_path / "votes.csv", "--root", table.parent, "--encoder", "logmel")
+    rows = pd.read_csv(table, dtype=str)
+    rows.to_csv(tmp_path / "votes.csv", index=False)
+    assert "soft labels need columns such as votes_angry" in complaint(*words, "--labels", "soft")
+    for word in ("sad", "angry"):
+        rows[f"votes_{word}"] = [3 if emotion == word else 1 for emotion in rows["emotion"]]
+    rows.to_csv(tmp_path / "votes.csv", index=False)
+    found = answer(*words, "--labels", "soft", "--out", tmp_path / "shares.csv")
+    assert found["best_1"] == found["best_2"] == 1 and found["pairwise"] == 0.5 and found["n"] == 24
+    assert 0.5 < found["cross_entropy"] < 0.7 and found["jensen_shannon"] < 0.01
+    assert found["lead_over_hard"] > 0.1 and found["lead_over_prior"] > 0.1
+    assert list(pd.read_csv(tmp_path / "shares.csv").columns) == [
+        "clip",
+        "speaker",
+        "emotion",
+        "sad",
+        "angry",
+    ]
+
+
 def test_probe_joins_layers(table, model_folder):
     words = ("probe", "--manifest", table, "--encoder", model_folder())
     joined, single = (answer(*words, "--layer", layer) for layer in ("2+1", "2"))
