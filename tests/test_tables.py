@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from samples import speech
 
 from emolib import audio, corpora
+from emolib.cli.app import TableFormat
+from emolib.corpora import tables
 
 #: Characters that a file's name may hold; of the rest, a name has at least one.
 ODD = " ,;'\"\t#%&äöüßéπ語-_.~()[]{}|=+$€\u2028"
@@ -305,10 +307,15 @@ def test_an_audio_folder_with_splits(clips):
     assert list(found["split"]) == ["test", "train"] and set(found["speaker"]) == {"folder-7"}
 
 
+def test_the_commands_offer_every_format():
+    assert get_args(TableFormat) == get_args(tables.Format)
+
+
 def test_what_is_no_table_is_refused_in_one_sentence(clips, monkeypatch):
     (clips / "empty").mkdir()
     for table, text, why in (
         ("my.json", "[1]", "expected a list of objects"), ("my.json", "{", "not readable as JSON"),
+        ("my.json", "[" * 100_000, "not readable as JSON"),
         ("my.csv", "path,speaker,votes_sad,votes_Sadness\n", "expected one votes_<emotion> for each"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=why):

@@ -117,7 +117,7 @@ def load(
         if given is not None and name != "folder":
             raise ValueError(f"a table ({given}) belongs to the corpus 'folder', not to {name!r}")
     place = paths.corpus(name) if root is None else Path(root)
-    shipped = [at for folder in paths.embeddings(name) if (at := folder / "manifest.csv").is_file()]
+    shipped = [at for held in paths.embeddings(name) if (at := held / "manifest.csv").is_file()]
     if root is None and table is None and name != "demo" and not place.is_dir() and shipped:
         clips = _without_audio(name, shipped[0])
         clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))

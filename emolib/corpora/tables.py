@@ -81,7 +81,7 @@ def read(table: str | Path, form: Format | None = None) -> pd.DataFrame:
     """
     if form is not None and form not in _READERS:
         raise ValueError(f"unknown format {form!r}; expected one of: {', '.join(get_args(Format))}")
-    if not manifest.is_url(table) and not Path(table).exists():
+    if not manifest.is_url(table) and not (Path(table).is_file() or Path(table).is_dir()):
         raise FileNotFoundError(f"{table}: no such table")
     form = form or _sniff(table)
     rows = _READERS[form](table if manifest.is_url(table) else Path(table))
@@ -132,13 +132,13 @@ def _optional(name: str, needed_for: str) -> ModuleType:
 
 def _json(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list, of lines, or of an object that holds one for each file."""
-    text = path.read_text("utf-8-sig")
     try:
+        text = path.read_text("utf-8-sig")
         try:
             data = json.loads(text)
         except ValueError:
             data = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON or JSON lines ({error})") from None
     if isinstance(data, dict):
         by_file = data and all(isinstance(value, dict) for value in data.values())
@@ -308,7 +308,7 @@ _READERS: dict[str, Callable[[Any], "pd.DataFrame | Iterable[dict[str, Any]]"]] 
 
 def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return rows of any values as a table of texts."""
-    texts = [{str(name).strip(): _text(value) for name, value in row.items()} for row in rows]
+    texts = [{name: _text(value) for name, value in row.items()} for row in rows]
     return pd.DataFrame(texts, dtype=object).fillna("")
 
 
