@@ -1,6 +1,8 @@
-"""The one vocabulary of emotions, their order and colours, and their anchors on the arousal-valence plane.
+"""The vocabulary of emotions, their order and colours, and their anchors on the arousal-valence plane.
 
-A corpus's own code stays in the manifest's ``label`` column; ``emotion`` holds one of these words.
+A corpus's own code stays in the manifest's ``label`` column; ``emotion`` holds a word. Twelve words have an
+order, a colour and an anchor. Any other word may stand in a corpus of one's own: it has a colour and an order
+too, but no anchor.
 
 References
 ----------
@@ -9,6 +11,10 @@ Representation from Categorical Emotion Labels of Speech", arXiv:2311.14816. The
 MEAD.
 """
 
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,21 +26,43 @@ class Anchor(NamedTuple):
     arousal: float
 
 
-#: Every emotion, in the order in which tables and figures show them.
+#: The named emotions, in the order in which tables and figures show them.
 EMOTIONS = (
     "neutral", "calm", "happy", "sad", "angry", "fearful",
     "disgust", "surprised", "bored", "contempt", "excited", "frustrated",
 )  # fmt: skip
 
+#: Frequent words beyond the twelve, in their order; they follow the twelve.
+OTHERS = (
+    "amused", "sleepy", "proud", "relieved", "confused", "anxious", "interested", "sarcastic",
+    "ashamed", "desperate", "tender", "other", "low", "medium", "normal", "high",
+)  # fmt: skip
+#: Their colours, each 11 units of CIELAB or more from the others and from the twelve, for colour-blind
+#: readers too. A word that is in neither list takes the one that its checksum names: two words may share it.
+_OTHER_COLOURS = (
+    "#5A78FF", "#780F00", "#87A5FF", "#5A1E69", "#004BC3", "#781E2D", "#3C78D2", "#D22D3C",
+    "#0096C3", "#F0A587", "#69A5B4", "#873CA5", "#E12D78", "#D27869", "#A51E00", "#78B4F0",
+)  # fmt: skip
+
+
+class _Colours(dict[str, str]):
+    """Colours by word; any word has one, and always the same."""
+
+    def __missing__(self, word: str) -> str:
+        number = OTHERS.index(word) if word in OTHERS else zlib.crc32(word.encode())
+        return _OTHER_COLOURS[number % len(_OTHER_COLOURS)]
+
+
 #: One colour an emotion, everywhere. Paul Tol's "muted" and "vibrant" schemes (SRON/EPS/TN/09-002, 2021),
 #: moved as little as keeps RAVDESS's and EmoDB's emotions 20 units of CIELAB apart for protanopes and
-#: deuteranopes too; close relatives (happy and excited, angry and frustrated) get close hues.
-COLOURS = MappingProxyType(
-    {
+#: deuteranopes too; close relatives (happy and excited, angry and frustrated) get close hues. It lists the
+#: named emotions, and answers for any other word.
+COLOURS: Mapping[str, str] = MappingProxyType(
+    _Colours({
         "neutral": "#727272", "calm": "#5EBEAA", "happy": "#E5AE32", "sad": "#2F2289", "angry": "#CB350D",
         "fearful": "#AB4598", "disgust": "#2D8C4E", "surprised": "#86C9ED", "bored": "#ABAF55",
         "contempt": "#892254", "excited": "#E8732F", "frustrated": "#E9808D",
-    }
+    })
 )  # fmt: skip
 
 #: Anchors by table name, then by emotion.
@@ -58,42 +86,111 @@ ANCHORS = MappingProxyType(
     }
 )  # fmt: skip
 
-#: Other forms of the same words, as people's own tables have them; no word of another meaning.
+#: Other forms of the same words and their usual codes, as people's own tables have them; no word of another
+#: meaning, and no code that means one emotion here and another there, such as A or con.
 FORMS = MappingProxyType(
     {
         "neutrality": "neutral", "calmness": "calm", "happiness": "happy", "sadness": "sad",
         "anger": "angry", "fear": "fearful", "afraid": "fearful", "disgusted": "disgust",
         "surprise": "surprised", "boredom": "bored", "contemptuous": "contempt",
         "excitement": "excited", "frustration": "frustrated",
+        "neu": "neutral", "hap": "happy", "ang": "angry", "fea": "fearful", "dis": "disgust",
+        "sur": "surprised", "bor": "bored", "exc": "excited", "fru": "frustrated",
+        "joy": "happy", "joyful": "happy", "joyous": "happy",
+        "pleasant surprise": "surprised", "pleasantly surprised": "surprised",
+        "amusement": "amused", "sleepiness": "sleepy", "pride": "proud", "relief": "relieved",
+        "confusion": "confused", "anxiety": "anxious", "interest": "interested", "sarcasm": "sarcastic",
+        "shame": "ashamed", "desperation": "desperate", "tenderness": "tender",
     }
 )  # fmt: skip
+#: What tables write where there is no emotion; IEMOCAP has xxx where the raters disagree.
+_NONE = frozenset({"", "nan", "none", "null", "na", "n/a", "?", "unknown", "xxx", "no agreement"})
+
+
+def plain(label: str) -> str:
+    """Return a label in lower case, with one blank for each run of blanks, underscores and hyphens."""
+    return " ".join(re.split(r"[\s_-]+", label.lower())).strip()
 
 
 def from_label(label: str) -> str:
     """Return the word for a label of somebody's table: case, blanks and grammatical form don't matter.
 
+    A label that is no form of a known word (`FORMS`) is a word of its own.
+
     Raises
     ------
     ValueError
-        If it is no form of a word of the vocabulary; the message lists the words.
+        If it is empty or says that there is none, such as nan, unknown or xxx.
     """
-    word = label.strip().lower()
-    return check(FORMS.get(word, word))
+    word = plain(label)
+    if word in _NONE or not word.isprintable():
+        raise ValueError(f"no emotion, but {label.strip()!r}; expected a word such as angry or amused")
+    return FORMS.get(word, word)
+
+
+class Renames:
+    """Turns labels into words, and keeps a list of those that it renamed.
+
+    Parameters
+    ----------
+    mapping : mapping from label to word, optional
+        What is to be renamed, beside `FORMS`; case and blanks don't matter.
+    """
+
+    def __init__(self, mapping: Mapping[str, str] | None = None) -> None:
+        self.mapping = {plain(old): from_label(new) for old, new in (mapping or {}).items()}
+        self.made: Counter[tuple[str, str]] = Counter()
+        self._unmet = set(self.mapping)
+
+    def __call__(self, emotion: str, code: str = "") -> str:
+        """Return the word for a clip's emotion; the mapping may name that, or the corpus's own code for it.
+
+        Raises
+        ------
+        ValueError
+            As `from_label`.
+        """
+        keys = [plain(code), plain(emotion)]
+        if not self.mapping.keys() & set(keys):
+            keys.append(from_label(emotion))
+        known = [key for key in keys if key in self.mapping]
+        word = self.mapping[known[0]] if known else keys[-1]
+        self._unmet -= set(known[:1])
+        if word != plain(emotion):
+            self.made[emotion.strip(), word] += 1
+        return word
+
+    def check_all_met(self) -> None:
+        """Raise ValueError if the mapping names a label that no clip had."""
+        if self._unmet:
+            raise ValueError(
+                f"the mapping renames {', '.join(map(repr, sorted(self._unmet)))}, which no clip has; "
+                f"expected labels of this corpus: correct the name, or leave it out"
+            )
+
+    def __str__(self) -> str:
+        """Say in one sentence what was renamed; nothing where nothing was."""
+        told = [f"{old} to {new} ({n})" for (old, new), n in sorted(self.made.items())]
+        return f"labels renamed: {', '.join(told)}" if told else ""
 
 
 def check(emotion: str) -> str:
-    """Return `emotion` if it belongs to the vocabulary.
+    """Return `emotion` if it is one of the named ones, which rules and anchors are known for.
 
     Raises
     ------
     ValueError
-        If it does not; the message lists the words that do.
+        If it is not; the message lists the words that are.
     """
-    if emotion not in COLOURS:
+    if emotion not in EMOTIONS:
         raise ValueError(f"unknown emotion {emotion!r}; expected one of: {', '.join(EMOTIONS)}")
     return emotion
 
 
 def ordered(present: "list[str] | set[str] | tuple[str, ...]") -> list[str]:
-    """Return the distinct emotions of `present` in the order in which tables and figures show them."""
-    return sorted({check(emotion) for emotion in present}, key=EMOTIONS.index)
+    """Return the distinct emotions of `present` in the order in which tables and figures show them.
+
+    The named ones come first, then `OTHERS`, then further words by the alphabet.
+    """
+    rank = {word: number for number, word in enumerate((*EMOTIONS, *OTHERS))}
+    return sorted(set(present), key=lambda word: (rank.get(word, len(rank)), word))

@@ -260,3 +260,55 @@ def ccc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     covariance = np.mean((a - a.mean()) * (b - b.mean()))
     spread = a.var() + b.var() + np.square(a.mean() - b.mean())
     return float(2 * covariance / spread) if spread > 0 else float("nan")
+
+
+class Agreement(NamedTuple):
+    """How far raters of the same clips agree.
+
+    Attributes
+    ----------
+    alpha : float; Krippendorff's, 1 for full agreement, 0 for that of chance
+    pairwise : float; the mean over clips of the share of pairs of raters who said the same
+    raters : float; how many rated a clip, on average
+    """
+
+    alpha: float
+    pairwise: float
+    raters: float
+
+
+def agreement(votes: ArrayLike) -> Agreement:
+    """Return how far raters agree, who may be as many as they like for each clip.
+
+    Parameters
+    ----------
+    votes : array-like, (N, C); how many raters chose each class; clips of fewer than two are left out
+
+    Raises
+    ------
+    ValueError
+        If the votes are not whole numbers from 0, or no clip has two.
+
+    Notes
+    -----
+    With n_ic votes for class c on clip i, n_i on the clip, n_c for the class and n in all, alpha is
+    1 - D_o / D_e, where D_o = sum_i (n_i^2 - sum_c n_ic^2) / (n_i - 1) / n and
+    D_e = (n^2 - sum_c n_c^2) / (n (n - 1)). It is NaN where all raters chose one class.
+
+    References
+    ----------
+    K. Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", University of Pennsylvania.
+    """
+    counts = np.asarray(votes, dtype=np.float64)
+    if counts.ndim != 2 or (counts < 0).any() or (counts != np.rint(counts)).any():
+        raise ValueError("votes that are not counts; expected whole numbers from 0, (N, C)")
+    counts = counts[counts.sum(axis=1) >= 2]
+    if not len(counts):
+        raise ValueError("no clip has two raters; agreement needs two or more")
+    n_each, n = counts.sum(axis=1), counts.sum()
+    unequal = n_each**2 - np.square(counts).sum(axis=1)  # ordered pairs of raters who differ
+    observed = (unequal / (n_each - 1)).sum() / n
+    expected = (n**2 - np.square(counts.sum(axis=0)).sum()) / (n * (n - 1))
+    pairwise = 1 - (unequal / (n_each * (n_each - 1))).mean()
+    alpha = 1 - observed / expected if expected > 0 else np.nan
+    return Agreement(float(alpha), float(pairwise), float(n_each.mean()))

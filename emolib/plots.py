@@ -229,7 +229,7 @@ def plot_mel_grid(columns: Mapping[str, Sequence[NDArray]], *, ax: Axes | None =
         and colours
     """
     ax = ax or plt.gca()
-    known = set(columns) <= set(emotions.EMOTIONS)
+    known = not set(columns).isdisjoint(emotions.EMOTIONS)
     names = emotions.ordered(set(columns)) if known else list(columns)
     n_rows = max(len(columns[name]) for name in names)
     for i, name in enumerate(names):
@@ -264,7 +264,7 @@ def plot_denoising(steps: Sequence[NDArray], labels: Sequence[str], *, ax: Axes 
 
 def _order_and_shades(words: list[str]) -> tuple[list[str], Mapping[str, Any]]:
     """Return different labels in their order, with their colours."""
-    if set(words) <= set(emotions.EMOTIONS):
+    if not set(words).isdisjoint(emotions.EMOTIONS):  # with words of a corpus of one's own among them
         return emotions.ordered(words), emotions.COLOURS
     names = sorted(set(words))
     return names, dict(zip(names, sns.color_palette("husl", len(names)), strict=True))

@@ -16,15 +16,15 @@ Koshinaka, K. Shinoda (2018), "Attentive Statistics Pooling for Deep Speaker Emb
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
+from scipy import sparse, special
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
@@ -37,7 +37,16 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from emolib import emotions, scheduling, splits, threads
-from emolib.metrics import Interval, macro_f1, ua_interval, unweighted_accuracy, weighted_accuracy
+from emolib.corpora.tables import VOTES
+from emolib.metrics import (
+    Interval,
+    difference_interval,
+    macro_f1,
+    mean_interval,
+    ua_interval,
+    unweighted_accuracy,
+    weighted_accuracy,
+)
 from emolib.training import Recipe, Training
 
 #: Clips' worth of the whole corpus's statistics in those of a speaker.
@@ -204,6 +213,150 @@ def choose_layer(
         chosen[number], y_pred[folds[number][1]] = best, prediction
     picks = list(chosen.values())
     return _judged(y, y_pred, manifest, max(sorted(set(picks), key=str), key=picks.count), partial)
+
+
+# ------------------------------------------------------------------------------------- soft labels
+
+
+@dataclass(frozen=True)
+class SoftProbe:
+    """The held-out answers of a probe to clips whose raters differ, and what they are worth.
+
+    Attributes
+    ----------
+    y_true, y_pred : float64 arrays, (N, C); shares of the raters, and probabilities, each row's sum is 1
+    words : tuple of C str
+    speakers : str array, (N,)
+    layer : int or str, optional
+        The layer, or the one chosen most often where each fold chose its own.
+    """
+
+    y_true: NDArray[np.float64]
+    y_pred: NDArray[np.float64]
+    words: tuple[str, ...]
+    speakers: NDArray
+    layer: int | str | None = None
+
+    @property
+    def cross_entropy(self) -> Interval:
+        """The mean of -sum_c p_c ln q_c, in nats; the entropy of the raters is the least it can be."""
+        return mean_interval(self._cross_entropies(), self.speakers)
+
+    @property
+    def jensen_shannon(self) -> Interval:
+        """The mean Jensen-Shannon divergence in bits: 0 for equal shares, 1 for none in common."""
+        middle = (self.y_true + self.y_pred) / 2
+        both = (special.rel_entr(p, middle).sum(axis=1) for p in (self.y_true, self.y_pred))
+        return mean_interval(sum(both) / 2 / np.log(2), self.speakers)
+
+    def n_best(self, n: int) -> Interval:
+        """Return the share of clips whose most chosen emotion is among the n most probable ones.
+
+        Where several were chosen most often, each of them will do.
+        """
+        ranks = np.argsort(np.argsort(-self.y_pred, axis=1, kind="stable"), axis=1)
+        is_most = self.y_true == self.y_true.max(axis=1, keepdims=True)
+        return mean_interval((is_most & (ranks < n)).any(axis=1), self.speakers)
+
+    def lead_over(self, other: "SoftProbe") -> Interval:
+        """Return by how much its cross-entropy is below another's on the same clips."""
+        if not np.array_equal(self.y_true, other.y_true):
+            raise ValueError("two probes of different clips; expected the same clips in the same order")
+        return difference_interval(other._cross_entropies(), self._cross_entropies(), self.speakers)
+
+    def _cross_entropies(self) -> NDArray[np.float64]:
+        return -(self.y_true * np.log(np.maximum(self.y_pred, 1e-12))).sum(axis=1)
+
+    def __len__(self) -> int:
+        return len(self.y_true)
+
+
+def votes(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return how many raters chose each emotion, or what share of them: one column an emotion, in order.
+
+    Raises
+    ------
+    ValueError
+        If the manifest has no votes for two emotions, or a clip has none.
+    """
+    found = {name.removeprefix(VOTES): manifest[name] for name in manifest.columns if name.startswith(VOTES)}
+    if len(found) < 2:
+        raise ValueError(
+            "no votes of raters; soft labels need columns such as votes_angry, or a table with several raters"
+        )
+    counts = pd.DataFrame(found).reindex(columns=emotions.ordered(list(found))).astype(float).fillna(0)
+    unfit = (counts < 0).any(axis=1) | (counts.sum(axis=1) == 0)
+    if unfit.any():
+        raise ValueError(f"{unfit.sum()} clips have no votes, or negative ones; leave them out")
+    return counts
+
+
+def cross_validate_soft(
+    layers: Mapping[Any, NDArray],
+    manifest: pd.DataFrame,
+    folds: Sequence[splits.Fold],
+    *,
+    labels: Literal["soft", "hard", "prior"] = "soft",
+) -> SoftProbe:
+    """Predict what share of the raters chose each emotion, by a probe that never saw the clip's fold.
+
+    Parameters
+    ----------
+    layers : mapping of layer to features, (N, D)
+        Where there are several, each fold takes the one of least cross-entropy within its training speakers.
+    manifest : DataFrame, N rows, with columns of votes
+    folds : list of (train, test)
+    labels : {"soft", "hard", "prior"}
+        What it is trained on: each rater's choice, the choice of most (the first of those that tie), or, as
+        baseline, no features but the training clips' mean shares. All are judged by the raters' shares.
+
+    Raises
+    ------
+    ValueError
+        As `votes` and `cross_validate` do.
+
+    Notes
+    -----
+    The probe is `make_probe`. A clip stands in its training once for each emotion that was chosen, weighted
+    by that emotion's share: the loss is the cross-entropy with the shares.
+    """
+    counts = votes(manifest)
+    shares = counts.to_numpy() / counts.to_numpy().sum(axis=1, keepdims=True)
+    tables = {layer: _checked(X, manifest)[0] for layer, X in layers.items()}
+    y_pred, chosen = np.full(shares.shape, np.nan), list[Any]()
+    for train, test in folds:
+        targets = shares[train]
+        best = next(iter(tables))
+        if labels == "prior":
+            y_pred[test] = targets.mean(axis=0)
+            continue
+        if len(tables) > 1:
+            part = manifest.iloc[train].reset_index(drop=True)
+            inner = splits.folds(part, "speaker", n_folds=3)
+            losses = {
+                k: cross_validate_soft({k: X[train]}, part, inner, labels=labels).cross_entropy.value
+                for k, X in tables.items()
+            }
+            best = min(losses, key=lambda k: losses[k])
+        chosen.append(best)
+        if labels == "hard":
+            targets = np.eye(shares.shape[1])[targets.argmax(axis=1)]
+        rows, classes = np.nonzero(targets)
+        weights = targets[rows, classes]
+        with threadpool_limits(1):
+            probe = make_probe().fit(
+                tables[best][train][rows], classes, standardscaler__sample_weight=weights,
+                logisticregression__sample_weight=weights,
+            )  # fmt: skip
+            y_pred[test] = 0
+            y_pred[np.ix_(test, probe.classes_)] = probe.predict_proba(tables[best][test])
+    if n_left := int(np.isnan(y_pred).any(axis=1).sum()):
+        raise ValueError(f"{n_left} of {len(shares)} clips are in no test fold")
+    layer = max(sorted(set(chosen), key=str), key=chosen.count) if chosen else None
+    return SoftProbe(shares, y_pred, tuple(counts.columns), manifest["speaker"].to_numpy(str), layer)
+
+
+# ------------------------------------------------------------------------------------- geometry of classes
 
 
 def class_similarity(

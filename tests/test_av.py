@@ -160,6 +160,23 @@ def test_it_refuses_with_a_reason():
             AVLearner(**change).fit(X, y, anchors)
 
 
+def test_anchors_from_a_table_add_to_the_joined_ones(tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("Word,Arousal,Valence\nAmusement,0.4,0.7\nsad,-0.5,-0.5\n")
+    points = av.resolve(["amused", "sad", "angry"], str(table))
+    np.testing.assert_allclose(points, [[0.7, 0.4], [-0.5, -0.5], emotions.ANCHORS["emodb"]["angry"]])
+    for text, why in {
+        "word,arousal\na,1": "lacks the columns valence",
+        "word,arousal,valence\na,2,0": "'a' has arousal '2'",
+        "word,arousal,valence\na,,0": "numbers in",
+    }.items():  # fmt: skip
+        table.write_text(text)
+        with pytest.raises(ValueError, match=why):
+            av.resolve(["amused"], str(table))
+    with pytest.raises(ValueError, match=r"no anchor for amused; .*`--anchors FILE`"):
+        av.resolve(["amused"])
+
+
 def test_anchors_by_name_mapping_and_around_a_circle():
     assert av.resolve(["angry"], "iemocap").tolist() == [[-0.51, 0.59]]
     assert av.resolve(["a", "b"], {"a": (1, 2), "b": (3, 4)}).tolist() == [[1, 2], [3, 4]]

@@ -143,7 +143,7 @@ def test_manifest_counts_what_is_there(tmp_path):
         "text.wav,s0,sad",
         "empty.wav,s1,sad",
         "gone.wav,s1,sad",
-        "s1-sad-0.wav,s1,furious",
+        "s1-sad-0.wav,s1,xxx",
     ]
     with table.open("a") as file:
         file.writelines(f"audio/{row},,\n" for row in rows)
@@ -155,7 +155,9 @@ def test_manifest_counts_what_is_there(tmp_path):
     text = call("manifest", "--manifest", table).stdout
     for name in ("text.wav", "empty.wav", "gone.wav"):
         assert re.search(rf"^skipped .*{name}: \S+", text, flags=re.MULTILINE), text
-    assert "'furious'" in text and re.search(r"^duplicate .*: same content as", text, re.MULTILINE)
+    assert "no emotion, but 'xxx'" in text and re.search(
+        r"^duplicate .*: same content as", text, re.MULTILINE
+    )
 
 
 def test_relative_paths_start_from_the_root(table, tmp_path):
@@ -219,6 +221,27 @@ def test_probe_holds_out_sentences_and_standardises_speakers(table, tmp_path):
     assert call(*words, "--standardise", "9").stdout.count("3 speakers have fewer than 9 clips") == 1
     for rule in ("1", "all", "-4"):
         assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, "--standardise", rule)
+
+
+def test_probe_on_the_shares_of_raters(table, tmp_path):
+    words = ("probe", "--manifest", tmp_path / "votes.csv", "--root", table.parent, "--encoder", "logmel")
+    rows = pd.read_csv(table, dtype=str)
+    rows.to_csv(tmp_path / "votes.csv", index=False)
+    assert "soft labels need columns such as votes_angry" in complaint(*words, "--labels", "soft")
+    for word in ("sad", "angry"):
+        rows[f"votes_{word}"] = [3 if emotion == word else 1 for emotion in rows["emotion"]]
+    rows.to_csv(tmp_path / "votes.csv", index=False)
+    found = answer(*words, "--labels", "soft", "--out", tmp_path / "shares.csv")
+    assert found["best_1"] == found["best_2"] == 1 and found["pairwise"] == 0.5 and found["n"] == 24
+    assert 0.5 < found["cross_entropy"] < 0.7 and found["jensen_shannon"] < 0.01
+    assert found["lead_over_hard"] > 0.1 and found["lead_over_prior"] > 0.1
+    assert list(pd.read_csv(tmp_path / "shares.csv").columns) == [
+        "clip",
+        "speaker",
+        "emotion",
+        "sad",
+        "angry",
+    ]
 
 
 def test_probe_joins_layers(table, model_folder):
@@ -301,6 +324,19 @@ def test_av_places_and_judges(table, tmp_path):
     found = answer(*words, "--no-normalise", "--folds", "speaker")
     assert found["ccc_arousal"] is None and found["n"] == 0 and found["clips"] == 24
     assert "unknown anchors 'nowhere'" in complaint(*words, "--anchors", "nowhere")
+    assert "no anchor for tense" in complaint(*words, "--map", "angry=tense")
+    (tmp_path / "own.csv").write_text("word,arousal,valence\ntense,0.6,-0.5\n")
+    (tmp_path / "map.json").write_text('{"Angry": "tense"}')
+    own = (*words, "--map", tmp_path / "map.json", "--anchors", tmp_path / "own.csv")
+    assert "folder: labels renamed: angry to tense (12)" in call(*own).stdout
+    for wrong in ("angry", "angry=", tmp_path / "own.json"):
+        (tmp_path / "own.json").write_text('["angry"]')
+        assert "expected old=new,old=new or a JSON file" in complaint(*words, "--map", wrong)
+    assert "renames 'jyo', which no clip has" in complaint(
+        "manifest", "--manifest", table, "--map", "jyo=sad"
+    )
+    text = call("manifest", "--manifest", table, "--map", "sad=low,angry=low").stdout
+    assert text.count("labels renamed: angry to low (12), sad to low (12)") == 1 and "low    24" in text
 
 
 # ------------------------------------------------------------------------------------- quantize
@@ -452,7 +488,7 @@ def test_folders_and_tables_that_are_not_there_or_unfit(tmp_path, table, monkeyp
 
 def test_a_message_of_many_lines_becomes_one_and_a_fault_of_ours_keeps_its_traceback(monkeypatch):
     def fails(error):
-        def load(*_: object) -> None:
+        def load(*_: object, **__: object) -> None:
             raise error
 
         monkeypatch.setattr(corpora, "load", load)

@@ -198,7 +198,7 @@ def test_what_can_not_be_steered(setup, tmp_path):
         ("--delta", 2): "--allow-extrapolation",
         ("--delta", "nan"): "finite",
         ("--delta", 0.5, "--target", "happy"): "'happy'",
-        ("--delta", 0.5, "--source", "rage"): "unknown emotion",
+        ("--delta", 0.5, "--source", "rage"): "no clip of 'rage'",
         ("--delta", 0.5, "--target", "calm"): "both",
         ("--delta", 0.5, "--layer", 9): "layer",
     }.items():

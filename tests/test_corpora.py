@@ -339,13 +339,65 @@ def test_folder_reads_what_a_spreadsheet_writes(tmp_path):
 def test_folder_skips_rows_that_say_too_little(tmp_path):
     for name in "abcd":
         write_tone(tmp_path / f"{name}.wav", ord(name))
-    rows = ["a.wav,1,joyful", "b.wav,,angry", ",1,angry", "c.wav,1", "d.wav,1,NEUTRAL"]
+    rows = ["a.wav,1,xxx", "b.wav,,angry", ",1,angry", "c.wav,1", "d.wav,1,NEUTRAL"]
     manifest = corpora.load("folder", table=write_table(tmp_path, rows))
     assert list(manifest["emotion"]) == ["neutral"]
     found = reasons(manifest)
-    assert "unknown emotion 'joyful'; expected one of: neutral, calm, happy" in found["a.wav"]
+    assert found["a.wav"] == "no emotion, but 'xxx'; expected a word such as angry or amused"
     assert found["b.wav"] == "no speaker in its row" and found[tmp_path.name] == "no path in its row"
-    assert "unknown emotion ''" in found["c.wav"]
+    assert "no emotion, but ''" in found["c.wav"]
+
+
+#: What everyday tables call emotions, and the word for it.
+EVERYDAY = {
+    "joy": "happy", "ang": "angry", "neu": "neutral", "hap": "happy", "exc": "excited", "fru": "frustrated",
+    "amused": "amused", "Amusement": "amused", "sleepiness": "sleepy", "pleasant surprise": "surprised",
+    "pleasant_surprise": "surprised", "other": "other", "low": "low", "normal": "normal", "high": "high",
+    "Sadness": "sad",
+}  # fmt: skip
+
+
+def test_every_word_of_an_everyday_table_comes_through(tmp_path):
+    for number in range(len(EVERYDAY)):
+        write_tone(tmp_path / f"{number:02d}.wav", number)
+    table = write_table(tmp_path, [f"{number:02d}.wav,1,{label}" for number, label in enumerate(EVERYDAY)])
+    manifest = corpora.load("folder", table=table)
+    assert dict(zip(manifest["label"], manifest["emotion"], strict=True)) == EVERYDAY
+    assert manifest.attrs["skipped"] == []
+    renamed = manifest.attrs["renamed"]
+    assert renamed.startswith("folder: labels renamed: Amusement to amused (1), Sadness to sad (1), ang to")
+    assert manifest.attrs["notes"][-2:] == [
+        "folder: emotions beyond the named ones, without an anchor: amused (2), high (1), low (1), "
+        "normal (1), other (1), sleepy (1)",
+        renamed,
+    ]
+    merged = corpora.load(
+        "folder", table=table, mapping={"JOY": "amused", "high": "exc", "surprised": "other"}
+    )
+    words = merged.set_index("label")["emotion"]
+    assert (words["joy"], words["hap"], words["high"]) == ("amused", "happy", "excited")
+    assert words["pleasant surprise"] == words["pleasant_surprise"] == "other"
+    with pytest.raises(ValueError, match="renames 'jyo', which no clip has"):
+        corpora.load("folder", table=table, mapping={"jyo": "happy"})
+    again = corpora.load("folder", table=corpora.save(manifest, tmp_path / "again.csv"))
+    assert again.attrs["renamed"] == "" and list(again["emotion"]) == list(manifest["emotion"])
+
+
+def test_a_word_that_is_nearly_a_named_one_is_pointed_out(tmp_path):
+    write_tone(tmp_path / "a.wav")
+    notes = corpora.load("folder", table=write_table(tmp_path, ["a.wav,1,angyr"])).attrs["notes"]
+    assert notes[-1].endswith("angyr (1) (did you mean 'angry'?)")
+
+
+def test_a_mapping_renames_the_emotions_of_a_named_corpus(tmp_path, monkeypatch):
+    ravdess_tree(tmp_path)
+    manifest = corpora.load("ravdess", tmp_path, mapping={"05": "furious", "calm": "neutral"})
+    assert list(manifest["emotion"]) == ["neutral", "neutral", "furious"]
+    assert manifest.attrs["renamed"] == "ravdess: labels renamed: angry to furious (1), calm to neutral (1)"
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path / "nowhere"))
+    with pytest.warns(corpora.NoAudioWarning):
+        shipped = corpora.load("ravdess", mapping={"calm": "neutral"})
+    assert shipped["emotion"].nunique() == 7 and "calm to neutral (192)" in shipped.attrs["notes"][-1]
 
 
 def test_folder_refuses_what_is_no_table(tmp_path):

@@ -218,7 +218,14 @@ def test_crema_d_tree(tmp_path):
         '"1","1002_IEO_HAP_LO","N","71.67","H","57","H","57.38"\n'
         '"2","1040_ITH_SAD_XX","A:F","30.67:51.00","N","63.5","S","60"\n'
     )
+    (tmp_path / "processedResults" / "tabulatedVotes.csv").write_text(
+        '"","A","D","F","H","N","S","fileName","numResponses"\n'
+        '"100002",0,0,0,3,6,0,"1002_IEO_HAP_LO",9\n"200002",0,0,0,9,1,0,"1002_IEO_HAP_LO",10\n'
+    )
     manifest = corpora.load("crema-d", tmp_path).set_index("clip")
+    votes = manifest.filter(like="votes_")
+    assert list(votes) == [f"votes_{w}" for w in ("angry", "disgust", "fearful", "happy", "neutral", "sad")]
+    assert votes.loc["1002_IEO_HAP_LO"].tolist() == [0, 0, 0, 3, 6, 0] and votes.to_numpy().sum() == 9
     assert list(manifest.index) == ["1001_DFA_ANG_XX", "1002_IEO_HAP_LO", "1040_ITH_SAD_X"]
     assert list(manifest["gender"]) == ["male", "female", ""]
     assert list(manifest["voice_vote"]) == ["", "neutral", "angry:fearful"]

@@ -100,6 +100,7 @@ def test_ordered_is_the_vocabulary_s_order_without_repeats():
     assert emotions.ordered(["sad", "neutral", "sad", "angry"]) == ["neutral", "sad", "angry"]
     assert emotions.ordered(set(EMOTIONS)) == list(EMOTIONS)
     assert emotions.ordered([]) == []
+    assert emotions.ordered(["zeal", "high", "awe", "low", "sad"]) == ["sad", "low", "high", "awe", "zeal"]
 
 
 def test_an_unknown_emotion_is_refused_with_the_words_that_exist():
@@ -107,14 +108,44 @@ def test_an_unknown_emotion_is_refused_with_the_words_that_exist():
     for word in ("furious", "Angry", "", "anger "):
         with pytest.raises(ValueError, match=f"unknown emotion {word!r}.*neutral, calm.*frustrated"):
             emotions.check(word)
-        with pytest.raises(ValueError, match="unknown emotion"):
-            emotions.ordered(["sad", word])
+
+
+def test_any_other_word_has_one_colour_that_is_told_apart():
+    others = {word: COLOURS[word] for word in emotions.OTHERS}
+    assert len(set(others.values())) == len(others) and COLOURS["gleeful"] == COLOURS["gleeful"]
+    assert {COLOURS[f"word {i}"] for i in range(200)} == set(others.values())
+    assert "gleeful" not in COLOURS and set(emotions.OTHERS).isdisjoint(EMOTIONS)
+    for vision in VISION:
+        distance, a, b = closest(dict(COLOURS) | others, vision)
+        assert distance > 11, f"{a} and {b} are {distance:.1f} apart under {vision}"
+    assert all(as_seen(colour, "normal")[0] < 80 for colour in others.values())
 
 
 def test_labels_of_other_tables_are_other_forms_of_the_words():
-    assert all(emotions.from_label(f" {word.upper()} ") == word for word in EMOTIONS)
-    assert set(emotions.FORMS).isdisjoint(EMOTIONS) and set(emotions.FORMS.values()) <= set(EMOTIONS)
+    known = {*EMOTIONS, *emotions.OTHERS}
+    assert all(emotions.from_label(f" {word.upper()} ") == word for word in known)
+    assert set(emotions.FORMS).isdisjoint(known) and set(emotions.FORMS.values()) <= known
     assert emotions.from_label("Anger") == "angry"
-    for label in ("rage", "", "very angry"):
-        with pytest.raises(ValueError, match=f"unknown emotion {label!r}; expected one of"):
+    assert emotions.from_label("Pleasant_surprise") == "surprised"
+    assert [emotions.from_label(label) for label in ("rage", "very  Angry", "3")] == [
+        "rage",
+        "very angry",
+        "3",
+    ]
+    for label in ("", " NaN ", "xxx", "unknown"):
+        with pytest.raises(ValueError, match=r"no emotion, but .*; expected a word"):
             emotions.from_label(label)
+
+
+def test_renames_are_counted_and_one_that_no_clip_has_is_refused():
+    renames = emotions.Renames({"Joy": "amusement", "W": "neutral", "unknown": "calm"})
+    assert [renames("joy"), renames("angry", "W"), renames("unknown"), renames("ang"), renames("SAD")] == [
+        "amused", "neutral", "calm", "angry", "sad"
+    ]  # fmt: skip
+    expected = (
+        "labels renamed: ang to angry (1), angry to neutral (1), joy to amused (1), unknown to calm (1)"
+    )
+    assert str(renames) == expected and str(emotions.Renames()) == ""
+    renames.check_all_met()
+    with pytest.raises(ValueError, match="the mapping renames 'jyo', which no clip has"):
+        emotions.Renames({"jyo": "happy"}).check_all_met()

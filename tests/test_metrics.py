@@ -148,3 +148,29 @@ def test_the_interval_of_ua_is_that_of_the_bootstrap_at_large():
     assert np.isfinite(few.value) and np.isnan(few.low)
     with pytest.raises(ValueError, match="expected equal numbers"):
         ua_interval(y_true, y_pred[1:], speakers)
+
+
+def test_agreement_equals_worked_examples():
+    """Ten subjects and fourteen raters of the worked example of Fleiss's kappa, .210, to which alpha adds."""
+    votes = np.array([
+        [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
+    ])  # fmt: skip
+    found = metrics.agreement(votes)
+    assert found.pairwise == pytest.approx(0.378, abs=1e-3) and found.raters == 14
+    assert found.alpha == pytest.approx(0.2099 + (1 - 0.2099) / votes.sum(), abs=1e-4)
+
+
+def test_alpha_of_krippendorff_s_own_example_with_missing_answers():
+    said = ["123321412   ", "1233224125 3", " 3332342251 ", "12332441251 "]
+    counts = [[unit.count(c) for c in "12345"] for unit in zip(*said, strict=True)]
+    assert metrics.agreement(counts).alpha == pytest.approx(0.743, abs=5e-4)
+    assert metrics.agreement([[3, 0], [0, 3]]) == (1, 1, 3)
+    assert np.isnan(metrics.agreement([[2, 0], [2, 0]]).alpha)
+    for wrong, why in (
+        ([[0.5, 0.5]], "not counts"),
+        ([[-1, 3]], "not counts"),
+        ([[1, 0]], "no clip has two"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            metrics.agreement(wrong)

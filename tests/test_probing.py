@@ -305,3 +305,79 @@ def test_cka_is_one_of_a_rotation_and_small_of_noise():
     assert probing.linear_cka(A, B) == pytest.approx(expected)
     with pytest.raises(ValueError, match=r"expected \(N, D\) and \(N, E\)"):
         probing.linear_cka(A, B[1:])
+
+
+# ------------------------------------------------------------------------------------- soft labels
+
+
+def voted(n_raters: int = 9, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return clips whose raters draw from shares that depend on the features, and those features."""
+    rng, manifest = np.random.default_rng(seed), clips(n_each=12)
+    X = rng.standard_normal((len(manifest), 6))
+    shares = np.exp(0.7 * X[:, :3])
+    counts = rng.multinomial(n_raters, shares / shares.sum(axis=1, keepdims=True))
+    for name, column in zip(NAMES, counts.T, strict=True):
+        manifest[f"votes_{name}"] = column
+    return manifest, X
+
+
+def test_soft_labels_are_learned_better_from_every_rater_than_from_the_majority():
+    manifest, X = voted()
+    soft, hard, prior = (
+        probing.cross_validate_soft({0: X}, manifest, CUT_OF_TWELVE, labels=kind)
+        for kind in ("soft", "hard", "prior")
+    )
+    assert soft.words == NAMES and len(soft) == len(manifest) and soft.layer == 0
+    assert np.allclose(soft.y_pred.sum(axis=1), 1) and np.allclose(soft.y_true.sum(axis=1), 1)
+    assert soft.lead_over(hard).low > 0 and soft.lead_over(prior).low > 0
+    assert soft.cross_entropy.value < prior.cross_entropy.value
+    assert soft.jensen_shannon.value < min(hard.jensen_shannon.value, prior.jensen_shannon.value)
+    best = [soft.n_best(n).value for n in (1, 2, 3)]
+    assert prior.n_best(1).value < best[0] < best[1] < best[2] == 1
+    perfect = probing.SoftProbe(soft.y_true, soft.y_true, NAMES, soft.speakers)
+    assert perfect.jensen_shannon.value == pytest.approx(0) and perfect.n_best(1).value == 1
+    assert perfect.cross_entropy.value < soft.cross_entropy.value
+
+
+def test_measures_of_soft_answers_by_hand():
+    y_true, y_pred = np.array([[0.5, 0.5, 0], [1, 0, 0]]), np.array([[0.2, 0.7, 0.1], [0, 0.4, 0.6]])
+    found = probing.SoftProbe(y_true, y_pred, NAMES, np.array(["a", "b"]))
+    first = -(np.log(0.2) + np.log(0.7)) / 2
+    assert found.cross_entropy.value == pytest.approx((first - np.log(1e-12)) / 2)
+    middle = np.array([[0.35, 0.6, 0.05], [0.5, 0.2, 0.3]])
+    terms = [
+        np.where(p > 0, p * np.log2(np.where(p > 0, p, 1) / middle), 0).sum(axis=1) for p in (y_true, y_pred)
+    ]
+    assert found.jensen_shannon.value == pytest.approx(np.mean(terms))
+    assert [found.n_best(n).value for n in (1, 2, 3)] == [0.5, 0.5, 1]  # either of two that tie will do
+
+
+def test_one_rater_a_clip_is_a_hard_label_and_a_test_fold_s_votes_are_not_seen():
+    manifest, X = voted(n_raters=1)
+    manifest["emotion"] = probing.votes(manifest).idxmax(axis=1)
+    soft = probing.cross_validate_soft({0: X}, manifest, CUT_OF_TWELVE)
+    hard = probing.cross_validate(X, manifest, CUT_OF_TWELVE)
+    assert np.array_equal(np.array(soft.words)[soft.y_pred.argmax(axis=1)], hard.y_pred)
+    test, blind = CUT_OF_TWELVE[2][1], manifest.copy()
+    blind.loc[test, [f"votes_{name}" for name in NAMES]] = [0, 0, 5]
+    assert np.array_equal(
+        probing.cross_validate_soft({0: X}, blind, CUT_OF_TWELVE).y_pred[test], soft.y_pred[test]
+    )
+
+
+def test_the_better_layer_is_chosen_by_the_raters_shares_and_votes_are_needed():
+    manifest, X = voted()
+    noise = np.random.default_rng(1).standard_normal(X.shape)
+    assert probing.cross_validate_soft({1: noise, 2: X}, manifest, CUT_OF_TWELVE).layer == 2
+    with pytest.raises(ValueError, match=r"clips are in no test fold"):
+        probing.cross_validate_soft({2: X}, manifest, CUT_OF_TWELVE[:2])
+    with pytest.raises(ValueError, match="soft labels need columns such as votes_angry"):
+        probing.votes(MANIFEST)
+    for wrong in (0, -1):
+        table = manifest.copy()
+        table.loc[3, [f"votes_{name}" for name in NAMES]] = [wrong, 0, 0]
+        with pytest.raises(ValueError, match="have no votes, or negative ones"):
+            probing.votes(table)
+
+
+CUT_OF_TWELVE = splits.folds(clips(n_each=12), "loso")

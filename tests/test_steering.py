@@ -275,7 +275,7 @@ def test_preparing_learns_once_from_the_makers_and_refuses_what_they_lack(
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
     clips = corpus(tmp_path)
     roles = steering.roles(clips)
-    for target, why in {"happy": "'happy'", "rage": "unknown emotion", "calm": "both"}.items():
+    for target, why in {"happy": "'happy'", "rage": "'rage'", "calm": "both"}.items():
         refused(why, steering.prepare, "latent", "calm", target, manifest=clips)
     refused("unknown method", steering.prepare, "magic", manifest=clips)
     judge = steering.judge(clips)

@@ -9,10 +9,12 @@ circumplex model of affect", Journal of Personality and Social Psychology 39(6),
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -21,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emolib import demo, emotions, files
 from emolib.av.reductions import Barycentre, Layout, Settings, assign_folds, fit_barycentre, fit_layout
+from emolib.corpora.manifest import read_table
 
 Method = Literal["anchored", "umap"]
 Anchors = str | Mapping[str, Sequence[float]] | None
@@ -42,8 +45,9 @@ def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
     ----------
     classes : array-like, (C,)
     anchors : str or mapping, optional
-        ``joined`` (the default), ``emodb``, ``iemocap``, or a mapping from class to (valence, arousal). Where
-        none is given and the classes are numbers, they are laid evenly around the unit circle.
+        ``joined`` (the default), ``emodb``, ``iemocap``, a CSV as `read_anchors` reads it, or a mapping from
+        class to (valence, arousal). Where none is given and the classes are numbers, they are laid evenly
+        around the unit circle.
 
     Returns
     -------
@@ -60,21 +64,49 @@ def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
     tables: Mapping[str, Mapping[str, Sequence[float]]] = {"joined": JOINED, **emotions.ANCHORS}
     if isinstance(anchors, str) and anchors not in tables:
-        raise ValueError(
-            f"unknown anchors {anchors!r}; expected {', '.join(tables)}, or a mapping from class to "
-            f"(valence, arousal)"
-        )
+        if not anchors.lower().endswith(".csv"):
+            raise ValueError(
+                f"unknown anchors {anchors!r}; expected {', '.join(tables)}, a CSV with the columns word, "
+                f"arousal and valence, or a mapping from class to (valence, arousal)"
+            )
+        anchors = JOINED | read_anchors(anchors)
     table = tables[anchors or "joined"] if anchors is None or isinstance(anchors, str) else anchors
     if lacking := [str(name) for name in names.tolist() if name not in table]:
         raise ValueError(
             f"no anchor for {', '.join(lacking)}; the table has {', '.join(map(str, table))}: "
-            f"give anchors as a mapping from class to (valence, arousal)"
+            f"give anchors as a mapping from class to (valence, arousal), or as a CSV with the columns word, "
+            f"arousal and valence, each in [-1, 1] (`--anchors FILE`)"
         )
     points = [np.asarray(table[name], dtype=np.float64) for name in names.tolist()]
     for name, point in zip(names.tolist(), points, strict=True):
         if point.shape != (2,) or not np.isfinite(point).all():
             raise ValueError(f"anchor {point.tolist()} of {name!r}; expected (valence, arousal), both finite")
     return np.stack(points)
+
+
+def read_anchors(csv: str | Path) -> dict[str, emotions.Anchor]:
+    """Read anchors from a CSV with the columns word (or emotion), arousal and valence.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it lacks a column, or a coordinate isn't a number in [-1, 1].
+    """
+    rows = read_table(csv).rename(columns=str.lower).rename(columns={"emotion": "word"})
+    if missing := [name for name in ("word", "arousal", "valence") if name not in rows.columns]:
+        raise ValueError(f"{csv}: lacks the columns {', '.join(missing)}; expected word, arousal and valence")
+    points = rows[["valence", "arousal"]].apply(pd.to_numeric, errors="coerce")
+    inside = points.abs().le(1).all(axis=1)
+    if not inside.all():
+        row = rows[~inside].iloc[0]
+        raise ValueError(
+            f"{csv}: {row['word']!r} has arousal {row['arousal']!r} and valence {row['valence']!r}; expected "
+            f"numbers in [-1, 1]"
+        )
+    words = map(emotions.from_label, rows["word"])
+    return dict(zip(words, map(emotions.Anchor._make, points.to_numpy(float).tolist()), strict=True))
 
 
 class AVLearner(files.Saved, TransformerMixin, BaseEstimator):

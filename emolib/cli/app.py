@@ -31,6 +31,7 @@ Folds = Literal["speaker", "loso", "text", "speaker+text", "emobox", "random"]
 Pooling = Literal["mean", "mean+std"]
 Profile = Literal["quick", "full"]
 Precision = Literal["no", "bf16", "fp16"]
+TableFormat = Literal["csv", "json", "parquet", "audiofolder", "audformat", "kaldi", "msp-podcast"]
 
 #: What typer raises for an unknown command, option or value; it exports only a subclass.
 _UsageError: Any = typer.BadParameter.__base__
@@ -39,7 +40,10 @@ _HELP = {
     "corpus": "A name that `emolib corpora` lists; demo by default.",
     "corpus_option": "The corpus, in place of CORPUS.",
     "root": "The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
-    "table": "Your own corpus: a CSV (file or URL) with at least path, speaker and emotion.",
+    "table": "Your own corpus: a table (file, folder, URL of a CSV) with at least path, speaker and emotion.",
+    "mapping": "Rename emotions: joy=happy,ang=angry, or a JSON file of one object.",
+    "form": "The format of --manifest; found by its name and content by default.",
+    "speaker_pattern": "Regular expression that finds the speaker in a path, where --manifest has no column.",
     "encoder": "whisper-tiny.en, wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, "
     "a Hugging Face id, or random:<network>.",
     "folds": "By speakers, sentences (text) or both; emobox is for ravdess; random leaks speakers.",
@@ -61,6 +65,9 @@ class Corpus:
     corpus_option: Annotated[str | None, Option("--corpus")] = None
     root: Path | None = None
     table: Annotated[str | None, Option("--manifest")] = None
+    mapping: Annotated[str | None, Option("--map")] = None
+    form: Annotated[TableFormat | None, Option("--format")] = None
+    speaker_pattern: str | None = None
 
     @property
     def name(self) -> str:
@@ -70,6 +77,20 @@ class Corpus:
                 f"two corpora, {self.corpus!r} and --corpus {self.corpus_option!r}; expected one"
             )
         return self.corpus or self.corpus_option or ("folder" if self.table else "demo")
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """What --map renames."""
+        text = (self.mapping or "").strip()
+        pairs: Any = dict(pair.partition("=")[::2] for pair in text.split(",") if pair.strip())
+        if text.lower().endswith(".json"):
+            try:
+                pairs = json.loads(Path(text).read_text("utf-8"))
+            except ValueError:
+                pairs = None
+        if not isinstance(pairs, dict) or not all(isinstance(word, str) and word for word in pairs.values()):
+            raise ValueError(f"--map {text}; expected old=new,old=new or a JSON file of one object of texts")
+        return pairs
 
     @property
     def is_named(self) -> bool:
@@ -82,8 +103,12 @@ class Corpus:
 
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
-            clips = corpora.load(self.name, self.root, self.table)
+            clips = corpora.load(
+                self.name, self.root, self.table, mapping=self.renamed, form=self.form,
+                speaker_pattern=self.speaker_pattern,
+            )  # fmt: skip
         print(*(f"emolib: {warning.message}\n" for warning in said), sep="", end="", file=sys.stderr)
+        print(clips.attrs["renamed"], end="\n" if clips.attrs["renamed"] else "")
         return clips
 
 

@@ -62,7 +62,9 @@ def manifest(corpus: Corpus, out: Path | None = None) -> dict[str, Any]:
 
     clips = corpus.load()
     skipped, duplicates = clips.attrs["skipped"], clips.attrs["duplicates"]
-    print(*clips.attrs["notes"], sep="\n", end="\n" if clips.attrs["notes"] else "")
+    for note in clips.attrs["notes"]:
+        if note != clips.attrs["renamed"]:  # which is printed where a corpus is read
+            print(note)
     print_skipped(skipped)
     for entry in duplicates:
         differs = f", under another {entry['differs']}" if entry["differs"] else ""

@@ -29,9 +29,12 @@ def probe(
     corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "best", pooling: Pooling = "mean+std",
     folds: Folds = "speaker", standardise: str = "none", device: str = "auto", seed: int = 0,
     store: str | None = None, out: Path | None = None, scheduler: str | None = None,
-    published: Path | None = None,
+    published: Path | None = None, labels: Literal["hard", "soft"] = "hard",
 ) -> dict[str, Any]:  # fmt: skip
     """Probe an encoder's layers for emotion; JSON: ua, ua_low, ua_high, wa, macro_f1, layer, n, standardise.
+
+    With --labels soft, JSON: cross_entropy (nats), jensen_shannon (bits), best_1, best_2, each with its
+    interval; lead_over_hard, lead_over_prior (in cross-entropy); alpha, pairwise (the raters'), layer, n.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ def probe(
         Write each clip's held-out answer here, as CSV.
     published
         Folder of published folds in EmoBox's layout, in place of --folds; what they share is printed.
+    labels
+        hard: one emotion a clip. soft: the shares of a corpus's raters (CREMA-D's, or a table's).
     """
     from emolib import probing, scheduling, splits
 
@@ -64,6 +69,8 @@ def probe(
             k: probing.standardise_speakers(rows, clips["speaker"], n_clips=n_known, prior_clips=0, seed=seed)
             for k, rows in X.items()
         }
+    if labels == "soft":
+        return _probe_soft(X, clips, cut, out)
     with scheduling.connect(scheduler) as client:
         answer = probing.choose_layer(X, clips, cut, scheme=scheme, partial=bool(published), client=client)
     n_speakers, chance = clips["speaker"].nunique(), 1 / clips["emotion"].nunique()
@@ -79,6 +86,36 @@ def probe(
     scores = {"wa": answer.wa, "macro_f1": answer.macro_f1}
     rest = {"layer": answer.layer, "n": len(answer), "standardise": standardise}
     return _interval("ua", answer.ua) | scores | rest
+
+
+def _probe_soft(layers: Any, clips: "pd.DataFrame", cut: Any, out: Path | None) -> dict[str, Any]:
+    """Probe for the raters' shares, beside hard labels and the mean shares."""
+    from emolib import metrics, probing
+
+    votes = probing.votes(clips)
+    soft, hard, prior = (
+        probing.cross_validate_soft(layers, clips, cut, labels=kind) for kind in ("soft", "hard", "prior")
+    )
+    print(f"{len(clips)} clips, {clips['speaker'].nunique()} speakers, layer {soft.layer}")
+    counted = metrics.Agreement(float("nan"), float("nan"), float("nan"))
+    if (votes % 1 == 0).to_numpy().all() and (votes.sum(axis=1) > 1).any():
+        counted = metrics.agreement(votes)
+        told = f"alpha {counted.alpha:.3f}, {counted.pairwise:.3f} of pairs agree"
+        print(f"{counted.raters:.1f} raters a clip: {told}")
+    for name, one in (("soft", soft), ("hard", hard), ("prior", prior)):
+        print(
+            f"{name:5} cross-entropy {one.cross_entropy} nats, Jensen-Shannon {one.jensen_shannon} bits, "
+            f"best {one.n_best(1)}, among two {one.n_best(2)}"
+        )
+    if out:
+        shares = dict(zip(soft.words, soft.y_pred.T, strict=True))
+        clips[["clip", "speaker", "emotion"]].assign(**shares).to_csv(out, index=False)
+    found = {"cross_entropy": soft.cross_entropy, "jensen_shannon": soft.jensen_shannon}
+    found |= {"best_1": soft.n_best(1), "best_2": soft.n_best(2)}
+    found |= {"lead_over_hard": soft.lead_over(hard), "lead_over_prior": soft.lead_over(prior)}
+    result = {key: value for name, one in found.items() for key, value in _interval(name, one).items()}
+    rest = {"alpha": counted.alpha, "pairwise": counted.pairwise, "layer": soft.layer, "n": len(soft)}
+    return result | rest
 
 
 def _clips_to_know(standardise: str) -> int | None:
@@ -166,7 +203,8 @@ def av(
     method
         anchored has a closed form; umap is the published way.
     anchors
-        Where emotions lie: joined, emodb or iemocap.
+        Where emotions lie: joined, emodb or iemocap; or a CSV with the columns word, arousal and valence,
+        which adds to joined.
     normalise
         Take each speaker's own level and spread out of the features.
     seed

@@ -13,13 +13,14 @@ Examples
 
 import difflib
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from emolib import paths
-from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess
+from emolib import emotions, paths
+from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess, tables
 from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
 from emolib.corpora.scan import assemble, sound_files
 
@@ -61,14 +62,18 @@ def info(name: str) -> CorpusInfo:
     return _CARDS[name]
 
 
-def nearest(name: object, names: Collection[str]) -> str:
+def nearest(name: object, names: Collection[str], least: float = 0.5) -> str:
     """Return " (did you mean 'X'?)" for the nearest of some names, or nothing where none is near."""
     by_lower = {one.lower(): one for one in names}
-    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=least)
     return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
-def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:
+def load(
+    name: str, root: str | Path | None = None, table: str | Path | None = None, *,
+    mapping: Mapping[str, str] | None = None, form: tables.Format | None = None,
+    speaker_pattern: str | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Read a corpus into a manifest, decoding every clip from end to end.
 
     Where a corpus that is asked for by its name alone is not on this machine, but its embeddings are shipped,
@@ -81,41 +86,92 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
     root : str or Path, optional
         The corpus's folder; `paths.corpus(name)` by default. For "folder", where relative paths start from.
     table : str or Path, optional
-        The CSV of "folder", a file or an fsspec URL: at least path, speaker and emotion.
+        The table of "folder", with at least path, speaker and emotion: a CSV, a TSV, JSON, Parquet, or what
+        else `tables` reads; a file, a folder, or an fsspec URL of a CSV.
+    mapping : mapping from label to emotion, optional
+        Renames emotions, such as ``{"joy": "happy"}``; a label is the corpus's own code or the emotion's
+        word. Case and blanks don't matter.
+    form : str, optional
+        The table's format, one of `tables.Format`; found by its name and content by default.
+    speaker_pattern : str, optional
+        A regular expression that finds the speaker in the table's paths, where no column says who speaks.
 
     Returns
     -------
     manifest : DataFrame
         One row a clip, sorted by clip; `COLUMNS` first, then the corpus's own. `manifest.attrs` holds
         "skipped" (a path and a reason each), "duplicates" (a path, the clip of the same content that was
-        kept, and what differs: emotion, speaker) and "notes".
+        kept, and what differs: emotion, speaker), "notes", and "renamed": a sentence on the labels that were
+        renamed, empty where none was; it is the last of the notes too.
 
     Raises
     ------
     ValueError
-        If the corpus is unknown, a table lacks what it needs, or no clip is usable.
+        If the corpus is unknown, a table lacks what it needs, no clip is usable, or the mapping names a label
+        that no clip has.
     FileNotFoundError
         If the corpus's folder or table isn't there.
     """
-    card = info(name)
-    if table is not None and name != "folder":
-        raise ValueError(f"a table ({table}) belongs to the corpus 'folder', not to {name!r}")
-    if name == "folder":
-        if table is None:
-            raise ValueError(
-                "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest CSV`)"
-            )
-        return assemble(card, folder.labels(table, None if root is None else _existing(card, root)), table)
+    card, renames = info(name), emotions.Renames(mapping)
+    for given in (table, form, speaker_pattern):
+        if given is not None and name != "folder":
+            raise ValueError(f"a table ({given}) belongs to the corpus 'folder', not to {name!r}")
+    place = paths.corpus(name) if root is None else Path(root)
+    shipped = [at for held in paths.embeddings(name) if (at := held / "manifest.csv").is_file()]
+    if root is None and table is None and name != "demo" and not place.is_dir() and shipped:
+        clips = _without_audio(name, shipped[0])
+        clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))
+        renames.check_all_met()
+    else:
+        if name == "folder":
+            if table is None:
+                raise ValueError(
+                    "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest TABLE`)"
+                )
+            base, where = None if root is None else _existing(card, root), table
+            rows = folder.labels(table, base, renames, form=form, speaker_pattern=speaker_pattern)
+            items = list[Label | Skipped | Note](rows)
+        else:
+            items, where = _items(name, root, renames)
+        renames.check_all_met()
+        clips = assemble(card, items, where)
+    clips = _renamed_votes(clips, renames.mapping)
+    own = clips.loc[~clips["emotion"].isin(emotions.EMOTIONS), "emotion"].value_counts().sort_index()
+    if len(own):
+        words = ", ".join(f"{w} ({n}){nearest(w, emotions.EMOTIONS, 0.8)}" for w, n in own.items())
+        clips.attrs["notes"].append(f"{name}: emotions beyond the named ones, without an anchor: {words}")
+    clips.attrs["renamed"] = f"{name}: {renames}" if renames.made else ""
+    clips.attrs["notes"] += filter(None, [clips.attrs["renamed"]])
+    return clips
+
+
+def _items(
+    name: str, root: str | Path | None, renames: emotions.Renames
+) -> tuple[list[Label | Skipped | Note], Path]:
+    """Return what the parser of a corpus with a name yields, and the folder that it read."""
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
         built = demo.build(None if root is None else Path(root))
-        return assemble(card, folder.labels(built / "demo.csv"), built)
-    shipped = [at for place in paths.embeddings(name) if (at := place / "manifest.csv").is_file()]
-    if root is None and not paths.corpus(name).is_dir() and shipped:
-        return _without_audio(name, shipped[0])
-    place = _existing(card, root)
-    return assemble(card, _CORPORA[name].labels(place), place)
+        return list(folder.labels(built / "demo.csv", rename=renames)), built
+    place = _existing(info(name), root)
+    items = list(_CORPORA[name].labels(place))
+    return [
+        replace(item, emotion=renames(item.emotion, item.label)) if isinstance(item, Label) else item
+        for item in items
+    ], place
+
+
+def _renamed_votes(clips: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFrame:
+    """Rename emotions in the columns of votes, and add up those that become one."""
+    votes = [column for column in clips.columns if column.startswith(tables.VOTES)]
+    words = [tables.VOTES + mapping.get(word, word) for word in (v.removeprefix(tables.VOTES) for v in votes)]
+    if words == votes:
+        return clips
+    renamed = clips[votes].set_axis(words, axis=1).T.groupby(level=0, sort=False).sum(min_count=1).T
+    joined = clips.drop(columns=votes).join(renamed)
+    joined.attrs = clips.attrs
+    return joined
 
 
 def way_to_get(name: str) -> str:

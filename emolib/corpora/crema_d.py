@@ -15,6 +15,7 @@ from pathlib import Path
 from emolib.corpora import manifest
 from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 from emolib.corpora.scan import sound_files
+from emolib.corpora.tables import VOTES
 
 CARD = CorpusInfo(
     "crema-d",
@@ -57,9 +58,9 @@ def labels(root: Path) -> Iterator[Label | Skipped | Note]:
 
     `voice_vote` is what most raters heard, as emotion words joined by colons where they tied, and
     `voice_level` the mean intensity that they gave, 0 to 100; the multimodal columns are those of raters who
-    also saw the face.
+    also saw the face. `votes_angry` and so on count the raters who heard that emotion.
     """
-    actors, votes = _actors(root), _votes(root)
+    actors, votes, counts = _actors(root), _votes(root), _counts(root)
     # The repository holds each clip as AudioWAV, AudioMP3 and video; the first is the one for computation.
     folder = root / "AudioWAV" if (root / "AudioWAV").is_dir() else root
     for item in map(parse, sound_files(folder)):
@@ -68,6 +69,8 @@ def labels(root: Path) -> Iterator[Label | Skipped | Note]:
             extra: dict[str, str | float] = {"age": age} if actors else {}
             if votes:
                 extra |= votes.get(_full_name(item.clip), dict.fromkeys(_VOTES, ""))
+            if counts:
+                extra |= counts.get(_full_name(item.clip), dict.fromkeys(next(iter(counts.values())), 0))
             item = replace(item, gender=gender, extra=extra)
         yield item
     if not actors:
@@ -117,3 +120,15 @@ def _votes(root: Path) -> dict[str, dict[str, str | float]]:
         columns[name] = columns[name].map(lambda vote: ":".join(words.get(v, v) for v in vote.split(":")))
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return dict(zip(table["FileName"], rows, strict=True))
+
+
+def _counts(root: Path) -> dict[str, dict[str, float]]:
+    """Return by clip how many raters of the voice alone, whose rows begin with 1, heard each emotion."""
+    path = root / "processedResults" / "tabulatedVotes.csv"
+    if not path.is_file():
+        return {}
+    table = manifest.read_table(path)
+    heard = table[table.iloc[:, 0].str.startswith("1")]
+    counts = heard[[code[0] for code in EMOTIONS]].astype(int)
+    rows = counts.set_axis([VOTES + word for word in EMOTIONS.values()], axis=1).to_dict("records")
+    return dict(zip(heard["fileName"], rows, strict=True))

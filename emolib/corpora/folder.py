@@ -6,14 +6,14 @@ looks like a time and isn't understood is refused: a row without its times would
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pandas as pd
 
 from emolib import emotions
-from emolib.corpora import manifest
+from emolib.corpora import manifest, tables
 from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Skipped
 
 CARD = CorpusInfo(
@@ -25,7 +25,7 @@ CARD = CorpusInfo(
     source="your own files and a CSV",
 )  # fmt: skip
 REQUIRED = ("path", "speaker", "emotion")
-_FILES = frozenset({"file", "filename", "file_name", "filepath", "file_path", "wav"})
+_FILES = frozenset(tables.NAMES["path"].split())
 _RATINGS = ("arousal", "valence", "dominance")
 _TEXTS = ("label", "gender", "intensity", "text_id", "text", "language", "corpus")
 _STARTS = ("start", "start_s", "start_time", "begin", "begin_s", "begin_time", "onset", "onset_s", "tmin")
@@ -39,17 +39,28 @@ _OTHER_UNIT = re.compile(
 _SLACK_S = 0.02  # by which times that were rounded may disagree
 
 
-def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skipped]:
+def labels(
+    table: str | Path, root: Path | None = None, rename: Callable[[str, str], str] | None = None, *,
+    form: tables.Format | None = None, speaker_pattern: str | None = None,
+) -> Iterator[Label | Skipped]:  # fmt: skip
     """Yield what a table says of each file.
 
     Parameters
     ----------
     table : str or Path
-        CSV (of commas or semicolons) or TSV, a file or an fsspec URL, with `path`, `speaker`, `emotion`,
+        In a format of `tables`, with `path`, `speaker` and `emotion` under a usual name (`tables.NAMES`),
         and any other column: a manifest's are understood (what can be measured is measured anew), the rest
-        are carried along. Emotions may stand in another form of their words (`emotions.FORMS`).
+        are carried along. Any word is an emotion; forms and codes of known ones (`emotions.FORMS`) are read
+        as those.
     root : Path, optional
         The folder that relative paths start from; the table's own by default, which a URL has none of.
+    rename : callable, optional
+        Gives the word for an emotion's cell and the cell of ``label``; `emotions.Renames` by default.
+    form : str, optional
+        The table's format; found by its name and content by default.
+    speaker_pattern : str, optional
+        A regular expression to find the speaker in each path, where no column says who speaks: its first
+        group, or all that it matches.
 
     Raises
     ------
@@ -59,10 +70,15 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
         If it lacks a column, two columns contradict each other or say too little, a rating
         isn't a number in [-1, 1], or a path is relative and there is nothing for it to start from.
     """
-    rows = manifest.read_table(table)
+    rows = tables.read(table, form)
+    if speaker_pattern is not None and "path" in rows.columns:
+        rows["speaker"] = _speakers(table, rows, speaker_pattern)
     if missing := [column for column in REQUIRED if column not in rows.columns]:
         present = ", ".join(name if name.isprintable() else ascii(name) for name in rows.columns)
-        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}")
+        hint = (
+            "; if the paths tell who speaks, give --speaker-pattern REGEX" if missing == ["speaker"] else ""
+        )
+        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}{hint}")
     _check_files(table, rows)
     times = _times(table, rows.columns)
     for column in set(_RATINGS) & set(rows.columns):
@@ -75,13 +91,25 @@ def labels(table: str | Path, root: Path | None = None) -> Iterator[Label | Skip
         raise ValueError(
             f"{table}: the path {relative[0]!r} is relative; name the folder that it starts from with --root"
         )
-    base = (Path(root) if root is not None else Path(table).parent).absolute()
-    return (_label(row, base, extra, times) for row in rows.to_dict("records"))
+    beside = Path(table) if Path(table).is_dir() else Path(table).parent
+    base = (Path(root) if root is not None else beside).absolute()
+    return (_label(row, base, extra, times, rename or emotions.Renames()) for row in rows.to_dict("records"))
+
+
+def _speakers(table: str | Path, rows: pd.DataFrame, pattern: str) -> list[str]:
+    """Return the speakers that a pattern finds in the paths, empty where it finds none."""
+    if "speaker" in rows.columns:
+        raise ValueError(f"{table}: has a column of speakers; leave --speaker-pattern {pattern} out")
+    try:
+        found = [re.search(pattern, path) for path in rows["path"]]
+    except re.error as error:
+        raise ValueError(f"speaker pattern {pattern!r} is no regular expression ({error})") from None
+    return [(match[match.re.groups and 1] or "") if match else "" for match in found]
 
 
 def _check_files(table: str | Path, rows: pd.DataFrame) -> None:
     """Raise ValueError if another column names other files than `path` does."""
-    for column in (name for name in rows.columns if name.lower() in _FILES):
+    for column in (name for name in rows.columns if name.lower() in _FILES - {"path"}):
         for number, (path, other) in enumerate(zip(rows["path"], rows[column], strict=True)):
             if other.strip() and not _same_file(PurePath(path.strip()), PurePath(other.strip())):
                 raise ValueError(
@@ -97,7 +125,9 @@ def _same_file(path: PurePath, other: PurePath) -> bool:
     return other.parts[-n:] in (path.parts[-n:], bare) or other.with_suffix("").parts[-n:] == bare
 
 
-def _label(row: dict, base: Path, extra: list[str], times: "_Times") -> Label | Skipped:
+def _label(
+    row: dict, base: Path, extra: list[str], times: "_Times", rename: Callable[[str, str], str]
+) -> Label | Skipped:
     path = base / row["path"].strip()
     speaker = row["speaker"].strip()
     if not row["path"].strip():
@@ -105,7 +135,7 @@ def _label(row: dict, base: Path, extra: list[str], times: "_Times") -> Label | 
     if not speaker:
         return Skipped(path, "no speaker in its row")
     try:
-        emotion = emotions.from_label(row["emotion"])
+        emotion = rename(row["emotion"], row.get("label", ""))
         start_s, end_s = times.of(row)
     except ValueError as error:
         return Skipped(path, str(error))

@@ -7,6 +7,7 @@ manifest; this module knows its columns.
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
@@ -175,7 +176,7 @@ def read(csv: str | Path, *, paths: bool = True) -> pd.DataFrame:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV, of commas or semicolons, or by its ending a TSV; each cell is the text that stands there.
+    """Read a CSV, of commas, semicolons or tabs; each cell is the text that stands there.
 
     Parameters
     ----------
@@ -208,10 +209,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def _separator(file: BinaryIO) -> str:
-    """Return what stands between the cells: spreadsheets write semicolons where commas are for decimals."""
-    header = file.readline()
+    """Return what stands between the header's cells: a comma, a semicolon as of spreadsheets, or a tab."""
+    header = re.sub(rb'"[^"]*"', b"", file.readline())
     file.seek(0)
-    return ";" if b";" in header and b"," not in header else ","
+    return max(",;\t", key=lambda mark: header.count(mark.encode()))
 
 
 def is_url(path: str | Path) -> bool:

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-from emolib import emotions
 from emolib.files import Saved
 from emolib.prosody import analysis
 from emolib.prosody.analysis import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
@@ -99,7 +98,7 @@ class ProsodyTransform(Saved):
     frame_: Linear
 
     def __init__(self, source: str, target: str) -> None:
-        self.source, self.target = emotions.check(source), emotions.check(target)
+        self.source, self.target = source, target
         self.provenance: dict[str, Any] = {}
         if source == target:
             raise ValueError(f"source and target are both {source!r}; expected two different emotions")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import emotions, files, paths, prosody, ser
+from emolib import files, paths, prosody, ser
 from emolib.steering.preparation import at_full_strength, rotations
 from emolib.steering.prosodic import ProsodySteerer
 
@@ -34,7 +34,7 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
         If none is shipped for them.
     """
     for word, known in ((source, SOURCES), (target, TARGETS)):
-        if emotions.check(word) not in known:
+        if word not in known:
             raise ValueError(
                 f"nothing shipped leads from {source} to {target}; it leads from {' and '.join(SOURCES)} to "
                 f"{', '.join(TARGETS)}: name a corpus to learn from (`--corpus`)"

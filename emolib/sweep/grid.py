@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from emolib import __version__, corpora, paths, scheduling
-from emolib.corpora.manifest import read_table
+from emolib.corpora import tables
 from emolib.results import Number
 
 #: A grid of more cells is refused: it is a slip of the pen more often than a plan.
@@ -245,10 +245,11 @@ def folder_digest(folder: Path, *, content: bool) -> str:
 def _table(table: str, root: str) -> str:
     """Return a digest of a table and of the sizes and times of the files that it names."""
     try:
-        rows = read_table(table)
+        rows = tables.read(table)
     except (OSError, ValueError):  # the notebook that reads it will say so
         return ""
-    base = Path(root) if root or "://" in table else Path(table).parent
+    beside = Path(table) if Path(table).is_dir() else Path(table).parent
+    base = Path(root) if root or "://" in table else beside
     names = rows["path"].tolist() if "path" in rows else []
     return _sha256(
         "\n".join([rows.to_csv(index=False), *(f"{name}\0{_stat(base / name)}" for name in names)])

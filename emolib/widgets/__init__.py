@@ -52,7 +52,7 @@ class PlanePad(anywidget.AnyWidget):
 
     def __init__(self, anchors: Mapping[str, tuple[float, float]]) -> None:
         rows: list[Any] = [
-            {"name": name, "valence": v, "arousal": a, "colour": emotions.COLOURS[emotions.check(name)]}
+            {"name": name, "valence": v, "arousal": a, "colour": emotions.COLOURS[name]}
             for name, (v, a) in anchors.items()
         ]
         super().__init__(anchors=rows)
