@@ -31,7 +31,7 @@ lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 app: $(READY)
-	$(BIN)/voila notebooks/04_steering.ipynb --VoilaExecutor.timeout=600
+	JUPYTER_PATH=emolib/widgets $(BIN)/voila emolib/widgets/app.ipynb --template=emolib
 
 bench: $(READY)
 	$(BIN)/emolib bench
