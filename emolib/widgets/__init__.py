@@ -532,7 +532,8 @@ def app() -> SteeringPanel:
         except (ValueError, OSError) as error:
             panel.say(str(error), wrong=True)
             return
-        panel.judge, panel.delta.value = judge, panel.delta.value or 0.8
+        panel.delta.value = panel.delta.value or 0.8  # something to compare at once
+        panel.judge = judge
 
     try:
         panel.loading = asyncio.get_running_loop().create_task(complete())
