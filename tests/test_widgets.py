@@ -79,13 +79,9 @@ def test_the_slider_changes_sound_pictures_bars_and_words(panel):
     assert panel.before.value == panel.after.value
 
     def parts() -> list[object]:
-        return [
-            panel.after.value,
-            panel.mel_after.value,
-            panel.verdict.value,
-            panel.status.value,
-            panel.pad.path,
-        ]
+        # louder by a constant, the clip itself is the same picture, and the one before is fainter
+        drawn = [panel.mel_before.value, panel.verdict.value, panel.pad.path]
+        return [panel.after.value, *drawn, panel.status.value]
 
     seen = parts()
     panel.delta.value = 0.5
@@ -185,13 +181,13 @@ def test_what_a_judge_or_encoder_refuses_is_said_in_the_panel(panel, who, monkey
         raise ValueError(f"the {who} takes no <such> clip")
 
     panel.delta.value = 0.2
-    drawn = panel.mel_after.value
+    drawn = panel.mel_before.value
     target, name = (panel._judge, "predict_proba") if who == "judge" else (panel, "_locate")
     with monkeypatch.context() as patch:
         patch.setattr(target, name, refuse)
         panel.delta.value = 0.4
         assert f"the {who} takes no &lt;such&gt; clip" in panel.status.value and "alert" in panel.status.value
-        assert panel.mel_after.value != drawn and panel.verdict.value == "" and panel.pad.path == []
+        assert panel.mel_before.value != drawn and panel.verdict.value == "" and panel.pad.path == []
         assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
         panel.speaker.value = "b"
         assert panel.clip.name.startswith("b-") and "alert" in panel.status.value

@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -276,6 +277,8 @@ class SteeringPanel(widgets.VBox):
         self.source = dropdown("source", self._sources())
         self.target = dropdown("target", list(targets))
         self.method = dropdown("method", list(methods))
+        if len(methods) == 1:
+            self.method.layout = widgets.Layout(display="none")
         self.delta = slider("delta", -1.0, 1.0, 0.0)
         self._at_rest = {name: value for name, (_, _, value, _) in knobs.items()}
         self.knobs = {
@@ -304,9 +307,9 @@ class SteeringPanel(widgets.VBox):
             part(
                 self.speaker, self.sentence, self.source, self.target, self.method, self.delta,
                 *self.knobs.values(), self.upload, part(self.at_once, self.save_button, name="row"),
+                part(self.status, name="status"),
             ),
             part(self.pad, widgets.HTML(_LEGEND)),
-            part(self.status, name="status"),
             part(self.before, self.mel_before, title="before"),
             part(self.after, self.mel_after, title="after"),
             part(self.pitch, title="pitch: before (thin) and after"),
@@ -328,7 +331,7 @@ class SteeringPanel(widgets.VBox):
     def _sentences(self) -> list[tuple[str, str]]:
         rows = self._of_speaker().drop_duplicates("text_id")
         texts = rows["text"].where(rows["text"].astype(bool), rows["text_id"])
-        return list(zip(texts.str.slice(0, 40), rows["text_id"], strict=True))
+        return list(zip(texts.str.slice(0, 80), rows["text_id"], strict=True))
 
     def _sources(self) -> list[str]:
         rows = self._of_speaker()
@@ -489,7 +492,8 @@ def app() -> SteeringPanel:
     """Return the panel with what is shipped: the demo's voices, and transforms and judge of human speech.
 
     It can be shown, and its first clip played, at once; what steers and judges is loaded behind it, which the
-    panel says. Nothing is trained, and a clip is synthesised when it is chosen.
+    panel says. A clip is synthesised when it is chosen. Nothing is trained: methods of the encoder's space are
+    there once notebook 04 has learned them from the demo corpus.
 
     Raises
     ------
@@ -510,13 +514,25 @@ def app() -> SteeringPanel:
     def shipped() -> Any:
         return importlib.import_module("emolib.steering").shipped  # takes seconds
 
+    @cache
+    def steerer(method: str, source: str, target: str) -> "Steerer":
+        spoken = shipped().steerer(source, target)
+        if method == "prosody":
+            return spoken
+        from emolib import corpora, steering
+
+        moved = steering.Studio(corpora.load("demo")).steerer("latent", source, target)
+        return moved if method == "latent" else steering.HybridSteerer(spoken, moved)
+
+    learned = [paths.models() / "steering-demo", paths.feature_store("demo", paths.SHIPPED_ENCODER)]
+    methods = ["prosody", *(["latent", "hybrid"] if all(folder.is_dir() for folder in learned) else [])]
     anchors = {**demo.ANCHORS, **emotions.ANCHORS["emodb"]}
     panel = SteeringPanel(
         pd.DataFrame([clip.row() for clip in clips.values()]),
-        steerer=lambda _, source, target: shipped().steerer(source, target),
+        steerer=steerer,
         blend=lambda *point: shipped().blend(*point),
         anchors={word: anchors[word] for word in (*sources, *targets)},
-        targets=targets, methods=["prosody"], load=speak, folder=paths.runs() / "steered",
+        targets=targets, methods=methods, load=speak, folder=paths.runs() / "steered",
     )  # fmt: skip
 
     async def complete() -> None:

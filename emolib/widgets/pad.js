@@ -33,8 +33,8 @@ function render({ model, el }) {
   for (const anchor of model.get("anchors")) {
     draw(svg, "circle", { cx: right(anchor.valence), cy: down(anchor.arousal), r: 5, fill: anchor.colour,
       stroke: FAINT, "stroke-width": 0.5 });
-    const side = anchor.valence > 0.5 ? "end" : "start";
-    const shift = anchor.valence > 0.5 ? -8 : 8;
+    const leftwards = Math.abs(anchor.valence) > 0.5; // away from the middle, where the ring and the path are
+    const side = leftwards ? "end" : "start", shift = leftwards ? -8 : 11;
     draw(svg, "text", { ...label, "text-anchor": side, x: right(anchor.valence) + shift,
       y: down(anchor.arousal) + 4 }, anchor.name);
   }
@@ -52,6 +52,10 @@ function render({ model, el }) {
   }
   function showPath() {
     const points = model.get("path").map(([valence, arousal]) => [right(inside(valence)), down(inside(arousal))]);
+    // ipywidgets gives the handles of its sliders no name for screen readers
+    for (const slider of document.querySelectorAll(".emolib-panel .widget-slider")) {
+      slider.querySelector("[role=slider]")?.setAttribute("aria-label", slider.querySelector("label")?.textContent);
+    }
     path.replaceChildren();
     if (!points.length) return;
     draw(path, "path", { d: `M${points.map((point) => point.join(" ")).join("L")}` });
