@@ -30,6 +30,7 @@ test-long: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
+# The steering panel as a page of its own; JUPYTER_PATH leads Voila to the page's template.
 app: $(READY)
 	JUPYTER_PATH=emolib/widgets $(BIN)/voila emolib/widgets/app.ipynb --template=emolib
 

@@ -492,8 +492,8 @@ def app() -> SteeringPanel:
     """Return the panel with what is shipped: the demo's voices, and transforms and judge of human speech.
 
     It can be shown, and its first clip played, at once; what steers and judges is loaded behind it, which the
-    panel says. A clip is synthesised when it is chosen. Nothing is trained: methods of the encoder's space are
-    there once notebook 04 has learned them from the demo corpus.
+    panel says. A clip is synthesised when it is chosen. Nothing is trained: steering in an encoder's space is
+    offered once notebook 04 has learned it from the demo corpus.
 
     Raises
     ------
