@@ -400,6 +400,8 @@ class SteeringPanel(widgets.VBox):
         self.clip, self.heard = clip, clip.wave
         self.before.value = self.after.value = wav_bytes(clip.wave, clip.sample_rate)
         self._seen: tuple[dict[str, float], Point] | None = None
+        for picture in (self.mel_before, self.mel_after, self.pitch):
+            picture.value = ""  # those of another clip
         self._render_target()
 
     # ------------------------------------------------------------------------------------ rendering
@@ -427,7 +429,8 @@ class SteeringPanel(widgets.VBox):
             self.latency_s = time.perf_counter() - started
             self._draw()
         except ValueError as error:
-            self.say(str(error), wrong=True)
+            self.verdict.value, self.pad.path = "", []  # not those of an earlier sound
+            self.say(f"{self.clip.name}: {error}", wrong=True)
             return
         self.say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
@@ -459,7 +462,6 @@ class SteeringPanel(widgets.VBox):
         waves = self.clip.wave, self.heard, self.clip.sample_rate
         self.mel_before.value, self.mel_after.value = sketches.mels(*waves)
         self.pitch.value = sketches.f0(*waves)
-        self.verdict.value, self.pad.path = "", []  # not those of an earlier sound, where this one is refused
         self._seen = self._seen or self._measures(self._judge, self.clip.wave)
         shares, point = self._measures(self._judge, self.heard)
         self.verdict.value = sketches.bars(self._seen[0], shares, self.target.value)
