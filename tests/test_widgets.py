@@ -145,7 +145,7 @@ def test_uploads_that_can_t_be_used_are_refused(panel):
     for content, reason in ((b"not a sound", "mine.wav"), (wav(np.zeros(RATE)), "silen")):
         with pytest.raises(ValueError, match=reason) as refusal:
             panel.take_upload("mine.wav", content)
-        assert "/tmp" not in str(refusal.value)
+        assert "tmp" not in str(refusal.value) and str(refusal.value).startswith("mine.wav: ")
         send(panel.upload, "mine.wav", content)
         assert 'role="alert"' in panel.status.value and panel.clip.name == "a-one-neutral"
 

@@ -389,7 +389,8 @@ class SteeringPanel(widgets.VBox):
             try:
                 wave, sample_rate = audio.load(file.name)
             except audio.AudioError as error:
-                raise ValueError(f"{name}: {str(error).replace(file.name, 'the upload')}") from None
+                reason = str(error).replace(Path(file.name).name, name)
+                raise ValueError(f"{reason}; expected speech as wav, flac, ogg or mp3") from None
         length_s = len(wave) / sample_rate
         if length_s > _LONGEST_S:
             wave = wave[: round(_LONGEST_S * sample_rate)]

@@ -101,6 +101,7 @@ def voila(page, folder):
     with serving(command, port, folder) as address:
         page.goto(address, wait_until="domcontentloaded", timeout=120_000)
         wait_for(page, "delta +0.80")
+        page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
         yield page
 
 
@@ -219,7 +220,7 @@ def test_the_app_fits_a_phone_and_names_what_it_cannot_take(voila, tmp_path):
         file.truncate(150_000_001)
     (tmp_path / "broken.wav").write_text("no sound")
     sf.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
-    for name, reason in (("vast", "150 MB"), ("broken", "the upload"), ("silent", "silen")):
+    for name, reason in (("vast", "150 MB"), ("broken", "not readable"), ("silent", "silent (")):
         voila.locator(".emolib-upload input").set_input_files(tmp_path / f"{name}.wav")
         voila.wait_for_function(
             "words => [...document.querySelectorAll('[role=alert]')]"
