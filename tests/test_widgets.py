@@ -217,20 +217,30 @@ def test_saving_writes_the_sound_with_its_settings(panel):
 class Turned(Louder):
     """A steerer with a knob that is added to delta."""
 
-    def render(self, analysis, delta, knobs=None):
-        return super().render(analysis, delta + (knobs or {}).get("effort", 0.0))
+    effort = 0.0
+
+    def turned(self, knobs):
+        other = Turned()
+        other.effort = knobs["effort"]
+        return other
+
+    def render(self, analysis, delta):
+        return super().render(analysis, delta + self.effort)
 
 
 def test_a_knob_is_heard_once_it_is_moved(tmp_path):
-    knobs = {"effort": (-1.0, 1.0, 0.0, "vocal effort"), "tempo": (-1.0, 1.0, 0.0, "tempo")}
+    knobs = {"effort": (-1.0, 1.0, 0.0, "softer or stronger"), "tempo": (-1.0, 1.0, 0.0, "slower or faster")}
     panel = a_panel(tmp_path, steerer=lambda *way: Turned(), knobs=knobs)
-    assert panel.knobs["effort"].description == "vocal effort" and Louder.n_analysed == 0
+    assert panel.knobs["effort"].tooltip == "softer or stronger" and Louder.n_analysed == 0
     panel.knobs["effort"].value = 0.5
     assert np.allclose(played(panel.after), 1.25 * panel.clip.wave, atol=1e-3), "at delta 0 as well"
     panel.delta.value = 0.2
     assert np.allclose(played(panel.after), 1.35 * panel.clip.wave, atol=1e-3)
     settings = json.loads(panel.save().with_suffix(".json").read_text())
-    assert settings["knobs"] == {"effort": 0.5, "tempo": 0.0}
+    assert settings["knobs"] == {"effort": 0.5, "tempo": 0.0} and Louder.n_analysed == 1
+    sound = panel.after.value
+    panel.pad.valence = 0.5  # Louder has no knobs
+    assert "has no knobs" in panel.status.value and panel.after.value == sound
 
 
 def test_a_panel_plays_before_it_has_a_judge(tmp_path):

@@ -174,7 +174,7 @@ if TYPE_CHECKING:
     from emolib.steering import Steerer
 
 Point = tuple[float, float]
-#: Lowest and highest value, the one that changes nothing, and a slider's text.
+#: Lowest and highest value, the one that changes nothing, and what it does.
 Knob = tuple[float, float, float, str]
 
 _LONGEST_S = 60.0
@@ -214,7 +214,7 @@ class SteeringPanel(widgets.VBox):
     anchors : mapping of emotion to (valence, arousal)
     targets, methods : sequence of str
     knobs : mapping of name to `Knob`, optional
-        More sliders: of those that are moved, ``Steerer.render`` is given the values as its argument `knobs`.
+        More sliders: ``steerer.turned(values by name)`` renders what the steerer analysed.
     load : callable (row of the manifest) -> (wave, sample_rate)
     folder : Path; where `save` puts the sound and its settings
 
@@ -264,9 +264,9 @@ class SteeringPanel(widgets.VBox):
         def dropdown(name: str, options: Sequence[Any]) -> widgets.Dropdown:
             return widgets.Dropdown(options=options, description=name, layout=_WIDE)
 
-        def slider(name: str, low: float, high: float, value: float) -> widgets.FloatSlider:
+        def slider(name: str, low: float, high: float, value: float, text: str = "") -> widgets.FloatSlider:
             return widgets.FloatSlider(
-                value=value, min=low, max=high, step=0.05, description=name, readout_format=".2f",
+                tooltip=text, value=value, min=low, max=high, step=0.05, description=name, readout_format=".2f",
                 continuous_update=False, layout=_WIDE,
             )  # fmt: skip
 
@@ -280,10 +280,8 @@ class SteeringPanel(widgets.VBox):
         if len(methods) == 1:
             self.method.layout = widgets.Layout(display="none")
         self.delta = slider("delta", -1.0, 1.0, 0.0)
-        self._at_rest = {name: value for name, (_, _, value, _) in knobs.items()}
-        self.knobs = {
-            name: slider(text, low, high, value) for name, (low, high, value, text) in knobs.items()
-        }
+        self._at_rest = {name: knob[2] for name, knob in knobs.items()}
+        self.knobs = {name: slider(name, *knob) for name, knob in knobs.items()}
         self.upload = Upload(self._on_upload)
         self.save_button = widgets.Button(description="save", tooltip="the sound, and its settings beside it")
         self.at_once = widgets.Checkbox(description="play each change", indent=False, layout=_WIDE)
@@ -436,9 +434,9 @@ class SteeringPanel(widgets.VBox):
         self.say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
     def _rendered(self, key: tuple[object, ...], make: "Callable[[], Steerer]", delta: float) -> Wave:
-        """Return the clip moved by delta and knobs; at 0 nothing needs to be learned or analysed."""
-        knobs = {name: knob.value for name, knob in self.knobs.items() if knob.value != self._at_rest[name]}
-        if delta == 0 and not knobs:
+        """Return the clip moved by delta and knobs; at rest nothing needs to be learned or analysed."""
+        knobs = {name: knob.value for name, knob in self.knobs.items()}
+        if delta == 0 and knobs == self._at_rest:
             return self.clip.wave
         if key not in self._analyses:
             steerer = make()
@@ -446,8 +444,12 @@ class SteeringPanel(widgets.VBox):
             self._analyses = dict(list(self._analyses.items())[1 - _CACHED :])
             self._analyses[key] = steerer, analysis
         made, analysis = self._analyses[key]
-        more: dict[str, Any] = {"knobs": knobs} if knobs else {}
-        return made.render(analysis, delta, **more)
+        if knobs == self._at_rest:
+            return made.render(analysis, delta)
+        turned = getattr(made, "turned", None)
+        if turned is None:
+            raise ValueError(f"{self.method.value} has no knobs; expected all at rest, or the method prosody")
+        return turned(knobs).render(analysis, delta)
 
     def _measures(self, judge: "Judge", wave: Wave) -> tuple[dict[str, float], Point]:
         shares = judge.predict_proba([wave], self.clip.sample_rate)[0]
