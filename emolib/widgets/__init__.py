@@ -264,10 +264,10 @@ class SteeringPanel(widgets.VBox):
         def dropdown(name: str, options: Sequence[Any]) -> widgets.Dropdown:
             return widgets.Dropdown(options=options, description=name, layout=_WIDE)
 
-        def slider(name: str, low: float, high: float, value: float, text: str = "") -> widgets.FloatSlider:
+        def slider(name: str, low: float, high: float, value: float, text: str) -> widgets.FloatSlider:
             return widgets.FloatSlider(
-                tooltip=text, value=value, min=low, max=high, step=0.05, description=name, readout_format=".2f",
-                continuous_update=False, layout=_WIDE,
+                value=value, min=low, max=high, step=0.05, description=name, readout_format=".2f",
+                continuous_update=False, layout=_WIDE, tooltip=text,
             )  # fmt: skip
 
         first = self._manifest.iloc[0]
@@ -279,7 +279,7 @@ class SteeringPanel(widgets.VBox):
         self.method = dropdown("method", list(methods))
         if len(methods) == 1:
             self.method.layout = widgets.Layout(display="none")
-        self.delta = slider("delta", -1.0, 1.0, 0.0)
+        self.delta = slider("delta", -1.0, 1.0, 0.0, "how far towards the target")
         self._at_rest = {name: knob[2] for name, knob in knobs.items()}
         self.knobs = {name: slider(name, *knob) for name, knob in knobs.items()}
         self.upload = Upload(self._on_upload)
