@@ -30,8 +30,9 @@ test-long: $(READY)
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
+# The steering panel as a page of its own; JUPYTER_PATH leads Voila to the page's template.
 app: $(READY)
-	$(BIN)/voila notebooks/04_steering.ipynb --VoilaExecutor.timeout=600
+	JUPYTER_PATH=emolib/widgets $(BIN)/voila emolib/widgets/app.ipynb --template=emolib
 
 bench: $(READY)
 	$(BIN)/emolib bench

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -28,11 +28,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as pack
 from torch import Tensor, nn
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from emolib import audio, files, paths, phase
 from emolib.audio import HIFIGAN_MEL, MelSpec, Wave
 from emolib.training import torch_device
+
+if TYPE_CHECKING:  # takes seconds to import, and Griffin-Lim does without
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 #: The network of models/ that `load` prefers once it has been trained; no weights of it are shipped.
@@ -137,7 +139,7 @@ class HiFiGAN:
     refine : int; iterations of `phase.fit_to_mel` that follow the network
     """
 
-    def __init__(self, network: SpeechT5HifiGan, *, device: str = "cpu") -> None:
+    def __init__(self, network: "SpeechT5HifiGan", *, device: str = "cpu") -> None:
         self.spec = mel_spec(network.config)
         self.refine = int(getattr(network.config, "refine", 0))
         self.network = network.eval().to(torch_device(device))
@@ -230,6 +232,8 @@ class HiFiGAN:
         ValueError
             If a file is missing or broken, or the weights aren't those of the configuration.
         """
+        from transformers import SpeechT5HifiGanConfig
+
         kind = SpeechT5HifiGanConfig.model_type
         try:
             config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
@@ -311,8 +315,10 @@ def check_log_mel(log_mel: NDArray[np.float32], spec: MelSpec) -> NDArray[np.flo
 # ------------------------------------------------------------------------------- HiFi-GAN's network and files
 
 
-def build(config: SpeechT5HifiGanConfig) -> SpeechT5HifiGan:
+def build(config: "SpeechT5HifiGanConfig") -> "SpeechT5HifiGan":
     """Return an untrained generator; ``config.resblock`` of "2" gives it the residual blocks of V3."""
+    from transformers import SpeechT5HifiGan
+
     network = SpeechT5HifiGan(config)
     if getattr(config, "resblock", "1") == "2":
         n_kernels = len(config.resblock_kernel_sizes)
@@ -324,7 +330,7 @@ def build(config: SpeechT5HifiGanConfig) -> SpeechT5HifiGan:
     return network.eval()
 
 
-def mel_spec(config: SpeechT5HifiGanConfig) -> MelSpec:
+def mel_spec(config: "SpeechT5HifiGanConfig") -> MelSpec:
     """Return the mel-spectrogram that a generator reads.
 
     Raises
@@ -366,8 +372,10 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _original_config(config: Mapping[str, Any] | str | Path) -> SpeechT5HifiGanConfig:
+def _original_config(config: Mapping[str, Any] | str | Path) -> "SpeechT5HifiGanConfig":
     """Translate the original repository's configuration, and check it against itself."""
+    from transformers import SpeechT5HifiGanConfig
+
     if isinstance(config, str | Path):
         try:
             config = dict(json.loads(Path(config).read_text(encoding="utf-8")))

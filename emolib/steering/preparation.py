@@ -284,6 +284,24 @@ def shares_at(point: Point, anchors: Mapping[str, Point], reach: float = 0.35) -
     return dict(zip(anchors, (weights / weights.sum()).tolist(), strict=True))
 
 
+def blended(
+    source: str, point: Point, anchors: Mapping[str, Point], steerer: Callable[[str], ProsodySteerer]
+) -> ProsodySteerer:
+    """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
+
+    Parameters
+    ----------
+    source : str; the emotion that clips are spoken in, whose own share is left unchanged
+    point : (valence, arousal), each in [-1, 1]
+    anchors : mapping of emotion to (valence, arousal)
+    steerer : function of the target, from the source
+    """
+    shares = shares_at(point, anchors)
+    others = [word for word in shares if word != source]
+    moved = [steerer(word).transform for word in others]
+    return ProsodySteerer(prosody.ProsodyTransform.blend(moved, [shares[word] for word in others]))
+
+
 class Studio:
     """Steerers and a plane learned from the makers of one corpus, each when it is first asked for.
 
@@ -327,10 +345,10 @@ class Studio:
         source : str; the emotion that clips are spoken in, whose own share is left unchanged
         valence, arousal : float, in [-1, 1]
         """
-        shares = shares_at((valence, arousal), self.anchors)
-        others = [word for word in shares if word != source]
-        moved = [prosodic_steerer(self.makers, source, word).transform for word in others]
-        return ProsodySteerer(prosody.ProsodyTransform.blend(moved, [shares[word] for word in others]))
+        return blended(
+            source, (valence, arousal), self.anchors,
+            lambda word: prosodic_steerer(self.makers, source, word),
+        )  # fmt: skip
 
     def locate(self, wave: Wave, sample_rate: int) -> Point:
         """Return a clip's (valence, arousal) on the plane of the makers' clips, from this clip alone."""

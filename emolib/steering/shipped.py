@@ -5,12 +5,13 @@ the actors, and the judge from the rest. `make` wrote what is shipped.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from emolib import files, paths, prosody, ser
-from emolib.steering.preparation import at_full_strength, rotations
+from emolib import av, files, paths, prosody, ser
+from emolib.steering.preparation import at_full_strength, blended, rotations
 from emolib.steering.prosodic import ProsodySteerer
 
 #: The name of the folder in ``models/``.
@@ -41,6 +42,13 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
             )
     transform = prosody.ProsodyTransform.load(paths.model(FOLDER) / f"{source}-{target}")
     return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
+
+
+def blend(source: str, valence: float, arousal: float) -> ProsodySteerer:
+    """Return a shipped steerer whose delta 1 is a point of the plane; see `Studio.blend`."""
+    words = (source, *TARGETS)
+    anchors = {word: (v, a) for word, (v, a) in zip(words, av.resolve(words).tolist(), strict=True)}
+    return blended(source, (valence, arousal), anchors, partial(steerer, source))
 
 
 def judge() -> ser.Judge:

@@ -1,11 +1,18 @@
-"""The interactive parts of the notebooks: a steering panel, an upload, a pad and a scatter on the plane."""
+"""The interactive parts of the notebooks: a steering panel, an upload, a pad and a scatter on the plane.
 
+`app` is the panel with what is shipped; ``app.ipynb`` beside this file shows it as a page (`make app`), in
+the template under ``voila/``. ``panel.css`` has the panel's columns.
+"""
+
+import asyncio
 import html
+import importlib
 import io
 import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +24,7 @@ import soundfile as sf
 import traitlets
 from numpy.typing import ArrayLike
 
-from emolib import audio, embeddings, emotions, files
+from emolib import audio, demo, embeddings, emotions, files, paths
 from emolib.audio import Wave
 from emolib.widgets import sketches
 
@@ -33,7 +40,7 @@ def wav_bytes(wave: Wave, sample_rate: int) -> bytes:
 
 
 class PlanePad(anywidget.AnyWidget):
-    """A plane with the emotions' anchors on it and one point that a person moves.
+    """A plane with the emotions' anchors on it and one ring that a person moves.
 
     Parameters
     ----------
@@ -41,14 +48,17 @@ class PlanePad(anywidget.AnyWidget):
 
     Attributes
     ----------
-    valence, arousal : float, in [-1, 1]; where the point is, set when it is let go
+    valence, arousal : float, in [-1, 1]; where the ring is, set when it is let go
+    path : list of two [valence, arousal]; where a clip lies before and after, or empty
     """
 
     _esm = Path(__file__).parent / "pad.js"
+    _css = Path(__file__).parent / "panel.css"
     valence = traitlets.Float(0.0).tag(sync=True)
     arousal = traitlets.Float(0.0).tag(sync=True)
     #: What is drawn: name, valence, arousal and colour of each anchor.
     anchors: Any = traitlets.List().tag(sync=True)
+    path: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, anchors: Mapping[str, tuple[float, float]]) -> None:
         rows: list[Any] = [
@@ -63,7 +73,7 @@ class PlanePad(anywidget.AnyWidget):
 
 
 class Upload(anywidget.AnyWidget):
-    """A button that sends a file in pieces.
+    """Two buttons: one sends a file in pieces, the other what it records from the microphone.
 
     Jupyter's servers close the connection without a message where one has more than 10 MB, so a file that is
     sent as one message would be lost. A file over the limit is refused in the page.
@@ -164,10 +174,16 @@ if TYPE_CHECKING:
     from emolib.steering import Steerer
 
 Point = tuple[float, float]
+#: Lowest and highest value, the one that changes nothing, and what it does.
+Knob = tuple[float, float, float, str]
 
 _LONGEST_S = 60.0
 _CACHED = 8
-_NARROW = widgets.Layout(width="210px")
+_WIDE = widgets.Layout(width="auto")
+_LEGEND = (
+    "Drag the ring, or move it by arrow keys, to steer towards a point of the plane. "
+    "The line: where the clip lies before (hollow) and after (full)."
+)
 
 
 class Clip(NamedTuple):
@@ -191,10 +207,15 @@ class SteeringPanel(widgets.VBox):
         Called when a method or an emotion is chosen; it should keep what it trains.
     blend : callable (source, valence, arousal) -> Steerer
         A steerer whose delta 1 is a point of the plane.
-    judge : Judge
-    locate : callable (wave, sample_rate) -> (valence, arousal)
+    judge : Judge, optional
+        Nothing is drawn without one; the attribute `judge` may be set later.
+    locate : callable (wave, sample_rate) -> (valence, arousal), optional
+        By default the mean of the anchors, weighted by the judge's probabilities.
     anchors : mapping of emotion to (valence, arousal)
     targets, methods : sequence of str
+    knobs : mapping of name to `Knob`, optional
+        More sliders: ``steerer.turned(values by name)`` renders what the steerer analysed.
+    load : callable (row of the manifest) -> (wave, sample_rate)
     folder : Path; where `save` puts the sound and its settings
 
     Attributes
@@ -206,29 +227,48 @@ class SteeringPanel(widgets.VBox):
 
     def __init__(
         self, manifest: pd.DataFrame, *, steerer: "Callable[[str, str, str], Steerer]",
-        blend: "Callable[[str, float, float], Steerer]", judge: "Judge",
-        locate: Callable[[Wave, int], Point], anchors: Mapping[str, Point], targets: Sequence[str],
-        methods: Sequence[str] = ("prosody", "latent", "hybrid"), folder: Path,
+        blend: "Callable[[str, float, float], Steerer]", judge: "Judge | None" = None,
+        locate: Callable[[Wave, int], Point] | None = None, anchors: Mapping[str, Point],
+        targets: Sequence[str], methods: Sequence[str] = ("prosody", "latent", "hybrid"),
+        knobs: Mapping[str, Knob] | None = None,
+        load: Callable[[Any], tuple[Wave, int]] = audio.load_clip, folder: Path,
     ) -> None:  # fmt: skip
         if manifest.empty:
             raise ValueError("an empty manifest; expected at least one clip to steer")
-        self._manifest, self._steerer, self._blend = manifest, steerer, blend
+        self._manifest, self._steerer, self._blend, self._load = manifest, steerer, blend, load
         self._judge, self._locate, self._anchors, self._folder = judge, locate, dict(anchors), folder
         self._analyses: dict[tuple[object, ...], tuple[Steerer, Any]] = {}
         self.latency_s = float("nan")
-        self._build(targets, methods)
+        self._build(targets, methods, knobs or {})
         super().__init__(children=self._arranged())
+        self.add_class("emolib-panel")
         self._choose_clip()
         self._listen()
 
     def __repr__(self) -> str:
         return f"SteeringPanel(clip={self.clip.name!r})"
 
+    @property
+    def judge(self) -> "Judge | None":
+        """What recognises emotions; once it is set, the pictures are drawn."""
+        return self._judge
+
+    @judge.setter
+    def judge(self, judge: "Judge") -> None:
+        self._judge, self._seen = judge, None
+        self._render_target()
+
     # ------------------------------------------------------------------------------------- controls
 
-    def _build(self, targets: Sequence[str], methods: Sequence[str]) -> None:
+    def _build(self, targets: Sequence[str], methods: Sequence[str], knobs: Mapping[str, Knob]) -> None:
         def dropdown(name: str, options: Sequence[Any]) -> widgets.Dropdown:
-            return widgets.Dropdown(options=options, description=name, layout=_NARROW)
+            return widgets.Dropdown(options=options, description=name, layout=_WIDE)
+
+        def slider(name: str, low: float, high: float, value: float, text: str) -> widgets.FloatSlider:
+            return widgets.FloatSlider(
+                value=value, min=low, max=high, step=0.05, description=name, readout_format=".2f",
+                continuous_update=False, layout=_WIDE, tooltip=text,
+            )  # fmt: skip
 
         first = self._manifest.iloc[0]
         self.speaker = dropdown("speaker", sorted(self._manifest["speaker"].unique()))
@@ -237,39 +277,48 @@ class SteeringPanel(widgets.VBox):
         self.source = dropdown("source", self._sources())
         self.target = dropdown("target", list(targets))
         self.method = dropdown("method", list(methods))
-        self.delta = widgets.FloatSlider(
-            value=0.0, min=-1.0, max=1.0, step=0.05, description="delta", readout_format=".2f",
-            continuous_update=False, layout=widgets.Layout(width="430px"),
-        )  # fmt: skip
+        if len(methods) == 1:
+            self.method.layout = widgets.Layout(display="none")
+        self.delta = slider("delta", -1.0, 1.0, 0.0, "how far towards the target")
+        self._at_rest = {name: knob[2] for name, knob in knobs.items()}
+        self.knobs = {name: slider(name, *knob) for name, knob in knobs.items()}
         self.upload = Upload(self._on_upload)
         self.save_button = widgets.Button(description="save", tooltip="the sound, and its settings beside it")
+        self.at_once = widgets.Checkbox(description="play each change", indent=False, layout=_WIDE)
         self.pad = PlanePad(self._anchors)
         self.before, self.after = (
             widgets.Audio(value=b"", format="wav", autoplay=False, loop=False) for _ in range(2)
         )
-        self.picture, self.verdict, self.status = (widgets.HTML() for _ in range(3))
+        widgets.jslink((self.at_once, "value"), (self.after, "autoplay"))
+        self.mel_before, self.mel_after, self.pitch, self.verdict, self.status = (
+            widgets.HTML() for _ in range(5)
+        )
 
     def _arranged(self) -> list[widgets.Widget]:
-        def named(text: str, player: widgets.Audio) -> widgets.HBox:
-            return widgets.HBox([widgets.Label(text, layout=widgets.Layout(width="60px")), player])
+        def part(*children: widgets.Widget, title: str = "", name: str = "part") -> widgets.VBox:
+            heading = [widgets.HTML(f"<b>{title}</b>")] if title else []
+            box = widgets.VBox([*heading, *children])
+            box.add_class(f"emolib-{name}")
+            return box
 
         return [
-            widgets.HBox([self.speaker, self.sentence, self.source], layout=widgets.Layout(flex_flow="wrap")),
-            widgets.HBox([self.target, self.method, self.upload, self.save_button],
-                         layout=widgets.Layout(flex_flow="wrap")),
-            self.delta,
-            named("before", self.before),
-            named("after", self.after),
-            self.status,
-            # the pad first: pictures change their size, and must not move it from under the pointer
-            widgets.HBox([self.pad, self.picture, self.verdict], layout=widgets.Layout(flex_flow="wrap")),
+            part(
+                self.speaker, self.sentence, self.source, self.target, self.method, self.delta,
+                *self.knobs.values(), self.upload, part(self.at_once, self.save_button, name="row"),
+                part(self.status, name="status"),
+            ),
+            part(self.pad, widgets.HTML(_LEGEND)),
+            part(self.before, self.mel_before, title="before"),
+            part(self.after, self.mel_after, title="after"),
+            part(self.pitch, title="pitch: before (thin) and after"),
+            part(self.verdict, title="probabilities of the judge: before (ticks) and after"),
         ]  # fmt: skip
 
     def _listen(self) -> None:
         self.speaker.observe(self._on_speaker, "value")
         self.sentence.observe(self._on_sentence, "value")
         self.source.observe(lambda _: self._choose_clip(), "value")
-        for control in (self.target, self.method, self.delta):
+        for control in (self.target, self.method, self.delta, *self.knobs.values()):
             control.observe(lambda _: self._render_target(), "value")
         self.pad.observe(lambda _: self._render_point(), ["valence", "arousal"])
         self.save_button.on_click(lambda _: self.save())
@@ -280,7 +329,7 @@ class SteeringPanel(widgets.VBox):
     def _sentences(self) -> list[tuple[str, str]]:
         rows = self._of_speaker().drop_duplicates("text_id")
         texts = rows["text"].where(rows["text"].astype(bool), rows["text_id"])
-        return list(zip(texts.str.slice(0, 40), rows["text_id"], strict=True))
+        return list(zip(texts.str.slice(0, 80), rows["text_id"], strict=True))
 
     def _sources(self) -> list[str]:
         rows = self._of_speaker()
@@ -308,11 +357,11 @@ class SteeringPanel(widgets.VBox):
             return
         row = rows.iloc[0]
         try:
-            wave, sample_rate = audio.load_clip(row)
+            wave, sample_rate = self._load(row)
         except audio.AudioError as error:
             if not hasattr(self, "clip"):
                 raise
-            self._say(str(error), wrong=True)
+            self.say(str(error), wrong=True)
             return
         self._take(Clip(row["clip"], wave, sample_rate, row["emotion"]))
 
@@ -320,7 +369,7 @@ class SteeringPanel(widgets.VBox):
         try:
             self.take_upload(name, content)
         except ValueError as error:
-            self._say(str(error), wrong=True)
+            self.say(str(error), wrong=True)
 
     def take_upload(self, name: str, content: bytes) -> None:
         """Steer a recording of one's own, mono or stereo, of any rate; it is taken for the source emotion.
@@ -338,7 +387,8 @@ class SteeringPanel(widgets.VBox):
             try:
                 wave, sample_rate = audio.load(file.name)
             except audio.AudioError as error:
-                raise ValueError(f"{name}: {str(error).replace(file.name, 'the upload')}") from None
+                reason = str(error).replace(Path(file.name).name, name)
+                raise ValueError(f"{reason}; expected speech as wav, flac, ogg or mp3") from None
         length_s = len(wave) / sample_rate
         if length_s > _LONGEST_S:
             wave = wave[: round(_LONGEST_S * sample_rate)]
@@ -349,6 +399,8 @@ class SteeringPanel(widgets.VBox):
         self.clip, self.heard = clip, clip.wave
         self.before.value = self.after.value = wav_bytes(clip.wave, clip.sample_rate)
         self._seen: tuple[dict[str, float], Point] | None = None
+        for picture in (self.mel_before, self.mel_after, self.pitch):
+            picture.value = ""  # those of another clip
         self._render_target()
 
     # ------------------------------------------------------------------------------------ rendering
@@ -369,20 +421,22 @@ class SteeringPanel(widgets.VBox):
         """Render and play first, then draw; what steerer, judge or encoder refuses is said in the panel."""
         started = time.perf_counter()
         if (*key, self.clip.name) not in self._analyses and delta != 0:
-            self._say("learning, or looking at the clip ...")
+            self.say("learning, or looking at the clip ...")
         try:
             self.heard = self._rendered((*key, self.clip.name), make, delta)
             self.after.value = wav_bytes(self.heard, self.clip.sample_rate)
             self.latency_s = time.perf_counter() - started
             self._draw()
         except ValueError as error:
-            self._say(str(error), wrong=True)
+            self.verdict.value, self.pad.path = "", []  # not those of an earlier sound
+            self.say(f"{self.clip.name}: {error}", wrong=True)
             return
-        self._say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
+        self.say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
     def _rendered(self, key: tuple[object, ...], make: "Callable[[], Steerer]", delta: float) -> Wave:
-        """Return the clip moved by delta; at 0 nothing needs to be learned or analysed."""
-        if delta == 0:
+        """Return the clip moved by delta and knobs; at rest nothing needs to be learned or analysed."""
+        knobs = {name: knob.value for name, knob in self.knobs.items()}
+        if delta == 0 and knobs == self._at_rest:
             return self.clip.wave
         if key not in self._analyses:
             steerer = make()
@@ -390,25 +444,36 @@ class SteeringPanel(widgets.VBox):
             self._analyses = dict(list(self._analyses.items())[1 - _CACHED :])
             self._analyses[key] = steerer, analysis
         made, analysis = self._analyses[key]
-        return made.render(analysis, delta)
+        if knobs == self._at_rest:
+            return made.render(analysis, delta)
+        turned = getattr(made, "turned", None)
+        if turned is None:
+            raise ValueError(f"{self.method.value} has no knobs; expected all at rest, or the method prosody")
+        return turned(knobs).render(analysis, delta)
 
-    def _measures(self, wave: Wave) -> tuple[dict[str, float], Point]:
-        shares = self._judge.predict_proba([wave], self.clip.sample_rate)[0]
-        named = {str(name): float(share) for name, share in zip(self._judge.classes_, shares, strict=True)}
-        return named, self._locate(wave, self.clip.sample_rate)
+    def _measures(self, judge: "Judge", wave: Wave) -> tuple[dict[str, float], Point]:
+        shares = judge.predict_proba([wave], self.clip.sample_rate)[0]
+        named = {str(name): float(share) for name, share in zip(judge.classes_, shares, strict=True)}
+        if self._locate:
+            return named, self._locate(wave, self.clip.sample_rate)
+        valence, arousal = sum(share * np.array(self._anchors[name]) for name, share in named.items())
+        return named, (float(valence), float(arousal))
 
     def _draw(self) -> None:
+        if self._judge is None:
+            return
         waves = self.clip.wave, self.heard, self.clip.sample_rate
-        self.picture.value = sketches.mels(*waves) + sketches.f0(*waves)
-        self.verdict.value = ""  # not that of an earlier sound, where this one is refused
-        self._seen = self._seen or self._measures(self.clip.wave)
-        shares, point = self._measures(self.heard)
-        bars = sketches.bars(self._seen[0], shares, self.target.value)
-        self.verdict.value = f"{bars}<br>{sketches.plane(self._anchors, self._seen[1], point)}"
+        self.mel_before.value, self.mel_after.value = sketches.mels(*waves)
+        self.pitch.value = sketches.f0(*waves)
+        self._seen = self._seen or self._measures(self._judge, self.clip.wave)
+        shares, point = self._measures(self._judge, self.heard)
+        self.verdict.value = sketches.bars(self._seen[0], shares, self.target.value)
+        self.pad.path = [list(self._seen[1]), list(point)]
 
-    def _say(self, words: str, *, wrong: bool = False) -> None:
-        colour, role = ("#B00020", "alert") if wrong else ("#444444", "status")
-        self.status.value = f'<span role="{role}" style="color: {colour}">{html.escape(words)}</span>'
+    def say(self, words: str, *, wrong: bool = False) -> None:
+        """Show a sentence in the status line, as an alert where something is wrong."""
+        role = "alert" if wrong else "status"
+        self.status.value = f'<span role="{role}">{html.escape(words)}</span>'
 
     def save(self) -> Path:
         """Write what is heard as a wav file, and its settings as JSON beside it; return the sound's path."""
@@ -418,7 +483,81 @@ class SteeringPanel(widgets.VBox):
             "clip": self.clip.name, "source": self.clip.emotion, "target": self.target.value,
             "method": self.method.value, "delta": self.delta.value,
             "valence": self.pad.valence, "arousal": self.pad.arousal,
+            "knobs": {name: knob.value for name, knob in self.knobs.items()},
         }  # fmt: skip
         files.write_file(path.with_suffix(".json"), json.dumps(settings, indent=1).encode())
-        self._say(f"saved {path.name} and {path.stem}.json in {self._folder.name}/")
+        self.say(f"saved {path.name} and {path.stem}.json in {self._folder.name}/")
         return path
+
+
+# ------------------------------------------------------------------------------------------- the app
+
+
+def app() -> SteeringPanel:
+    """Return the panel with what is shipped: the demo's voices, and transforms and judge of human speech.
+
+    It can be shown, and its first clip played, at once; what steers and judges is loaded behind it, which the
+    panel says. A clip is synthesised when it is chosen. Nothing is trained: steering in an encoder's space is
+    offered once notebook 04 has learned it from the demo corpus.
+
+    Raises
+    ------
+    ValueError
+        If the transforms aren't where models are kept.
+    """
+    sources = ("neutral", "calm")
+    clips = {clip.clip: clip for clip in demo.plan(takes=1, emotion_words=sources)}
+    transforms = paths.model("prosody-ravdess").glob(f"{sources[0]}-*")
+    targets = emotions.ordered([folder.name.removeprefix(f"{sources[0]}-") for folder in transforms])
+    if not targets:
+        raise ValueError(f"no transforms in {paths.model('prosody-ravdess')}; expected those of a checkout")
+
+    def speak(row: Any) -> tuple[Wave, int]:
+        clip = clips[row["clip"]]
+        return demo.render(clip.voice, row["text"], clip.emotion, clip.valence, clip.arousal, name=clip.clip)
+
+    def shipped() -> Any:
+        return importlib.import_module("emolib.steering").shipped  # takes seconds
+
+    @cache
+    def steerer(method: str, source: str, target: str) -> "Steerer":
+        spoken = shipped().steerer(source, target)
+        if method == "prosody":
+            return spoken
+        from emolib import corpora, steering
+
+        moved = steering.Studio(corpora.load("demo")).steerer("latent", source, target)
+        return moved if method == "latent" else steering.HybridSteerer(spoken, moved)
+
+    learned = [paths.models() / "steering-demo", paths.feature_store("demo", paths.SHIPPED_ENCODER)]
+    methods = ["prosody", *(["latent", "hybrid"] if all(folder.is_dir() for folder in learned) else [])]
+    anchors = {**demo.ANCHORS, **emotions.ANCHORS["emodb"]}
+    panel = SteeringPanel(
+        pd.DataFrame([clip.row() for clip in clips.values()]),
+        steerer=steerer,
+        blend=lambda *point: shipped().blend(*point),
+        anchors={word: anchors[word] for word in (*sources, *targets)},
+        targets=targets, methods=methods, load=speak, folder=paths.runs() / "steered",
+    )  # fmt: skip
+
+    async def complete() -> None:
+        first = panel.clip.wave, panel.clip.sample_rate
+        try:
+            panel.say("loading, 1 of 3: the transforms ...")
+            parts = await asyncio.to_thread(shipped)
+            panel.say("loading, 2 of 3: the judge ...")
+            judge = await asyncio.to_thread(parts.judge)
+            await asyncio.to_thread(judge.predict_proba, first[:1], first[1])
+            panel.say("loading, 3 of 3: the first clip ...")
+            await asyncio.to_thread(parts.steerer(sources[0], targets[0]).analyse, *first)
+        except (ValueError, OSError) as error:
+            panel.say(str(error), wrong=True)
+            return
+        panel.delta.value = panel.delta.value or 0.8  # something to compare at once
+        panel.judge = judge
+
+    try:
+        panel.loading = asyncio.get_running_loop().create_task(complete())
+    except RuntimeError:  # outside a kernel
+        asyncio.run(complete())
+    return panel

@@ -31,6 +31,7 @@ def environment(folder: Path) -> dict[str, str]:
              "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}  # fmt: skip
     own = {name: str(folder / place) for name, place in names.items()}
     return os.environ | own | {"EMOLIB_HOME": str(paths.home()), "JUPYTER_PREFER_ENV_PATH": "1",
+                               "JUPYTER_PATH": str(ROOT / "emolib" / "widgets"),
                                "PATH": f"{BIN}:{os.environ['PATH']}"}  # fmt: skip
 
 

@@ -3,11 +3,14 @@
 import contextlib
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import soundfile as sf
 from playwright import sync_api
 from servers import BIN, PICTURES, ROOT, free_port, serving
 
@@ -50,14 +53,7 @@ def page(browser):
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     elsewhere: list[str] = []
-    # Voila's own template asks a CDN for icons, and does without them
-    own = (
-        "http://127.0.0.1",
-        "ws://127.0.0.1",
-        "data:",
-        "blob:",
-        "https://cdn.jsdelivr.net/npm/@fortawesome/",
-    )
+    own = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
     page.on("request", lambda request: None if request.url.startswith(own) else elsewhere.append(request.url))
     yield page
     context.close()
@@ -95,12 +91,17 @@ def lab(page, folder):
 
 @pytest.fixture
 def voila(page, folder):
-    """The steering notebook as a Voila page."""
+    """The page of `make app`, once its first clip has been steered."""
+    [line] = re.findall(
+        r"^\t(JUPYTER_PATH=.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     port = free_port()
-    command = [str(BIN / "voila"), "04_steering.ipynb", "--no-browser", f"--port={port}",
-               "--Voila.ip=127.0.0.1", "--VoilaExecutor.timeout=600"]  # fmt: skip
+    options = f"--no-browser --port={port} --Voila.ip=127.0.0.1"
+    command = ["sh", "-c", f"cd '{ROOT}' && {line.replace('$(BIN)', str(BIN))} {options}"]
     with serving(command, port, folder) as address:
-        page.goto(address, wait_until="domcontentloaded", timeout=600_000)
+        page.goto(address, wait_until="domcontentloaded", timeout=120_000)
+        wait_for(page, "delta +0.80")
+        page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
         yield page
 
 
@@ -133,7 +134,7 @@ def seen(page) -> dict[str, str]:
         "sound": page.evaluate(AFTER),
         "words": page.locator(STATUS).first.inner_text(),
         "bars": page.locator("svg[data-emolib=judge]").evaluate("e => e.outerHTML"),
-        "plane": page.locator("svg[data-emolib=plane]").evaluate("e => e.outerHTML"),
+        "plane": page.locator("[data-emolib=plane]").evaluate("e => e.outerHTML"),
         "pitch": page.locator("svg[data-emolib=f0]").evaluate("e => e.outerHTML"),
         "mel": page.locator("img[data-emolib=mel-after]").get_attribute("src") or "",
     }
@@ -164,9 +165,10 @@ def use(page, name: str):
     handle = opened(page)
     first = seen(page)
     handle.focus()
+    start = float(handle.get_attribute("aria-valuenow") or 0)
     for _ in range(4):
-        page.keyboard.press("ArrowRight")
-    wait_for(page, "delta +0.20")
+        page.keyboard.press("ArrowLeft")
+    wait_for(page, f"delta {start - 0.2:+.2f}")
     second = seen_anew(page, first)
     playable = page.evaluate(
         "async () => { const a = document.querySelectorAll('audio')[1]; a.load();"
@@ -200,6 +202,56 @@ def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
     (PICTURES / f"{place}_latency.json").write_text(json.dumps({"ms_to_sound": waits_ms}))
 
 
+def test_the_app_fits_a_phone_and_names_what_it_cannot_take(voila, tmp_path):
+    def columns(width: int) -> int:
+        voila.set_viewport_size({"width": width, "height": 1400})
+        lefts = voila.locator(".emolib-panel > *").evaluate_all(
+            "parts => parts.map(part => Math.round(part.getBoundingClientRect().left))"
+        )
+        cut = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('#rendered_cells'))"
+        assert voila.evaluate(cut) <= 0, "a part is wider than the page"
+        voila.screenshot(path=PICTURES / f"app_{width}.png")
+        return len(set(lefts))
+
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    assert columns(1100) == 2 and columns(390) == 1
+    sound = voila.evaluate(AFTER)
+    with (tmp_path / "vast.wav").open("wb") as file:
+        file.truncate(150_000_001)
+    (tmp_path / "broken.wav").write_text("no sound")
+    sf.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    for name, reason in (("vast", "150 MB"), ("broken", "not readable"), ("silent", "silent (")):
+        voila.locator(".emolib-upload input").set_input_files(tmp_path / f"{name}.wav")
+        voila.wait_for_function(
+            "words => [...document.querySelectorAll('[role=alert]')]"
+            ".some(alert => words.every(word => alert.innerText.includes(word)))",
+            arg=[f"{name}.wav", reason],
+            timeout=60_000,
+        )
+    assert voila.evaluate(AFTER) == sound
+
+
+def test_the_app_is_used_by_keyboard_alone(voila):
+    """Tab reaches every control, in this order, and the ring moves by an arrow key."""
+    reached = []
+    for _ in range(20):
+        voila.keyboard.press("Tab")
+        reached.append(
+            voila.evaluate(
+                "(e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText || e.tagName)"
+                "(document.activeElement)"
+            ).strip()
+        )
+        if reached[-1] == "a point on the plane of valence and arousal":
+            break
+    wanted = ["speaker", "sentence", "source", "target", "delta", "record", "play each change", "save"]
+    assert [name for name in reached if name in wanted] == wanted
+    sound = voila.evaluate(AFTER)
+    voila.keyboard.press("ArrowUp")
+    wait_for(voila, "toward valence +0.00, arousal +0.10")
+    assert voila.evaluate(AFTER) != sound
+
+
 UPLOAD = """
 import hashlib
 from ipywidgets import HTML, VBox
@@ -218,7 +270,14 @@ def as_page(page, folder: Path, cell: str):
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, folder / "cell.ipynb")
     port = free_port()
-    command = [str(BIN / "voila"), "cell.ipynb", "--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    command = [
+        str(BIN / "voila"),
+        "cell.ipynb",
+        "--template=emolib",
+        "--no-browser",
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+    ]
     with serving(command, port, folder) as address:
         page.goto(address, wait_until="domcontentloaded", timeout=300_000)
         yield page
