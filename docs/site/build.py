@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -69,7 +70,7 @@ def gather(pages: Path) -> None:
         _copy(path, pages)
     for path in sorted([*ROOT.glob("notebooks/[0-9]*.ipynb"), ROOT / "docs" / "colab.ipynb"]):
         page = (pages / path.relative_to(ROOT)).with_suffix(".md")
-        _write(page, notebook.to_markdown(path, page))
+        _write(page, notebook.to_markdown(path, page) + run_elsewhere(path.name))
     for part in parts():
         name = "emolib" if part == "emolib" else f"emolib.{part}"
         _write(pages / "api" / f"{part}.md", f"# {name}\n\n::: {name}\n")
@@ -80,6 +81,18 @@ def gather(pages: Path) -> None:
         shutil.copy(HERE / name, pages)
     for page in sorted(pages.rglob("*.md")):
         page.write_text(_for_mkdocs(page.read_text(), page.relative_to(pages), pages))
+
+
+def run_elsewhere(name: str, address: str | None = None) -> str:
+    """Return links to Colab and Binder, or nothing while pyproject.toml names no address on GitHub."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    address = project["tool"]["emolib"]["repository"] if address is None else address
+    if "github.com/" not in address:
+        return ""
+    owned = address.split("github.com/")[1].removesuffix(".git").strip("/")
+    colab = f"https://colab.research.google.com/github/{owned}/blob/HEAD/docs/colab.ipynb"
+    binder = f"https://mybinder.org/v2/gh/{owned}/HEAD?urlpath=lab/tree/notebooks/{name}"
+    return f"\n[Run it in Colab]({colab}) or in [Binder]({binder}).\n"
 
 
 def parts() -> list[str]:

@@ -24,7 +24,12 @@ SAMPLE_RATE = 16_000
 
 def build(to: Path) -> Path:
     """Write the page."""
-    found = {"colours": emotions.COLOURS, "plane": plane(), "deltas": DELTAS.tolist(), "voices": voices()}
+    found = {
+        "colours": dict(emotions.COLOURS),
+        "plane": plane(),
+        "deltas": DELTAS.tolist(),
+        "voices": voices(),
+    }
     page = Path(__file__).with_suffix(".html").read_text()
     to.parent.mkdir(parents=True, exist_ok=True)
     to.write_text(page.replace("{{found}}", json.dumps(found)))

@@ -66,6 +66,13 @@ def test_the_checks_of_a_build_find_what_is_wrong(tmp_path):
     ]  # fmt: skip
 
 
+def test_pages_lead_to_colab_and_binder_where_there_is_an_address():
+    assert build.run_elsewhere("01_x.ipynb", "") == ""
+    links = build.run_elsewhere("01_x.ipynb", "https://github.com/some/one.git")
+    assert "/github/some/one/blob/HEAD/docs/colab.ipynb)" in links
+    assert "/gh/some/one/HEAD?urlpath=lab/tree/notebooks/01_x.ipynb)" in links
+
+
 def test_every_player_has_a_name_and_every_picture_words(site):
     text = "".join(page.read_text() for page in sorted((site / "notebooks").glob("*.html")))
     players = text.count("<audio ")
