@@ -21,7 +21,8 @@ window.given = [];
 addEventListener("keydown", () => { window.pressed = performance.now(); }, true);
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (...when) {
-  window.given.push([performance.now() - window.pressed, [...this.buffer.getChannelData(0).filter((_, n) => n % 8 === 0)]]);
+  const ms = performance.now() - window.pressed, samples = this.buffer.getChannelData(0);
+  window.given.push([ms, [...samples.filter((_, n) => n % 8 === 0)]]);
   return start.apply(this, when);
 };
 """
