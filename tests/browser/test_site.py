@@ -22,8 +22,8 @@ build = importlib.import_module("build")
 PHONE = {"width": 390, "height": 844}
 #: Of each kind of page one, and every notebook.
 LOOKED_AT = (
-    "index.html", "figures/README.html", "figures/06_gallery.html", "docs/recipes.html",
-    "corpora/ravdess.html", "models/wav2vec2-nano/README.html", "api/av.html", "play/index.html",
+    "index.html", "figures/index.html", "figures/06_gallery.html", "docs/recipes.html",
+    "corpora/ravdess.html", "models/wav2vec2-nano/index.html", "api/av.html", "play/index.html",
     *(f"notebooks/{path.stem}.html" for path in sorted((ROOT / "notebooks").glob("*.ipynb"))),
 )  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_pages_can_be_read_on_a_phone(site, address, browser, scheme):  # noqa: 
     page.on("request", lambda request: request.url.startswith(own) or elsewhere.append(request.url))
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name in LOOKED_AT:
-        page.goto(address + name)
+        assert page.goto(address + name).ok, name
         for found in axe.Axe().run(page).response["violations"]:
             if found["impact"] in ("serious", "critical"):
                 wrong.append(f"{name}: {found['id']}: {found['nodes'][0]['html'][:120]}")
