@@ -10,7 +10,9 @@ READY := .venv/ready
 lab app: export OMP_NUM_THREADS ?= 1
 lab app: export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: run check test test-long lab app bench docs lint size instruments
+SITE := .venv/site
+
+.PHONY: run check test test-long lab app bench docs site lint size instruments
 
 run: $(READY)
 	$(BIN)/emolib run $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ENCODER),--encoder $(ENCODER)) \
@@ -21,10 +23,10 @@ run: $(READY)
 check: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not long"
 
-test: $(READY)
+test: $(READY) $(SITE)
 	$(BIN)/python -m pytest
 
-test-long: $(READY)
+test-long: $(READY) $(SITE)
 	EMOLIB_FAULTS=20 $(BIN)/python -m pytest -m "long or faults"
 
 lab: $(READY)
@@ -39,6 +41,10 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/pdoc --docformat numpy emolib -o build/docs
+
+# What any static host serves: notebooks with their sounds, guides, corpora, models, the package, a voice to steer.
+site: $(READY) $(SITE)
+	$(BIN)/python docs/site/build.py
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -59,3 +65,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 	$(BIN)/python -W ignore -c "import numpy, umap; from emolib import audio; \
 	  audio.griffin_lim(audio.log_mel(audio.trim(numpy.ones(9000, 'f4')), 16000), n_iter=1)"
 	touch $(READY)
+
+$(SITE): requirements-site.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-site.txt
+	touch $(SITE)
