@@ -10,6 +10,7 @@ al. (2010), "Cross-Corpus Acoustic Emotion Recognition: Variances and Strategies
 Affective Computing 1(2), doi:10.1109/T-AFFC.2010.8.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from emolib import corpora, emotions, features, paths, probing, results, splits
 from emolib.metrics import Interval
 from emolib.probing import Probe
+from emolib.store import Pooling
 
 #: Corpora and feature sets of the committed tables; others are compared with the first feature set.
 CORPORA = ("ravdess", "emodb", "crema-d", "nemo", "demo")
@@ -121,7 +123,7 @@ def run(
     for question in asked:
         try:
             answer = bench.answer(question)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             bench.left_out.setdefault(str(error))
             continue
         if answer is not None:
@@ -141,7 +143,7 @@ class _Bench:
     def __init__(self, folder: Path, device: str, seed: int, client: Any) -> None:
         self.folder, self.device, self.seed, self.client = folder, device, seed, client
         self.left_out: dict[str, None] = {}
-        self._manifests: dict[str, pd.DataFrame | ValueError] = {}
+        self._manifests: dict[str, pd.DataFrame | Exception] = {}
         self._features: dict[tuple[str, str], tuple[pd.DataFrame, dict[int, NDArray]]] = {}
 
     def answer(self, question: Question) -> Probe | None:
@@ -171,7 +173,11 @@ class _Bench:
             self.left_out |= {f"{corpus}, {entry['clip']}: {entry['reason']}": None for entry in done.skipped}
             clips = manifest[~done.store.missing(manifest)].reset_index(drop=True)
             ids = clips["clip"].tolist()
-            pooled = {k: done.store.pooled(k, "mean+std", ids) for k in done.store.config.layers}
+            config = done.store.config
+            pooling: Pooling = (
+                "mean+std" if math.isfinite(config.hop_s) else "mean"
+            )  # functionals are one frame
+            pooled = {k: done.store.pooled(k, pooling, ids) for k in config.layers}
             self._features[corpus, encoder] = clips, pooled
         return self._features[corpus, encoder]
 
@@ -180,9 +186,9 @@ class _Bench:
         if corpus not in self._manifests:
             try:
                 self._manifests[corpus] = corpora.load(corpus)
-            except ValueError as error:
+            except (ValueError, FileNotFoundError) as error:
                 self._manifests[corpus] = error
-        if isinstance(found := self._manifests[corpus], ValueError):
+        if isinstance(found := self._manifests[corpus], Exception):
             raise found
         return found
 
@@ -296,9 +302,14 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
     for corpus, part in within.groupby("corpus", sort=False):
         first = part.iloc[0]
         about = f"{first['n']} clips, {first['speakers']} speakers; chance {first['chance']:.2f}"
-        ua = [str(Interval(*row)) for row in part[list(_INTERVAL)].itertuples(index=False)]
-        protocol = list(map(_protocol, part["folds"], part["n_clips"]))
-        lines += [f"### {corpus}", "", about, "", *_table(part.assign(ua=ua, column=protocol), "encoder"), ""]
+        part = part.assign(
+            shown=[str(Interval(*row)) for row in part[list(_INTERVAL)].itertuples(index=False)],
+            column=list(map(_protocol, part["folds"], part["n_clips"])),
+        )
+        leads = part[(part["column"] == "blind") & part["lead"].notna()]
+        shown = [f"{Interval(*row):+.3f}" for row in leads[list(_LEAD)].itertuples(index=False)]
+        leads = leads.assign(shown=shown, column=f"lead of {first['encoder']}")
+        lines += [f"### {corpus}", "", about, "", *_table(pd.concat([part, leads]), "encoder"), ""]
     if len(across):
         lines += [
             "### From corpus to corpus",
@@ -308,9 +319,9 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
         ]
         first = across[across["encoder"] == across["encoder"].iloc[0]]
         for n_clips, part in first.groupby("n_clips", sort=False):
-            ua = [f"{ua:.2f} ({chance:.2f})" for ua, chance in zip(part["ua"], part["chance"], strict=True)]
+            shown = [f"{ua:.2f} ({c:.2f})" for ua, c in zip(part["ua"], part["chance"], strict=True)]
             lines += [f"Features {_protocol('', n_clips)}; trained on the corpus of the row:", ""]
-            lines += [*_table(part.assign(ua=ua, column=part["corpus"]), "trained_on"), ""]
+            lines += [*_table(part.assign(shown=shown, column=part["corpus"]), "trained_on"), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -320,7 +331,7 @@ def _protocol(folds: str, n_clips: int) -> str:
 
 
 def _table(part: pd.DataFrame, row: str) -> list[str]:
-    """Return lines of a table of the column ua: a line for each value of one column, by the column column."""
-    grid = part.pivot_table("ua", row, "column", aggfunc="first", sort=False).fillna("")
+    """Return the lines of a table of what is shown, by one column and by the column that is called column."""
+    grid = part.pivot_table("shown", row, "column", aggfunc="first", sort=False).fillna("")
     rows = [[row, *grid.columns], ["---"] * (1 + grid.shape[1]), *grid.reset_index().to_numpy().tolist()]
     return ["| " + " | ".join(cells) + " |" for cells in rows]
