@@ -14,7 +14,7 @@ FLOORS = {
     "signal": "audio world phase vocoder",
     "speech": "corpora demo",
     "features": "encoders store scheduling embeddings features channels",
-    "evidence": "splits metrics probing quality instruments ser results",
+    "evidence": "splits metrics probing quality instruments ser results benchmark",
     "geometry": "axis av codebook",
     "sound": "prosody mapper steering tts generate finetune pretrain",
     "pages": "plots widgets report studies sweep cli",

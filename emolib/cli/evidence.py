@@ -130,6 +130,43 @@ def _clips_to_know(standardise: str) -> int | None:
 
 
 @command()
+def benchmark(
+    corpus: list[str] | None = None, encoder: list[str] | None = None, device: str = "auto", seed: int = 0,
+    out: Path | None = None, scheduler: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Compare feature sets on corpora, for unseen speakers; JSON: answers, left_out, and ua_CORPUS_ENCODER.
+
+    Each is asked blind and standardised by 16 unlabelled clips a speaker; on folds that share no speaker, and
+    no sentence either where the corpus has sentences in common; and from corpus to corpus.
+
+    Parameters
+    ----------
+    corpus
+        A corpus; several where repeated. All that the committed tables have by default.
+    encoder
+        A feature set; several where repeated, and the first is what others are compared with.
+    seed
+        Seed of cuts and draws.
+    out
+        Folder of the answers, taken up again; data/benchmark by default.
+    """
+    from emolib import benchmark as bench
+    from emolib import paths, scheduling
+
+    folder, encoders = out or paths.data() / "benchmark", encoder or list(bench.ENCODERS)
+    with scheduling.connect(scheduler) as client:
+        found = bench.run(
+            folder, corpus or bench.CORPORA, encoders, device=device, seed=seed, client=client, told=print
+        )
+    page = bench.as_markdown(bench.beside_committed(found.within), found.across)
+    (folder / "benchmark.md").write_text(page + "\n", encoding="utf-8")
+    print("", page, *(f"left out: {reason}" for reason in found.left_out), sep="\n")
+    blind = found.within[(found.within["folds"] == "speaker") & (found.within["n_clips"] == 0)]
+    scores = {f"ua_{row.corpus}_{row.encoder}": row.ua for row in blind.itertuples()}
+    return {"answers": len(found.within) + len(found.across), "left_out": len(found.left_out)} | scores
+
+
+@command()
 def axis(
     corpus: Corpus, source: str = "calm", target: str = "angry", method: str = "logistic",
     encoder: str = DEFAULT_ENCODER, layer: str = "best", pooling: Pooling = "mean", folds: Folds = "loso",
