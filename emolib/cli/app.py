@@ -40,6 +40,7 @@ _HELP = {
     "corpus_option": "The corpus, in place of CORPUS.",
     "root": "The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
     "table": "Your own corpus: a CSV (file or URL) with at least path, speaker and emotion.",
+    "trim_silence": "End each clip where nothing but exact zeros follows.",
     "encoder": "whisper-tiny.en, wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, "
     "a Hugging Face id, or random:<network>.",
     "folds": "By speakers, sentences (text) or both; emobox is for ravdess; random leaks speakers.",
@@ -61,6 +62,7 @@ class Corpus:
     corpus_option: Annotated[str | None, Option("--corpus")] = None
     root: Path | None = None
     table: Annotated[str | None, Option("--manifest")] = None
+    trim_silence: Annotated[bool, Option("--trim-silence")] = False
 
     @property
     def name(self) -> str:
@@ -82,7 +84,7 @@ class Corpus:
 
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
-            clips = corpora.load(self.name, self.root, self.table)
+            clips = corpora.load(self.name, self.root, self.table, trim_silence=self.trim_silence)
         print(*(f"emolib: {warning.message}\n" for warning in said), sep="", end="", file=sys.stderr)
         return clips
 

@@ -1,8 +1,9 @@
-"""Corpora of emotional speech, each by a small parser of its own file names and tables, all in one manifest.
+"""Corpora of emotional speech, each by the grammar of its own file names and tables, all in one manifest.
 
 `load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` gives its licence and whom to cite;
 `emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels
-(`Label`, `Skipped`, `Note`); `assemble` reads the sound itself, and makes a manifest of a parser of your own.
+(`Label`, `Skipped`, `Note`), such as a `NamedCorpus` has; `assemble` reads the sound itself, and makes a
+manifest of a parser of your own.
 
 Examples
 --------
@@ -19,22 +20,26 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import paths
-from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess
+from emolib.corpora import folder, iemocap, labelled
 from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
+from emolib.corpora.published import CORPORA, NamedCorpus
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
-    "COLUMNS", "CorpusInfo", "Label", "NoAudioWarning", "Note", "Skipped", "assemble", "info", "load",
-    "names", "read", "save", "sound_files", "way_to_get",
+    "COLUMNS", "CorpusInfo", "Label", "NamedCorpus", "NoAudioWarning", "Note", "Skipped", "assemble", "info",
+    "load", "names", "read", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
 _DEMO = CorpusInfo(
     "demo", "emolib's synthesised demo corpus (not human speech)", "MIT, as the package", "emolib",
     language="en", source="rendered on first use; nothing is downloaded",
 )  # fmt: skip
-#: One module for each corpus: its card, and a parser of its own file names and tables.
-_CORPORA = {module.CARD.name: module for module in (ravdess, emodb, nemo, crema_d, esd, iemocap, mead)}
-_CARDS = {card.name: card for card in (_DEMO, *(module.CARD for module in _CORPORA.values()), folder.CARD)}
+#: The parser of each corpus, which yields what names and tables say of the files in its folder.
+_PARSERS = {corpus.card.name: corpus.labels for corpus in CORPORA} | {
+    "iemocap": iemocap.labels, "meld": labelled.meld, "msp-podcast": labelled.msp_podcast,
+}  # fmt: skip
+_TABLED = (iemocap.CARD, labelled.MELD, labelled.MSP_PODCAST)
+_CARDS = {card.name: card for card in (_DEMO, *(one.card for one in CORPORA), *_TABLED, folder.CARD)}
 
 
 def names() -> list[str]:
@@ -68,7 +73,9 @@ def nearest(name: object, names: Collection[str]) -> str:
     return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
-def load(name: str, root: str | Path | None = None, table: str | Path | None = None) -> pd.DataFrame:
+def load(
+    name: str, root: str | Path | None = None, table: str | Path | None = None, *, trim_silence: bool = False
+) -> pd.DataFrame:
     """Read a corpus into a manifest, decoding every clip from end to end.
 
     Where a corpus that is asked for by its name alone is not on this machine, but its embeddings are shipped,
@@ -82,6 +89,8 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
         The corpus's folder; `paths.corpus(name)` by default. For "folder", where relative paths start from.
     table : str or Path, optional
         The CSV of "folder", a file or an fsspec URL: at least path, speaker and emotion.
+    trim_silence : bool
+        End each clip where nothing but exact zeros follows: such padding gives labels away in some corpora.
 
     Returns
     -------
@@ -93,7 +102,8 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
     Raises
     ------
     ValueError
-        If the corpus is unknown, a table lacks what it needs, or no clip is usable.
+        If the corpus is unknown, a table lacks what it needs, no clip is usable, or silence is to be trimmed
+        without the audio.
     FileNotFoundError
         If the corpus's folder or table isn't there.
     """
@@ -105,22 +115,27 @@ def load(name: str, root: str | Path | None = None, table: str | Path | None = N
             raise ValueError(
                 "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest CSV`)"
             )
-        return assemble(card, folder.labels(table, None if root is None else _existing(card, root)), table)
+        labels = folder.labels(table, None if root is None else _existing(card, root))
+        return assemble(card, labels, table, trim_silence=trim_silence)
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
         built = demo.build(None if root is None else Path(root))
-        return assemble(card, folder.labels(built / "demo.csv"), built)
+        return assemble(card, folder.labels(built / "demo.csv"), built, trim_silence=trim_silence)
     shipped = [at for place in paths.embeddings(name) if (at := place / "manifest.csv").is_file()]
     if root is None and not paths.corpus(name).is_dir() and shipped:
+        if trim_silence:
+            raise ValueError(
+                f"{name}: its audio is not on this machine, so no silence can be trimmed; {way_to_get(name)}"
+            )
         return _without_audio(name, shipped[0])
     place = _existing(card, root)
-    return assemble(card, _CORPORA[name].labels(place), place)
+    return assemble(card, _PARSERS[name](place), place, trim_silence=trim_silence)
 
 
 def way_to_get(name: str) -> str:
     """Return what to do to get a corpus's audio, as part of a sentence."""
-    if name not in _CORPORA:
+    if name not in _PARSERS:
         return "name your table of its files with --manifest CSV"
     source = info(name).source
     by_hand = source.startswith("by hand") or source.startswith("by signed")
