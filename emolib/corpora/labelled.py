@@ -252,7 +252,7 @@ MELD = CorpusInfo(
     "GPL-3.0, by its repository; the sound is that of a television series",
     "S. Poria, D. Hazarika, N. Majumder, G. Naik, E. Cambria, R. Mihalcea (2019), ACL, arXiv:1810.02508",
     language="en", clips=13_708, speakers=None,
-    source="by hand from http://web.eecs.umich.edu/~mihalcea/downloads/MELD.Raw.tar.gz",
+    source="by hand from the link at https://github.com/declare-lab/MELD",
     defects=(
         "the main speakers are in training and test, so that a score is none for unseen speakers",
         "train dia125_utt3 is broken and dev dia110_utt7 missing",

@@ -203,7 +203,7 @@ SAVEE = NamedCorpus(
         "free for research, on registration",
         "S. Haq, P. J. B. Jackson (2010), Multimodal emotion recognition, in: Machine Audition, IGI Global",
         language="en", clips=480, speakers=4,
-        source="by signed registration at http://kahlan.eps.surrey.ac.uk/savee/",
+        source="by signed registration at kahlan.eps.surrey.ac.uk/savee",
         defects=(
             "names repeat in each speaker's folder",
             "four men only: an interval over speakers can't be had",
@@ -366,7 +366,7 @@ EMOVO = NamedCorpus(
         "G. Costantini, I. Iaderola, A. Paoloni, M. Todisco (2014), EMOVO corpus: an Italian emotional "
         "speech database, LREC",
         language="it", clips=588, speakers=6,
-        source="by hand from http://voice.fub.it/activities/corpora/emovo/index.html",
+        source="by hand from voice.fub.it/activities/corpora/emovo",
         defects=("five of the fourteen sentences make no sense, on purpose",),
     ),
     r"(?P<emotion>[a-z]{3})-(?P<speaker>(?P<gender>[fm])[123])-(?P<text>[bdln][1-5])",
