@@ -14,9 +14,10 @@ its repository declare-lab/MELD. MSP-Podcast: arXiv:2509.09791, and the readme o
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped, from_point
 from emolib.corpora.scan import sound_files
 
 Items = list[Label | Skipped]
+Row = Mapping[Any, str]
 _NAN = float("nan")
 
 
@@ -220,7 +222,7 @@ def nemo(root: Path, items: Items) -> Iterator[Label | Skipped]:
         yield Skipped(root / "samples" / row["file_id"], "named in data.tsv but not there")
 
 
-def nemo_row(item: Label | Skipped, row: dict[str, str]) -> Label | Skipped:
+def nemo_row(item: Label | Skipped, row: Row) -> Label | Skipped:
     """Join what a file's name says with its line of the table."""
     if isinstance(item, Skipped):
         return item
@@ -269,7 +271,7 @@ _UTTERANCE = re.compile(r"(?:final_videos_test)?(dia[0-9]+_utt[0-9]+)")
 
 def meld(root: Path) -> Iterator[Label | Skipped | Note]:
     """Yield the utterances of MELD's three tables; dialogues have the same numbers in each partition."""
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, Row] = {}
     for partition in ("train", "dev", "test"):
         for path in sorted(root.rglob(f"{partition}_sent_emo.csv"))[:1]:
             table = _table(path, "Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
@@ -285,15 +287,15 @@ def meld(root: Path) -> Iterator[Label | Skipped | Note]:
         partition = next((name for name in ("train", "dev", "test") if name in where), "")
         match = _UTTERANCE.fullmatch(path.stem)
         clip = f"{partition}_{match[1]}" if match else ""
-        if row := rows.pop(clip, {}):
-            yield meld_row(path, clip, row)
+        if (line := rows.pop(clip, None)) is not None:
+            yield meld_row(path, clip, line)
         else:
             yield Skipped(path, "no line in MELD's tables, or already met")
     for clip in rows:
         yield Skipped(root / clip, "named in MELD's tables but not there")
 
 
-def meld_row(path: Path, clip: str, row: dict[str, str]) -> Label | Skipped:
+def meld_row(path: Path, clip: str, row: Row) -> Label | Skipped:
     """Turn a line of MELD's tables into what it says of an utterance."""
     if row["Emotion"] not in _MELD:
         return Skipped(path, f"unknown emotion {row['Emotion']!r}")
@@ -355,7 +357,7 @@ def msp_podcast(root: Path) -> Iterator[Label | Skipped | Note]:
     yield from (Skipped(path, "no line in the labels") for path in sounds.values())
 
 
-def msp_podcast_row(path: Path, clip: str, row: dict[str, str]) -> Label | Skipped:
+def msp_podcast_row(path: Path, clip: str, row: Row) -> Label | Skipped:
     """Turn a line of the labels into what it says of a turn; a voice whom nobody named fits no split."""
     if row["EmoClass"] not in _MSP:
         why = {"X": "no agreed category (X)", "O": "no agreed category but other (O)"}

@@ -90,7 +90,7 @@ class NamedCorpus:
             if book and said.get(name, "") not in book:
                 return Skipped(path, f"unknown {name} {said.get(name, '')!r}")
         text = said.get("text", "")
-        by_speaker = self.speakers if isinstance(self.speakers, Mapping) else {}
+        by_speaker: Mapping[str, str] = self.speakers if isinstance(self.speakers, Mapping) else {}
         return Label(
             path, self.clip.format(stem=path.stem, **match.groupdict("")), said["speaker"],
             self.emotions[said["emotion"]], said["emotion"],

@@ -178,7 +178,7 @@ def assemble(
     skipped += unfit
     if not rows:
         raise ValueError(f"{info.name}: no usable clip in {where}; {_what_was_found(len(repeats), skipped)}")
-    padding_s = [row.pop("padding_s") for row in rows]
+    padding_s = [float(str(row.pop("padding_s"))) for row in rows]
     table = manifest.frame(rows)
     published = f" of {info.clips} published" if info.clips is not None else ""
     notes = [f"{len(table)}{published} clips found", *_remarks(table, repeats)]
