@@ -1,7 +1,8 @@
 """The one way to load, resample, level, trim and write sound, and the two mel-spectrograms of the project.
 
 Every wave in the package is mono float32 in [-1, 1], shape (S,), beside its sampling rate in Hz. Decoding is
-libsndfile's (through soundfile), resampling is soxr's.
+libsndfile's (through soundfile), and for what that doesn't read (.m4a, .mp4, .webm) FFmpeg's, where PyAV is
+installed; resampling is soxr's. A file's content tells its format, not its ending.
 
 References
 ----------
@@ -60,7 +61,8 @@ def read(
     Parameters
     ----------
     path : str or Path
-        Any format and sample width that libsndfile reads (WAV, FLAC, OGG, MP3 ...), any rate and channels.
+        Any format and sample width that libsndfile reads (WAV, AIFF, FLAC, OGG, Opus, MP3 ...), any rate and
+        channels; MPEG-4 and WebM, with or without a picture, where PyAV is installed.
     start_s, end_s : float, s
         Where the part begins and ends, each at the nearest sample; NaN for the file's own begin and end.
 
@@ -86,21 +88,14 @@ def read(
         raise AudioError(f"{name}: not a regular file")
     if status.st_size == 0:
         raise AudioError(f"{name}: empty file (0 bytes)")
-    try:
-        # soundfile refuses to encode names that are not UTF-8; Windows has none such
-        with sf.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
-            if file.frames >= _UNSIZED:  # a streamed FLAC, which libsndfile can't read to its end
-                raise AudioError(f"{name}: its header states no length; write it again with a length")
-            sample_rate, promised, n = file.samplerate, _promised_frames(file), -1
-            if not (math.isnan(start_s) and math.isnan(end_s)):
-                first, last = _part(file, start_s, end_s, name)
-                promised = n = last - first
-                file.seek(first)
-            samples = file.read(n, dtype="float32", always_2d=True)
-            breaks_off = file.format == "OGG" and not _ogg_ends(path)
-    except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
-        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
-        raise AudioError(f"{name}: not readable as sound ({reason})") from None
+    if _is_packed(path):
+        samples, sample_rate, promised = _unpacked(path, name)
+        breaks_off = False
+        if not (math.isnan(start_s) and math.isnan(end_s)):
+            first, last = _part(len(samples), sample_rate, start_s, end_s, name)
+            samples, promised = samples[first:last], None
+    else:
+        samples, sample_rate, promised, breaks_off = _decoded(path, name, start_s, end_s)
     if sample_rate < _LOWEST_RATE:
         raise AudioError(f"{name}: a sampling rate of {sample_rate} Hz; expected at least {_LOWEST_RATE} Hz")
     if promised is not None and len(samples) < promised:
@@ -120,9 +115,66 @@ def read(
     return samples, sample_rate
 
 
-def _part(file: sf.SoundFile, start_s: float, end_s: float, name: str) -> tuple[int, int]:
+def _decoded(
+    path: Path, name: str, start_s: float, end_s: float
+) -> tuple[NDArray[np.float32], int, int | None, bool]:
+    """Decode by libsndfile: samples, rate, how many the header states, whether an Ogg stream breaks off."""
+    try:
+        # soundfile refuses to encode names that are not UTF-8; Windows has none such
+        with sf.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+            if file.frames >= _UNSIZED:  # a streamed FLAC, which libsndfile can't read to its end
+                raise AudioError(f"{name}: its header states no length; write it again with a length")
+            promised, n = _promised_frames(file), -1
+            if not (math.isnan(start_s) and math.isnan(end_s)):
+                first, last = _part(file.frames, file.samplerate, start_s, end_s, name)
+                promised = n = last - first
+                file.seek(first)
+            samples = file.read(n, dtype="float32", always_2d=True)
+            return samples, file.samplerate, promised, file.format == "OGG" and not _ogg_ends(path)
+    except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
+        reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
+        raise AudioError(f"{name}: not readable as sound ({reason})") from None
+
+
+def _is_packed(path: Path) -> bool:
+    """Tell whether a file is MPEG-4 or Matroska (WebM) by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return False
+    return head[4:] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3")
+
+
+def _unpacked(path: Path, name: str) -> tuple[NDArray[np.float32], int, int | None]:
+    """Decode a packed file's first sound track by FFmpeg: samples, their rate, how many are stated."""
+    try:
+        import av
+    except ImportError:
+        raise AudioError(
+            f"{name}: MPEG-4 or WebM, which needs a decoder: run `pip install av`, or convert it to .wav"
+        ) from None
+    try:
+        with path.open("rb") as raw, av.open(raw) as file:
+            if not file.streams.audio:
+                raise AudioError(f"{name}: holds no sound track")
+            track = file.streams.audio[0]
+            to_float = av.AudioResampler(format="fltp")
+            frames = [part for frame in file.decode(track) for part in to_float.resample(frame)]
+            stated_s = float(track.duration * track.time_base) if track.duration else 0.0
+            sample_rate = track.rate
+    except (av.FFmpegError, OSError) as error:
+        raise AudioError(f"{name}: not readable as sound ({error.strerror})") from None
+    if not frames:
+        raise AudioError(f"{name}: no samples")
+    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T
+    # a codec's own padding makes the stated length a little longer than what is heard
+    return np.ascontiguousarray(samples), sample_rate, int(0.9 * stated_s * sample_rate) or None
+
+
+def _part(n_frames: int, sample_rate: int, start_s: float, end_s: float, name: str) -> tuple[int, int]:
     """Return the first sample of a part of a file, and the one after its last."""
-    duration_s = file.frames / file.samplerate
+    duration_s = n_frames / sample_rate
     start_s = 0.0 if math.isnan(start_s) else start_s
     end_s = duration_s if math.isnan(end_s) else end_s
     if not 0 <= start_s < end_s:
@@ -132,7 +184,7 @@ def _part(file: sf.SoundFile, start_s: float, end_s: float, name: str) -> tuple[
             f"{name}: from {start_s:g} to {end_s:g} s, but the file lasts {duration_s:.3f} s; expected times "
             f"within it, in seconds (not milliseconds or samples)"
         )
-    return round(start_s * file.samplerate), min(round(end_s * file.samplerate), file.frames)
+    return round(start_s * sample_rate), min(round(end_s * sample_rate), n_frames)
 
 
 def _promised_frames(file: sf.SoundFile) -> int | None:
@@ -247,6 +299,12 @@ def resample(wave: Wave, sample_rate: int, target_rate: int) -> Wave:
         if rate <= 0:
             raise ValueError(f"sampling rate {rate} Hz; expected a positive number")
     return wave if sample_rate == target_rate else soxr.resample(wave, sample_rate, target_rate)
+
+
+def trailing_zeros(samples: NDArray[np.float32]) -> int:
+    """Return how many samples at the end of a wave, (S,) or (S, channels), are exactly zero: padding."""
+    spoken = np.flatnonzero(samples.reshape(len(samples), -1).any(axis=1))
+    return len(samples) - (int(spoken[-1]) + 1 if spoken.size else 0)
 
 
 def rms_dbfs(wave: Wave) -> float:

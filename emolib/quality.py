@@ -1,4 +1,4 @@
-"""How close a wave comes to its reference, and whether a conversion keeps the voice.
+"""How a recording was made, how close a wave comes to its reference, whether a conversion keeps the voice.
 
 Four measures of vocoders and of whatever feeds them take the reference first, the wave under test second,
 both mono at one sampling rate and aligned; the longer one is cut to the shorter, as vocoders give whole
@@ -22,9 +22,12 @@ R. Dehak, P. Dumouchel, P. Ouellet (2011), "Front-End Factor Analysis for Speake
 19(4), doi:10.1109/TASL.2010.2064307.
 """
 
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import dct
 
@@ -177,6 +180,43 @@ def _aligned(reference: Wave, degraded: Wave, sample_rate: int) -> tuple[Wave, W
         )
     n = min(len(reference), len(degraded))
     return reference[:n], degraded[:n]
+
+
+# ----------------------------------------------------------------------------- how a recording was made
+
+
+def recording(wave: Wave, sample_rate: int) -> dict[str, float]:
+    """Measure how a clip was recorded and cut, not how anything was said.
+
+    Returns
+    -------
+    measures : dict of float
+        `duration_s`; `padding_s`, how long its last samples are exactly zero; `level_db`, its root mean
+        square re full scale; `clipped`, the share of samples at full scale in runs of three or more;
+        `silent`, the share of 10 ms frames more than 40 dB below the loudest; `snr_db`, the distance of the
+        95th from the 5th percentile of frame levels, frames of zeros apart.
+    """
+    frame = max(1, round(0.01 * sample_rate))
+    frames = np.resize(wave, (max(1, len(wave) // frame), frame)).astype(np.float64)
+    power_db = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-20)
+    present = power_db[power_db > -190]
+    low, high = np.percentile(present, [5, 95]) if present.size else (0.0, 0.0)
+    full = (np.abs(wave) >= 0.999).astype(int)
+    return {
+        "duration_s": len(wave) / sample_rate,
+        "padding_s": audio.trailing_zeros(wave) / sample_rate,
+        "level_db": audio.rms_dbfs(wave),
+        "clipped": float((np.convolve(full, np.ones(3), "same") == 3).mean()),
+        "silent": float((power_db < power_db.max() - _SPEECH_RANGE_DB).mean()),
+        "snr_db": high - low,
+    }
+
+
+def recordings(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Measure how each clip of a manifest was recorded: a row a clip, the columns those of `recording`."""
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+        rows = pool.map(lambda row: recording(*audio.load_clip(row)), manifest.to_dict("records"))
+        return pd.DataFrame(rows, index=pd.Index(manifest["clip"], name="clip"))
 
 
 # ------------------------------------------------------------------------------------- whose voice it is

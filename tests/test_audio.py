@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import struct
+import sys
 
 import librosa
 import numpy as np
@@ -63,6 +64,86 @@ def test_sample_widths_channels_and_rates(tmp_path, subtype, tolerance):
         resampled, rate = audio.load(tmp_path / "clip.wav", 16_000)
         assert rate == 16_000 and resampled.shape == (8_000,) and resampled.dtype == np.float32
         assert np.abs(np.fft.rfft(resampled)).argmax() == 220  # 440 Hz in half a second
+
+
+def test_the_content_tells_the_format_not_the_ending(tmp_path):
+    for name, options in {
+        "aiff-inside.wav": {"format": "AIFF"},
+        "flac-inside.wav": {"format": "FLAC"},
+        "double-at-96-kHz.wav": {"format": "WAV", "subtype": "DOUBLE"},
+        "wav-inside.flac": {"format": "WAV"},
+        "opus.opus": {"format": "OGG", "subtype": "OPUS"},
+        "opus-inside.wav": {"format": "OGG", "subtype": "OPUS"},
+    }.items():
+        rate = 96_000 if "96" in name else 48_000
+        sf.write(tmp_path / name, tone(sample_rate=rate), rate, **options)
+        back, sample_rate = audio.load(tmp_path / name)
+        assert sample_rate == rate and len(back) == rate // 2
+        assert abs(np.argmax(np.abs(np.fft.rfft(back))) * 2 - 440) <= 2, name
+
+
+def write_packed(path, wave, sample_rate, codec, *, picture=False):
+    """Pack a wave by FFmpeg, as a phone or a browser does."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: no packed sound can be made")
+    with av.open(str(path), "w") as file:
+        sound = file.add_stream(codec, rate=sample_rate, layout="mono") if wave is not None else None
+        film = file.add_stream("mpeg4", rate=10) if picture else None
+        if film:
+            film.width = film.height = 32
+            film.pix_fmt = "yuv420p"
+            for _ in range(5):
+                image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                file.mux(film.encode(image))
+            file.mux(film.encode())
+        if sound:
+            frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
+            frame.sample_rate = sample_rate
+            fifo = av.AudioFifo()
+            fifo.write(frame)
+            while part := fifo.read(sound.codec_context.frame_size or 960, partial=True):
+                file.mux(sound.encode(part))
+            file.mux(sound.encode())
+    return path
+
+
+def test_packed_sound_is_read_with_and_without_a_picture(tmp_path):
+    wave = tone(duration_s=1.0, sample_rate=48_000)
+    for name, codec, picture in [
+        ("a.m4a", "aac", False), ("b.mp4", "aac", True), ("c.webm", "libopus", False),
+        ("d.wav", "aac", False),
+    ]:  # fmt: skip
+        made = write_packed(
+            tmp_path / (name if name != "d.wav" else "d.mp4"), wave, 48_000, codec, picture=picture
+        )
+        path = made.rename(tmp_path / name)
+        back, sample_rate = audio.load(path)
+        assert sample_rate == 48_000 and abs(len(back) / 48_000 - 1) < 0.1, name
+        spectrum = np.abs(np.fft.rfft(back[4_800:43_200]))
+        assert abs(np.argmax(spectrum) * 48_000 / 38_400 - 440) < 3, name
+        part, _ = audio.load(path, start_s=0.25, end_s=0.5)
+        assert len(part) == 12_000 and np.array_equal(part, back[12_000:24_000])
+    assert "holds no sound track" in refusal(
+        write_packed(tmp_path / "silent-film.mp4", None, 0, "", picture=True)
+    )
+    cut = tmp_path / "cut.m4a"
+    cut.write_bytes((tmp_path / "a.m4a").read_bytes()[:4_000])
+    assert "not readable as sound" in refusal(cut) or "truncated" in refusal(cut)
+
+
+def test_without_a_decoder_packed_sound_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    for name, head in [("a.m4a", b"\0\0\0\x20ftypM4A "), ("b.webm", b"\x1aE\xdf\xa3")]:
+        (tmp_path / name).write_bytes(head + bytes(64))
+        assert "needs a decoder: run `pip install av`, or convert it to .wav" in refusal(tmp_path / name)
+
+
+def test_zeros_at_the_end_are_counted():
+    wave = tone()
+    for zeros in (0, 1, 800):
+        padded = np.concatenate([wave, [0.1], np.zeros(zeros)]).astype(np.float32)
+        assert audio.trailing_zeros(padded) == zeros
+        assert audio.trailing_zeros(np.stack([padded, 0 * padded], axis=1)) == zeros
+    assert audio.trailing_zeros(np.zeros(5, np.float32)) == 5
 
 
 def test_resampling_keeps_the_tone_and_drops_what_can_not_be_kept():

@@ -130,6 +130,12 @@ def test_corpora_lists_every_corpus(home):
     assert listed["ravdess"]["clips"] == 1440 and listed["demo"]["at_hand"]
     assert listed["nemo"]["at_hand"] and not listed["emodb"]["at_hand"]
     assert "1440 " in (text := call("corpora").stdout) and "None" not in text
+    for name in corpora.names():
+        card = corpora.info(name)
+        assert card.licence in text and (card.source in text or listed[name]["at_hand"]), name
+    text = call("corpora", "ased").stdout
+    assert "padded with zeros" in text and "Retta" in text and "2474 clips" in text and "ravdess" not in text
+    assert answer("corpora", "ased")["defects"] == list(corpora.info("ased").defects)
 
 
 def test_manifest_counts_what_is_there(tmp_path):

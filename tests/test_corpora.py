@@ -90,8 +90,11 @@ def test_a_column_is_numeric_only_without_loss():
 
 
 def test_names_cards_and_where_to_get_a_corpus(tmp_path, monkeypatch):
-    listed = "demo ravdess emodb nemo crema-d esd iemocap mead folder"
-    assert " ".join(corpora.names()) == listed
+    listed = (
+        "ravdess emodb nemo crema-d esd mead savee tess emov-db emodb-2 emovo cafe shemo subesco jl-corpus "
+    )
+    listed += "asvp-esd turev-db ased baved casia expresso iemocap meld msp-podcast"
+    assert " ".join(corpora.names()) == f"demo {listed} folder"
     for name in corpora.names():
         card = corpora.info(name)
         assert card.name == name and card.title and card.licence and card.citation and card.source
@@ -251,7 +254,7 @@ def test_bad_files_get_their_reason_and_good_ones_stay(tmp_path):
         "cut.flac": "not readable as sound|truncated",
         "empty.wav": "empty file",
         "text.wav": "not readable as sound",
-        "packed.m4a": "not readable as sound",
+        "packed.m4a": "needs a decoder|not readable as sound",
         "pointer.wav": "a Git LFS pointer",
         "silent.wav": "silent",
         "nan.wav": "NaN",
@@ -302,7 +305,7 @@ def test_upper_case_endings_count(tmp_path):
 
 
 def test_no_usable_clip(tmp_path):
-    with pytest.raises(ValueError, match=r"ravdess: no usable clip in .*; no sound file \(.flac"):
+    with pytest.raises(ValueError, match=r"ravdess: no usable clip in .*; no sound file \(.aif"):
         corpora.load("ravdess", tmp_path)
     write_tone(tmp_path / "notes.wav")
     with pytest.raises(ValueError, match="1 skipped, 0 duplicates; the first: notes"):
@@ -446,6 +449,52 @@ def test_folder_refuses_one_channel_of_several(tmp_path):
     assert list(manifest["clip"]) == ["one"] and "its row names a channel" in reasons(manifest)["two.wav"]
 
 
+# ------------------------------------------------------------------------------------------- padding
+
+
+def padded_corpus(root: Path) -> Path:
+    """Write clips of three speakers, each padded with zeros to a length that its emotion decides."""
+    rows = []
+    for i, (who, word, _) in enumerate(product("123", ("sad", "angry", "happy"), range(4))):
+        wave = speech(0.4 + 0.01 * (i % 4), seed=i) + 1e-3
+        pad = np.zeros(RATE * {"sad": 1, "angry": 2, "happy": 3}[word] - len(wave), np.float32)
+        audio.write(root / f"{i:02d}.wav", np.concatenate([wave, pad]), RATE)
+        rows.append(f"{i:02d}.wav,{who},{word}")
+    return write_table(root, rows)
+
+
+def test_silence_at_the_end_is_told_and_left_out_on_request(tmp_path):
+    table = padded_corpus(tmp_path)
+    clips = corpora.load("folder", table=table)
+    assert sorted(set(clips["duration_s"])) == [1, 2, 3] and clips["end_s"].isna().all()
+    assert "36 clips end in exact zeros, up to 2.60 s of them" in clips.attrs["notes"][1]
+    trimmed = corpora.load("folder", table=table, trim_silence=True)
+    assert np.allclose(trimmed["duration_s"], 0.4 + 0.01 * (np.arange(36) % 4))
+    assert np.allclose(trimmed["end_s"], trimmed["duration_s"])
+    assert list(trimmed["clip"]) == list(clips["clip"]) and len(trimmed.attrs["notes"]) == 1
+    assert set(trimmed["sha256"]).isdisjoint(clips["sha256"])
+    for row in trimmed.to_dict("records")[:3]:  # what an encoder is given
+        assert len(audio.load_clip(row)[0]) == round(row["duration_s"] * RATE) < 0.45 * RATE
+    again = corpora.load("folder", table=corpora.save(trimmed, tmp_path / "trimmed.csv"))
+    assert list(again["end_s"]) == list(trimmed["end_s"])
+
+
+def test_one_recording_padded_to_two_lengths_is_one_recording(tmp_path):
+    wave = speech(0.4, seed=1) + 1e-3
+    for name, zeros in (("a", 1_600), ("b", 8_000)):
+        audio.write(tmp_path / f"{name}.wav", np.append(wave, np.zeros(zeros, np.float32)), RATE)
+    table = write_table(tmp_path, ["a.wav,1,sad", "b.wav,2,angry"])
+    assert len(corpora.load("folder", table=table)) == 2
+    trimmed = corpora.load("folder", table=table, trim_silence=True)
+    assert len(trimmed) == 1 and trimmed.attrs["duplicates"][0]["differs"] == "emotion, speaker"
+
+
+def test_silence_cannot_be_trimmed_without_the_audio(monkeypatch, tmp_path):
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
+    with pytest.raises(ValueError, match=r"ravdess: its audio is not on this machine, so no silence can be"):
+        corpora.load("ravdess", trim_silence=True)
+
+
 # ----------------------------------------------------------------------------------- parts of files
 
 #: Names of start and end in use; the second number is a duration where the name says so.
@@ -581,6 +630,10 @@ def test_real_crema_d():
         "1006_TIE": "1006_TIE", "1013_WSI": "1013_WSI", "1017_IWW": "1017_IWW"
     }  # fmt: skip
     assert all(entry["differs"] == "emotion" for entry in repeats.values())
+    # the card names them, and each of the others is usable
+    known = " ".join(corpora.info("crema-d").defects)
+    assert len(manifest) + len(repeats) + len(manifest.attrs["skipped"]) == corpora.info("crema-d").clips
+    assert all(name[:8] in known for name in repeats) and "1076_MTI_SAD_XX is digital silence" in known
     assert manifest["voice_vote"].ne("").all() and set(manifest["gender"]) == {"female", "male"}
 
 

@@ -286,7 +286,7 @@ def test_fetch_leaves_a_copy_of_your_own_alone(ravdess, tmp_path):
 
 def test_what_no_program_may_fetch(tmp_path):
     for name in ("iemocap", "mead", "esd", "folder"):
-        words = f"^{name}: no program may fetch it; get .*, unpack it in {tmp_path}"
+        words = f"^{name}: `emolib fetch` doesn't get it; get .*, unpack it in {tmp_path}"
         with pytest.raises(FetchError, match=words) as error:
             fetch(name, tmp_path)
         assert "\n" not in str(error.value) and corpora.info(name).source in str(error.value)

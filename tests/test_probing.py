@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from samples import speech
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from emolib import emotions, probing, splits
+from emolib import audio, corpora, emotions, probing, quality, splits
 
 NAMES = ("neutral", "sad", "angry")
 CHANCE = 1 / len(NAMES)
@@ -381,3 +382,50 @@ def test_the_better_layer_is_chosen_by_the_raters_shares_and_votes_are_needed():
 
 
 CUT_OF_TWELVE = splits.folds(clips(n_each=12), "loso")
+
+
+# ------------------------------------------------------------------------------------- leaks
+
+
+def padded(folder, *, tells: bool) -> pd.DataFrame:
+    """Write clips of six speakers that end in zeros, whose length the emotion decides or chance does."""
+    rng, rows = np.random.default_rng(0), []
+    for i, row in enumerate(clips(6, 4).to_dict("records")):
+        wave = audio.level(speech(rng.uniform(0.3, 0.6), seed=i), rng.uniform(-35, -20))
+        kind = NAMES.index(row["emotion"]) if tells else rng.integers(len(NAMES))
+        zeros = np.zeros(1_600 * (1, 3, 2)[kind] + rng.integers(300), np.float32)
+        audio.write(folder / f"{i:03d}.wav", np.concatenate([wave, [0.01], zeros]), 16_000)
+        rows.append({"path": f"{i:03d}.wav", **row})
+    pd.DataFrame(rows).to_csv(folder / "clips.csv", index=False)
+    return corpora.load("folder", table=folder / "clips.csv")
+
+
+def test_padding_that_gives_the_label_away_is_found_and_said(tmp_path):
+    manifest = padded(tmp_path, tells=True)
+    found = probing.leaks(quality.recordings(manifest), manifest)
+    assert list(found.index) == list(probing.LEAKS) and np.allclose(found["chance"], CHANCE)
+    padding = found.loc["padding_s"]
+    assert padding["value"] > 0.95 and padding["low"] > 0.9
+    assert padding["warning"].startswith("padding_s alone tells the emotion with UA 1.00")
+    assert "chance is 0.33: leave the zeros out with --trim-silence" in padding["warning"]
+    assert found.loc["level_db", "value"] < 0.6 and found.loc["level_db", "warning"] == ""
+    trimmed = corpora.load("folder", table=tmp_path / "clips.csv", trim_silence=True)
+    cured = probing.leaks(quality.recordings(trimmed), trimmed)
+    assert cured.loc["padding_s", "value"] < 0.5 and not cured["warning"].any()
+
+
+def test_padding_that_says_nothing_is_no_leak(tmp_path):
+    manifest = padded(tmp_path, tells=False)
+    found = probing.leaks(quality.recordings(manifest), manifest)
+    assert found.loc["padding_s", "value"] < 0.6 and not found["warning"].any()
+
+
+def test_a_recording_is_measured():
+    wave = np.concatenate([0.1 * np.ones(8_000), 0.002 * np.ones(4_000), np.zeros(4_000)]).astype(np.float32)
+    told = quality.recording(wave, 16_000)
+    assert (told["duration_s"], told["padding_s"], told["clipped"]) == (1.0, 0.25, 0.0)
+    assert told["snr_db"] == pytest.approx(20 * np.log10(50), abs=1e-3) and told["silent"] == 0.25
+    assert told["level_db"] == pytest.approx(10 * np.log10((0.01 * 8 + 4e-6 * 4) / 16), abs=1e-3)
+    loud = np.where(np.arange(1_000) < 10, 1.0, 0.1).astype(np.float32)
+    assert quality.recording(loud, 16_000)["clipped"] == pytest.approx(0.008)
+    assert quality.recording(np.full(100, 0.5, np.float32), 16_000)["duration_s"] == 100 / 16_000

@@ -231,7 +231,7 @@ def test_notebooks_carry_a_few_seconds_of_the_embedded_corpus_alone():
         sounds = [sound for cell in cells for sound in players(cell)]
         assert len(sounds) <= 3 and sum(map(len, sounds)) <= 1_000_000, path.name
         [parameters] = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-        assert sounds == [] or re.search(r'^CORPUS = "demo"', parameters["source"], re.MULTILINE), path.name
+        assert sounds == [] or re.search(r'^(CORPUS|PLAYED) = "demo"', parameters["source"], re.M), path.name
 
 
 def test_the_folder_of_the_corpora_is_not_tracked():

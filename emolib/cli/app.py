@@ -44,6 +44,7 @@ _HELP = {
     "mapping": "Rename emotions: joy=happy,ang=angry, or a JSON file of one object.",
     "form": "The format of --manifest; found by its name and content by default.",
     "speaker_pattern": "Regular expression that finds the speaker in a path, where --manifest has no column.",
+    "trim_silence": "End each clip where nothing but exact zeros follows.",
     "encoder": "whisper-tiny.en, wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, "
     "a Hugging Face id, or random:<network>.",
     "folds": "By speakers, sentences (text) or both; emobox is for ravdess; random leaks speakers.",
@@ -68,6 +69,7 @@ class Corpus:
     mapping: Annotated[str | None, Option("--map")] = None
     form: Annotated[TableFormat | None, Option("--format")] = None
     speaker_pattern: str | None = None
+    trim_silence: Annotated[bool, Option("--trim-silence")] = False
 
     @property
     def name(self) -> str:
@@ -105,7 +107,7 @@ class Corpus:
             warnings.simplefilter("always", UserWarning)
             clips = corpora.load(
                 self.name, self.root, self.table, mapping=self.renamed, form=self.form,
-                speaker_pattern=self.speaker_pattern,
+                speaker_pattern=self.speaker_pattern, trim_silence=self.trim_silence,
             )  # fmt: skip
         print(*(f"emolib: {warning.message}\n" for warning in said), sep="", end="", file=sys.stderr)
         print(clips.attrs["renamed"], end="\n" if clips.attrs["renamed"] else "")

@@ -15,20 +15,33 @@ app.add_typer(_embeddings, name="embeddings")
 
 
 @command("corpora")
-def list_corpora() -> dict[str, Any]:
-    """List the corpora, whether each is at hand, and how to get it."""
+def list_corpora(corpus: Annotated[str | None, Argument()] = None) -> dict[str, Any]:
+    """List the corpora, whether each is at hand, and how to get it; or all that is known of one.
+
+    Parameters
+    ----------
+    corpus
+        Show this one's licence, citation, and what is known to be wrong with it.
+    """
     from emolib import corpora, paths
 
+    if corpus:
+        card = corpora.info(corpus)
+        count = f"{card.clips} clips, " if card.clips else ""
+        print(f"{card.title}\n{count}licence: {card.licence}\ncite: {card.citation}\nget: {card.source}")
+        print(*(f"known: {line}" for line in card.defects), sep="\n")
     rows = {}
     for card in map(corpora.info, corpora.names()):
         at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
-        fields = {key: getattr(card, key) for key in ("name", "title", "clips", "licence", "source")}
+        keys = ("name", "title", "clips", "speakers", "licence", "citation", "source", "defects")
+        fields = {key: getattr(card, key) for key in keys}
         rows[card.name] = fields | {"at_hand": at_hand}
         has_embeddings = any((place / "manifest.csv").is_file() for place in paths.embeddings(card.name))
         elsewhere = f"embeddings alone; the audio: {card.source}" if has_embeddings else card.source
         state = "at hand" if at_hand else elsewhere
-        print(f"{card.name:8} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
-    return rows
+        if not corpus:
+            print(f"{card.name:11} {card.clips or '':>6}  {card.title} ({card.licence}): {state}")
+    return rows[corpus] if corpus else rows
 
 
 @command()

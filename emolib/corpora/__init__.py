@@ -1,8 +1,9 @@
-"""Corpora of emotional speech, each by a small parser of its own file names and tables, all in one manifest.
+"""Corpora of emotional speech, each by the grammar of its own file names and tables, all in one manifest.
 
 `load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` gives its licence and whom to cite;
 `emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels
-(`Label`, `Skipped`, `Note`); `assemble` reads the sound itself, and makes a manifest of a parser of your own.
+(`Label`, `Skipped`, `Note`), such as a `NamedCorpus` has; `assemble` reads the sound itself, and makes a
+manifest of a parser of your own.
 
 Examples
 --------
@@ -20,22 +21,26 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import emotions, paths
-from emolib.corpora import crema_d, emodb, esd, folder, iemocap, mead, nemo, ravdess, tables
+from emolib.corpora import folder, iemocap, labelled, tables
 from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
+from emolib.corpora.published import CORPORA, NamedCorpus
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
-    "COLUMNS", "CorpusInfo", "Label", "NoAudioWarning", "Note", "Skipped", "assemble", "info", "load",
-    "names", "read", "save", "sound_files", "way_to_get",
+    "COLUMNS", "CorpusInfo", "Label", "NamedCorpus", "NoAudioWarning", "Note", "Skipped", "assemble", "info",
+    "load", "names", "read", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
 _DEMO = CorpusInfo(
     "demo", "emolib's synthesised demo corpus (not human speech)", "MIT, as the package", "emolib",
     language="en", source="rendered on first use; nothing is downloaded",
 )  # fmt: skip
-#: One module for each corpus: its card, and a parser of its own file names and tables.
-_CORPORA = {module.CARD.name: module for module in (ravdess, emodb, nemo, crema_d, esd, iemocap, mead)}
-_CARDS = {card.name: card for card in (_DEMO, *(module.CARD for module in _CORPORA.values()), folder.CARD)}
+#: The parser of each corpus, which yields what names and tables say of the files in its folder.
+_PARSERS = {corpus.card.name: corpus.labels for corpus in CORPORA} | {
+    "iemocap": iemocap.labels, "meld": labelled.meld, "msp-podcast": labelled.msp_podcast,
+}  # fmt: skip
+_TABLED = (iemocap.CARD, labelled.MELD, labelled.MSP_PODCAST)
+_CARDS = {card.name: card for card in (_DEMO, *(one.card for one in CORPORA), *_TABLED, folder.CARD)}
 
 
 def names() -> list[str]:
@@ -72,7 +77,7 @@ def nearest(name: object, names: Collection[str], least: float = 0.5) -> str:
 def load(
     name: str, root: str | Path | None = None, table: str | Path | None = None, *,
     mapping: Mapping[str, str] | None = None, form: tables.Format | None = None,
-    speaker_pattern: str | None = None,
+    speaker_pattern: str | None = None, trim_silence: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Read a corpus into a manifest, decoding every clip from end to end.
 
@@ -95,6 +100,8 @@ def load(
         The table's format, one of `tables.Format`; found by its name and content by default.
     speaker_pattern : str, optional
         A regular expression that finds the speaker in the table's paths, where no column says who speaks.
+    trim_silence : bool
+        End each clip where nothing but exact zeros follows: such padding gives labels away in some corpora.
 
     Returns
     -------
@@ -107,8 +114,8 @@ def load(
     Raises
     ------
     ValueError
-        If the corpus is unknown, a table lacks what it needs, no clip is usable, or the mapping names a label
-        that no clip has.
+        If the corpus is unknown, a table lacks what it needs, no clip is usable, the mapping names a label
+        that no clip has, or silence is to be trimmed without the audio.
     FileNotFoundError
         If the corpus's folder or table isn't there.
     """
@@ -119,6 +126,10 @@ def load(
     place = paths.corpus(name) if root is None else Path(root)
     shipped = [at for held in paths.embeddings(name) if (at := held / "manifest.csv").is_file()]
     if root is None and table is None and name != "demo" and not place.is_dir() and shipped:
+        if trim_silence:
+            raise ValueError(
+                f"{name}: its audio is not on this machine, so no silence can be trimmed; {way_to_get(name)}"
+            )
         clips = _without_audio(name, shipped[0])
         clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))
         renames.check_all_met()
@@ -134,7 +145,7 @@ def load(
         else:
             items, where = _items(name, root, renames)
         renames.check_all_met()
-        clips = assemble(card, items, where)
+        clips = assemble(card, items, where, trim_silence=trim_silence)
     clips = _renamed_votes(clips, renames.mapping)
     own = clips.loc[~clips["emotion"].isin(emotions.EMOTIONS), "emotion"].value_counts().sort_index()
     if len(own):
@@ -155,7 +166,7 @@ def _items(
         built = demo.build(None if root is None else Path(root))
         return list(folder.labels(built / "demo.csv", rename=renames)), built
     place = _existing(info(name), root)
-    items = list(_CORPORA[name].labels(place))
+    items = list(_PARSERS[name](place))
     return [
         replace(item, emotion=renames(item.emotion, item.label)) if isinstance(item, Label) else item
         for item in items
@@ -176,7 +187,7 @@ def _renamed_votes(clips: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFr
 
 def way_to_get(name: str) -> str:
     """Return what to do to get a corpus's audio, as part of a sentence."""
-    if name not in _CORPORA:
+    if name not in _PARSERS:
         return "name your table of its files with --manifest CSV"
     source = info(name).source
     by_hand = source.startswith("by hand") or source.startswith("by signed")

@@ -110,7 +110,7 @@ def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> P
         return demo.build(None if root is None else place)
     if name not in SOURCES:
         raise FetchError(
-            f"{name}: no program may fetch it; get {card.title} {card.source}, unpack it in {place}"
+            f"{name}: `emolib fetch` doesn't get it; get {card.title} {card.source}, unpack it in {place}"
         )
     source, state = SOURCES[name], place / ".fetch"
     if (state / "done").exists():

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped, from_five_points
+from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped, from_points
 from emolib.corpora.scan import sound_files
 
 CARD = CorpusInfo(
@@ -81,8 +81,8 @@ def label(path: Path, line: Evaluation, session: str, text: str) -> Label | Skip
     return Label(
         path, line.turn, turn[1] + turn[3], EMOTIONS[line.category], line.category,
         gender="female" if turn[3] == "F" else "male", text=text, language="en",
-        arousal=from_five_points(line.activation), valence=from_five_points(line.valence),
-        dominance=from_five_points(line.dominance), extra={"session": session, "scenario": turn[2]},
+        arousal=from_points(line.activation), valence=from_points(line.valence),
+        dominance=from_points(line.dominance), extra={"session": session, "scenario": turn[2]},
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class CorpusInfo:
     clips, speakers : int or None; as published, None where that depends on the copy
     source : str; the publisher's page, or how to obtain the corpus
     twins : frozenset of str; clips that the publisher issued a second time under another name; both stay
+    defects : tuple of str; what is known to be wrong with it, one sentence each
     """
 
     name: str
@@ -54,6 +55,7 @@ class CorpusInfo:
     speakers: int | None = None
     source: str = ""
     twins: frozenset[str] = frozenset()
+    defects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ class Note:
     text: str
 
 
-def from_five_points(rating: float) -> float:
-    """Map a rating from the scale 1 to 5 onto [-1, 1]; one outside that scale becomes NaN."""
-    return (rating - 3) / 2 if 1 <= rating <= 5 else math.nan
+def from_points(rating: float, most: int = 5) -> float:
+    """Map a rating from the scale 1 to `most` onto [-1, 1]; one outside that scale becomes NaN."""
+    return (2 * rating - most - 1) / (most - 1) if 1 <= rating <= most else math.nan
 
 
 def full_speaker(corpus: str, code: str) -> str:

@@ -21,8 +21,12 @@ from emolib import audio
 from emolib.corpora import manifest
 from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 
-#: Endings that are looked for, in any case; .m4a, which libsndfile doesn't read, so that it's reported.
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".m4a"})
+#: Endings of files in which sound is packed, perhaps with a picture.
+CONTAINERS = frozenset({".m4a", ".mp4", ".webm"})
+#: Endings that are looked for, in any case; what a file holds is told by its content.
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}) | CONTAINERS
+#: Shorter runs of zeros at a clip's end are no padding: a 16-bit recording may end so by itself.
+SHORTEST_PADDING_S = 0.05
 _LFS_POINTER = b"version https://git-lfs"
 _POINTER_REASON = "a Git LFS pointer, not the sound itself; run `git lfs pull` or `emolib fetch`"
 
@@ -32,7 +36,8 @@ class Sound:
     """What a file itself says, or a part of it: rate in Hz, channels, duration in s, and two digests.
 
     `content` is the samples' digest, which copies in other containers share; `sha256` is that of the file's
-    bytes, and of a part again that of its samples.
+    bytes, and of a part again that of its samples. Start and end are NaN for the whole file; `padding_s` is
+    how long the last samples are exactly zero.
     """
 
     sample_rate: int
@@ -40,6 +45,9 @@ class Sound:
     duration_s: float
     sha256: str
     content: str
+    start_s: float
+    end_s: float
+    padding_s: float
 
 
 def sound_files(root: Path) -> list[Path]:
@@ -75,10 +83,20 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def measure(path: Path, start_s: float = math.nan, end_s: float = math.nan) -> Sound | Skipped:
-    """Decode a file, or a part of it, and return its measures, or the reason why it's unfit."""
+def measure(
+    path: Path, start_s: float = math.nan, end_s: float = math.nan, *, trim_silence: bool = False
+) -> Sound | Skipped:
+    """Decode a file, or a part of it, and return its measures, or the reason why it's unfit.
+
+    With `trim_silence`, what is exactly zero at its end, and longer than `SHORTEST_PADDING_S`, is left out.
+    """
     try:
         samples, sample_rate = audio.read(path, start_s, end_s)
+        zeros = audio.trailing_zeros(samples)
+        if trim_silence and SHORTEST_PADDING_S * sample_rate < zeros < len(samples):
+            samples, zeros = samples[: len(samples) - zeros], 0
+            start_s = 0.0 if math.isnan(start_s) else start_s
+            end_s = start_s + len(samples) / sample_rate
         audio.check_speech(audio.mono(samples), sample_rate, path.name)
         content = hashlib.sha256(f"{sample_rate} {samples.shape}".encode())
         content.update(np.ascontiguousarray(samples).data)
@@ -91,7 +109,10 @@ def measure(path: Path, start_s: float = math.nan, end_s: float = math.nan) -> S
         return Skipped(path, reason)
     except (OSError, ValueError) as error:  # no permission; a name that the system or libsndfile refuses
         return Skipped(path, f"can't be read ({error})")
-    return Sound(sample_rate, samples.shape[1], len(samples) / sample_rate, digest, content.hexdigest())
+    return Sound(
+        sample_rate, samples.shape[1], len(samples) / sample_rate, digest, content.hexdigest(), start_s,
+        end_s, zeros / sample_rate,
+    )  # fmt: skip
 
 
 def _is_pointer(path: Path) -> bool:
@@ -102,9 +123,9 @@ def _is_pointer(path: Path) -> bool:
     return False
 
 
-def _sound(label: Label) -> Sound | Skipped:
+def _sound(label: Label, trim_silence: bool) -> Sound | Skipped:
     """Measure a label's clip; one channel of several can't be asked for, since channels are averaged."""
-    sound = measure(label.path, label.start_s, label.end_s)
+    sound = measure(label.path, label.start_s, label.end_s, trim_silence=trim_silence)
     if isinstance(sound, Sound) and sound.channels > 1 and str(label.extra.get("channel", "")).strip():
         return Skipped(
             label.path,
@@ -120,7 +141,13 @@ def _printable(path: Path | str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: str | Path) -> pd.DataFrame:
+def assemble(
+    info: CorpusInfo,
+    items: Iterable[Label | Skipped | Note],
+    where: str | Path,
+    *,
+    trim_silence: bool = False,
+) -> pd.DataFrame:
     """Turn what a parser yields into a manifest.
 
     Parameters
@@ -129,6 +156,8 @@ def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: s
     items : iterable of Label, Skipped or Note
     where : str or Path
         The folder or table that was read, for messages.
+    trim_silence : bool
+        End each clip, by `end_s`, where nothing but exact zeros follows.
 
     Returns
     -------
@@ -145,13 +174,20 @@ def assemble(info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: s
     labels = [_full(info, item) for item in items if isinstance(item, Label)]
     labels.sort(key=lambda label: (label.path, label.start_s, label.end_s))
     skipped = [item for item in items if isinstance(item, Skipped)]
-    rows, repeats, unfit = _keep(info, _measured(info.name, labels))
+    rows, repeats, unfit = _keep(info, _measured(info.name, labels, trim_silence))
     skipped += unfit
     if not rows:
         raise ValueError(f"{info.name}: no usable clip in {where}; {_what_was_found(len(repeats), skipped)}")
+    padding_s = [float(str(row.pop("padding_s"))) for row in rows]
     table = manifest.frame(rows)
     published = f" of {info.clips} published" if info.clips is not None else ""
     notes = [f"{len(table)}{published} clips found", *_remarks(table, repeats)]
+    padded = [seconds for seconds in padding_s if seconds > SHORTEST_PADDING_S]
+    if padded:
+        notes.append(
+            f"{len(padded)} clips end in exact zeros, up to {max(padded):.2f} s of them: notebook 00 tells "
+            "whether that gives labels away, --trim-silence leaves it out"
+        )
     notes += [item.text for item in items if isinstance(item, Note)]
     table.attrs["skipped"] = [{"path": _printable(s.path), "reason": s.reason} for s in skipped]
     table.attrs["duplicates"] = [
@@ -168,11 +204,12 @@ def _full(info: CorpusInfo, label: Label) -> Label:
     return replace(label, corpus=corpus, speaker=manifest.full_speaker(corpus, label.speaker))
 
 
-def _measured(name: str, labels: list[Label]) -> Iterator[tuple[Label, Sound | Skipped]]:
+def _measured(name: str, labels: list[Label], trim_silence: bool) -> Iterator[tuple[Label, Sound | Skipped]]:
     """Measure in threads, which pays since decoding and hashing let go of the interpreter's lock."""
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         # No bar where the work is short, and none in a file or a notebook's stored output.
-        sounds = tqdm(pool.map(_sound, labels), name, total=len(labels), unit="clip", delay=2, disable=None)
+        found = pool.map(lambda label: _sound(label, trim_silence), labels)
+        sounds = tqdm(found, name, total=len(labels), unit="clip", delay=2, disable=None)
         yield from zip(labels, sounds, strict=True)
 
 
