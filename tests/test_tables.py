@@ -361,5 +361,9 @@ def test_raters_in_any_shape_become_votes(clips, shape):
     assert shape != "rows" or list(found["arousal"]) == [0.5, 0.5]
     again = corpora.read(corpora.save(found, clips / "again.csv"))
     assert again.set_index("clip").loc["a", "votes_happy"] == 2
+    if shape in ("rows", "counts"):
+        wrong = text.replace("1.0", "high").replace(",3,", ",high,")
+        with pytest.raises(ValueError, match="expected numbers, or empty cells"):
+            load(clips / "wrong.csv", wrong)
     merged = load(table, mapping={"happy": "moved", "angry": "moved"})
     assert list(merged["votes_moved"]) == [3, 3] and "votes_happy" not in merged

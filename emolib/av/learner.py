@@ -69,7 +69,7 @@ def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
                 f"unknown anchors {anchors!r}; expected {', '.join(tables)}, a CSV with the columns word, "
                 f"arousal and valence, or a mapping from class to (valence, arousal)"
             )
-        anchors = JOINED | read_anchors(anchors)
+        anchors = dict(JOINED) | read_anchors(anchors)
     table = tables[anchors or "joined"] if anchors is None or isinstance(anchors, str) else anchors
     if lacking := [str(name) for name in names.tolist() if name not in table]:
         raise ValueError(

@@ -14,6 +14,7 @@ Affective Computing 10(4), 471-483, doi:10.1109/TAFFC.2017.2736999.
 import hashlib
 import importlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -286,7 +287,7 @@ def _msp_podcast(path: Path) -> pd.DataFrame:
         }
     )  # fmt: skip
     for name, column in (("arousal", "EmoAct"), ("valence", "EmoVal"), ("dominance", "EmoDom")):
-        rows[name] = ((pd.to_numeric(table[column], errors="coerce") - 4) / 3).map(_text)
+        rows[name] = ((_floats(table[column]) - 4) / 3).map(_text)
     partitions = at.parent / "Partitions.txt"
     if "Split_Set" in table:
         rows["split"] = table["Split_Set"]
@@ -349,8 +350,8 @@ def _named(table: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows.rename(columns=dict.fromkeys(found[:1], name))
     if "gender" in rows:
         lower = rows["gender"].str.strip().str.lower()
-        known = lower.isin([*_GENDERS, *_GENDERS.values()])
-        rows["gender"] = rows["gender"].where(~known, lower.replace(_GENDERS))
+        is_usual = lower.isin([*_GENDERS, *_GENDERS.values()])
+        rows["gender"] = rows["gender"].where(~is_usual, lower.replace(_GENDERS))
     return rows
 
 
@@ -375,7 +376,7 @@ def _voted(table: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
         )
     rows = rows.rename(columns=names)
     if names and "emotion" not in rows:
-        shares = rows[list(names.values())].apply(pd.to_numeric, errors="coerce").fillna(0)
+        shares = rows[list(names.values())].apply(_floats).fillna(0)
         is_top = shares.eq(shares.max(axis=1), axis=0)
         rows["emotion"] = is_top.idxmax(axis=1).str.removeprefix(VOTES)
         rows.loc[is_top.sum(axis=1) > 1, "emotion"] = "no agreement"
@@ -399,6 +400,14 @@ def _one_row_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     joined = clips["emotion"].agg("\n".join).reset_index()
     for name in (column for column in said[2:] if column in rows):
-        means = clips[name].agg(lambda cells: pd.to_numeric(cells, errors="coerce").mean())
-        joined[name] = means.map(_text).to_numpy()
+        ratings = _floats(rows[name]).groupby([rows[other] for other in others], sort=False).mean()
+        joined[name] = ratings.map(_text).to_numpy()
     return joined
+
+
+def _floats(cells: "pd.Series[str]") -> "pd.Series[float]":
+    """Return a column as numbers, NaN where a cell is empty; any other text is refused."""
+    try:
+        return pd.Series([float(cell) if cell.strip() else math.nan for cell in cells], cells.index)
+    except ValueError as error:
+        raise ValueError(f"column {cells.name}: {error}; expected numbers, or empty cells") from None
