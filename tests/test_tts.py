@@ -403,7 +403,7 @@ def test_piper_speaks_the_same_each_time_and_follows_the_rate(measured, tmp_path
     plain = voice.say(TEXT)
     assert voice.sample_rate == 22_050 and np.array_equal(plain[0], tts.load_voice("piper").say(TEXT)[0])
     slow, fast = (len(voice.say(TEXT, Settings(rate_log=rate))[0]) for rate in (-0.3, 0.3))
-    assert slow > 1.2 * len(plain[0]) > 1.4 * fast
+    assert slow > 1.2 * len(plain[0]) and fast < 0.95 * len(plain[0])
     higher = voice.say(TEXT, Settings(pitch_st=3.0))
     assert measured(higher)["pitch_st"] - measured(plain)["pitch_st"] == pytest.approx(3.0, abs=0.7)
     with pytest.raises(ValueError, match="is Piper's; it takes no vocoder"):
