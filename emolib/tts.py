@@ -204,8 +204,8 @@ class FastSpeech2Voice(NetworkVoice):
 class PiperVoice(Voice):
     """A Piper voice: espeak-ng's phonemes into a VITS network in ONNX.
 
-    The network itself follows the rate, though less than asked for in fast speech, where no phoneme is shorter
-    than a frame; WORLD does what else is asked for.
+    The network itself follows the rate, though less than asked for in fast speech; WORLD does what else is
+    asked for.
 
     Parameters
     ----------
