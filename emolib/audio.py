@@ -330,8 +330,10 @@ def trim(wave: Wave, top_db: float = 40.0) -> Wave:
     return librosa.effects.trim(wave, top_db=top_db)[0]
 
 
-def write(path: str | Path, wave: Wave, sample_rate: int) -> Path:
+def write(path: str | Path, wave: Wave, sample_rate: int, comment: str = "") -> Path:
     """Write a wave as 16-bit sound, whole or not at all; the ending names the format (.wav, .flac, .ogg).
+
+    A comment is kept in the file itself, where ``soundfile.SoundFile(path).comment`` reads it.
 
     Raises
     ------
@@ -350,7 +352,10 @@ def write(path: str | Path, wave: Wave, sample_rate: int) -> Path:
     if not peak <= 1.0:  # also true of NaN
         raise ValueError(f"a wave with peak {peak:.2f}; expected at most 1.0: bring it down with audio.level")
     sound = io.BytesIO()
-    sf.write(sound, wave, sample_rate, format=path.suffix[1:])
+    with sf.SoundFile(sound, "w", sample_rate, 1, format=path.suffix[1:]) as file:
+        if comment:
+            file.comment = comment
+        file.write(wave)
     write_file(path, sound.getvalue())
     return path
 

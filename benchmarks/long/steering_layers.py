@@ -6,8 +6,8 @@ RAVDESS by whisper-tiny.en; needs the corpus's audio. Three groups of actors tak
 from calm to angry (mean difference, by layer, from the shipped embeddings), one the probe of eight emotions
 at the last layer, and clips of the third are moved: both sentences of each actor, normal intensity, first
 repetition. Calm clips are moved towards angry, and the axis is projected out of angry ones. Beside the axis
-there are five random directions of the same length. Writes the rows of these layers, all by default, to
-data/results/ravdess-whisper-tiny.en/04_steering_layers.csv; rows of layers not named stay.
+there are five random directions of the same length. Writes the rows of these layers, all by
+default, to data/results/ravdess-whisper-tiny.en/04_steering_layers.csv; rows of layers not named stay.
 """
 
 import sys
@@ -129,21 +129,28 @@ def measure(trial: Trial, layer: int) -> list[dict[str, object]]:
     return rows
 
 
-if __name__ == "__main__":
-    started = Trial()
-    layers = [int(word) for word in sys.argv[1:]] or list(started.encoder.layers)
+def natural(trial: Trial) -> list[dict[str, object]]:
+    """Return the rows of the clips as they were spoken."""
+    named = {"layer": trial.top, "operator": "none", "direction": "none", "strength": 0.0}
+    return [summary([trial.answers(word, trial.top)], **named, speech=word) for word in ("calm", "angry")]
+
+
+def main(words: list[str]) -> None:
+    """Write the rows of some layers, each when it is done."""
+    trial = Trial()
     folder = paths.CHECKOUT / "data" / "results" / f"{CORPUS}-{ENCODER}"
-    place, kept = folder / f"{NAME}.csv", []
-    if place.is_file():
-        before = pd.read_csv(place)
-        kept = before[~before["layer"].isin(layers) & (before["direction"] != "none")].to_dict("records")
-    plain = [
-        summary([started.answers(word, started.top)], layer=started.top, speech=word, operator="none",
-                direction="none", strength=0.0)
-        for word in ("calm", "angry")
-    ]  # fmt: skip
-    made = [*kept, *(row for layer in layers for row in measure(started, layer))]
-    made.sort(key=lambda row: (row["layer"], row["operator"], row["direction"]))
-    pd.DataFrame([*plain, *made]).to_csv(place, index=False)
-    source = {"command": "python benchmarks/long/steering_layers.py", "commit": results._commit()}
+    place = folder / f"{NAME}.csv"
+    rows = pd.read_csv(place).to_dict("records") if words and place.is_file() else []
+    for layer in [int(word) for word in words] or sorted(trial.encoder.layers, reverse=True):
+        kept = [row for row in rows if row["layer"] != layer and row["direction"] != "none"]
+        rows = sorted([*kept, *measure(trial, layer)], key=lambda row: row["layer"])
+        pd.DataFrame([*natural(trial), *rows]).to_csv(place, index=False)
+    source = {
+        "command": " ".join(["python benchmarks/long/steering_layers.py", *words]),
+        "commit": results._commit(),
+    }
     results.write_json(folder / "source.json", results.read_json(folder / "source.json") | {NAME: source})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,9 +1,12 @@
 """Commands that train networks and make sound: pretrain, train-*, finetune, generate, steer, tts."""
 
 import dataclasses
+import functools
 import hashlib
+import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -393,6 +396,8 @@ def steer(
     out: Annotated[Path, Option("--output", "--out")],
     method: Literal["latent", "prosody", "hybrid"] = "prosody", source: str = "calm", target: str = "angry",
     encoder: str = SHIPPED_ENCODER, layer: int = 3, allow_extrapolation: bool = False, device: str = "auto",
+    pitch: float = 0.0, pitch_range: Annotated[float, Option("--range")] = 0.0, tempo: float = 0.0,
+    effort: float = 0.0, breathiness: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Move a recording from one emotion towards another.
 
@@ -404,7 +409,11 @@ def steer(
     is trained where needed. Where that can't be done, the probabilities are left out. Who speaks in any
     other recording is unknown, and the output says so.
 
-    JSON: target_probability, source_probability (null where the judge had the speaker), duration_s, judge.
+    Five knobs change prosody apart from emotion, in the same pass; the settings are kept in the sound file's
+    comment.
+
+    JSON: target_probability, source_probability (null where the judge had the speaker), duration_s, judge,
+    knobs.
 
     Parameters
     ----------
@@ -419,42 +428,81 @@ def steer(
     source
         The emotion that it is spoken in.
     target
-        The emotion to move towards.
+        The emotion to move towards; several by their weights, as in angry=.6,sad=.3.
     layer
         Of latent and hybrid steering.
     allow_extrapolation
         Take deltas beyond -1 to 1.
+    pitch
+        Lower or higher, -1 to 1.
+    pitch_range
+        Flatter or livelier, -1 to 1.
+    tempo
+        Slower or faster, -1 to 1.
+    effort
+        Softer or more forceful, -1 to 1.
+    breathiness
+        Clearer or breathier, -1 to 1.
     """
-    from emolib import audio, steering
+    from emolib import audio, prosody, steering
     from emolib.steering import shipped
 
+    knobs = prosody.check_knobs(
+        {"pitch": pitch, "range": pitch_range, "tempo": tempo, "effort": effort, "breathiness": breathiness}
+    )
+    weights = _weights(target)
+
     delta = steering.check_delta(delta, allow_extrapolation=allow_extrapolation)
+    steering.check_delta(delta * sum(map(abs, weights.values())), allow_extrapolation=allow_extrapolation)
     wave, sample_rate = audio.load(recording)
+    make: Callable[[str], steering.Steerer]
     if not corpus.is_named and method == "prosody" and shipped.available():
-        steerer: steering.Steerer = shipped.steerer(source, target, allow_extrapolation=allow_extrapolation)
+        make = functools.partial(shipped.steerer, source, allow_extrapolation=allow_extrapolation)
         corpus_name, judge, speaker = "ravdess", shipped.judge(), shipped.speaker(recording)
     else:
         clips = corpus.load()
-        steerer = steering.prepare(
-            method, source, target, manifest=clips, encoder=encoder, layer=layer, device=device,
+        make = functools.partial(
+            steering.prepare, method, source, manifest=clips, encoder=encoder, layer=layer, device=device,
             allow_extrapolation=allow_extrapolation, progress=sys.stderr.isatty(),
         )  # fmt: skip
         corpus_name, speaker = str(clips["corpus"].iloc[0]), _speaker(recording, clips)
         judge = _judge(clips, speaker)
+    made = [make(word) for word in weights]
+    steerer = made[0] if weights == {target: 1.0} else steering.blend(made, [*weights.values()])
+    if any(knobs.values()):
+        if not hasattr(steerer, "turned"):
+            raise ValueError(f"knobs with --method {method}; they change prosody: expected prosody or hybrid")
+        steerer = steerer.turned(knobs)
     steered = steerer.steer(wave, sample_rate, delta)
-    audio.write(out, steered, sample_rate)
-    after: dict[str, float | None] = dict.fromkeys((source, target))
+    settings = {"method": method, "delta": delta, "source": source, "target": target, "knobs": knobs}
+    audio.write(out, steered, sample_rate, json.dumps(settings))
+    after: dict[str, float | None] = dict.fromkeys((source, *weights))
     for word in after if speaker not in judge.speakers_ else ():
         before, found = judge.predict_proba([wave, steered], sample_rate)[:, judge.column(word)]
         after[word] = float(found)
         print(f"P({word}) {before:.2f} before, {found:.2f} after")
     note = _note(speaker, speaker not in judge.speakers_)
     print(f"{judge}\n{note}\nlearned from {corpus_name}, wrote {out}")
+    found_p = [p for word, p in after.items() if word in weights and p is not None]
     return {
-        "target_probability": after[target], "source_probability": after[source],
-        "duration_s": len(steered) / sample_rate, "method": method, "delta": delta,
+        "target_probability": sum(found_p) if found_p else None, "source_probability": after[source],
+        "duration_s": len(steered) / sample_rate, "method": method, "delta": delta, "knobs": knobs,
         "learned_from": corpus_name, "judge": note, "natural_ua": judge.natural_ua_.value, "output": str(out),
     }  # fmt: skip
+
+
+def _weights(target: str) -> dict[str, float]:
+    """Return the weight of each emotion in ``angry=.6,sad=.3``; of one alone it is 1."""
+    if "=" not in target:
+        return {target: 1.0}
+    weights: dict[str, float] = {}
+    for part in target.split(","):
+        word, _, number = part.partition("=")
+        try:
+            weights[word.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"--target {target!r}; expected one emotion, or angry=.6,sad=.3") from None
+    return weights
 
 
 def _speaker(recording: Path, clips: pd.DataFrame) -> str | None:
@@ -508,7 +556,8 @@ def tts(
     allow_extrapolation
         Let alpha reach -2 to 2.
     voice
-        A language of espeak-ng (de, en-us+f2), a folder, or a Hugging Face id.
+        A language of espeak-ng (de, en-us+f2), piper or the .onnx file of a Piper voice, a folder, or a
+        Hugging Face id.
     vocoder
         Folder or id, for SpeechT5 and FastSpeech2-Conformer.
     speaker

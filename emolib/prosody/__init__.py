@@ -1,7 +1,8 @@
 """Prosody: speech analysed into pitch, timing, energy and voice quality, and what emotion does to each.
 
 `analysis` turns a recording into WORLD's parameters and back, and gives contours and statistics, `pairs`
-aligns and compares renditions of one sentence, `transform` learns and applies the change.
+aligns and compares renditions of one sentence, `transform` learns and applies the change, and turns `KNOBS`
+that have nothing to do with emotion.
 
 Examples
 --------
@@ -32,4 +33,4 @@ from emolib.prosody.pairs import (
     renditions,
     track,
 )
-from emolib.prosody.transform import VERSION, ProsodyTransform
+from emolib.prosody.transform import KNOBS, VERSION, Knob, ProsodyTransform, check_knobs, turn

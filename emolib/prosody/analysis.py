@@ -358,17 +358,18 @@ def band_weights(sample_rate: int, n_bins: int, n_bands: int) -> Array:
 def to_bins(sample_rate: int, n_bins: int, n_bands: int) -> Array:
     """Return the interpolation, (B, F), that carries a change in bands to the bins; the ends are held."""
     hertz = np.linspace(0, sample_rate / 2, n_bins)
-    centres = _band_centres(n_bands, min(8_000.0, sample_rate / 2))
+    centres = band_centres(n_bands, min(8_000.0, sample_rate / 2))
     return np.stack([np.interp(hertz, centres, row) for row in np.eye(n_bands)])
 
 
-def _band_centres(n_bands: int, top_hz: float) -> Array:
+def band_centres(n_bands: int, top_hz: float) -> Array:
+    """Return the centres of mel bands from 0 Hz up, (B,), Hz."""
     return librosa.mel_frequencies(n_bands + 2, fmin=0.0, fmax=top_hz)[1:-1]
 
 
 @lru_cache(maxsize=1)
 def _slope() -> Array:
     """Return the weights, (B,), that measure a spectrum's slope per octave from 100 Hz to 7.6 kHz."""
-    octaves = np.log2(_band_centres(N_BANDS, 8_000.0) / 1000)
+    octaves = np.log2(band_centres(N_BANDS, 8_000.0) / 1000)
     octaves = octaves - octaves.mean()
     return octaves / (octaves @ octaves)

@@ -41,6 +41,28 @@ _STRETCH = 3.0  # a frame becomes at most three times as long or as short
 _F0_HZ = (62.0, 700.0)  # what is rendered can be analysed again
 _MEAN_F0_HZ = (70.0, 450.0)  # no voice is moved beyond, but one that is there already may stay
 
+
+class Knob(NamedTuple):
+    """A change apart from emotion: its limits, the value that changes nothing, and what it does in words."""
+
+    low: float
+    high: float
+    default: float
+    text: str
+
+
+#: The knobs of `turn`, by name.
+KNOBS: Mapping[str, Knob] = {
+    "pitch": Knob(-1.0, 1.0, 0.0, "lower or higher; 1 is six semitones up"),
+    "range": Knob(-1.0, 1.0, 0.0, "flatter or livelier; 1 doubles how far the pitch moves, -1 halves it"),
+    "tempo": Knob(-1.0, 1.0, 0.0, "slower or faster; 1 is one and a half times as fast"),
+    "effort": Knob(-1.0, 1.0, 0.0, "softer or more forceful; 1 tilts the spectrum up by 4 dB an octave"),
+    "breathiness": Knob(-1.0, 1.0, 0.0, "clearer or breathier; 1 makes most of what is above 1 kHz noise"),
+}
+_FULL = {"log_f0": np.log(2) / 2, "log_spread": np.log(2), "log_duration": np.log(1.5)}
+_TILT, _BREATH = 0.4 * np.log(10), 4.0  # log power an octave, and logit of the aperiodicity
+_UNVOICED_TILT = 0.4  # the tilt is that of the voice's source; friction follows it in part
+
 #: Of one speaker: inputs (N, P), outputs (N, R), weights (N, R).
 Rows = tuple[Array, Array, Array]
 
@@ -71,6 +93,10 @@ class Change(NamedTuple):
     def times(self, delta: float) -> "Change":
         """Return a change that many times as large."""
         return Change(delta * self.utterance, delta * self.frames)
+
+    def plus(self, other: "Change") -> "Change":
+        """Return the sum of two changes."""
+        return Change(self.utterance + other.utterance, self.frames + other.frames)
 
 
 class ProsodyTransform(Saved):
@@ -141,7 +167,10 @@ class ProsodyTransform(Saved):
         """Return the predicted change of each of `analysis.STATISTICS` at delta 1."""
         return dict(zip(STATISTICS, self.utterance_(analysis.voice(c)).tolist(), strict=False))
 
-    def apply(self, speech: Speech, delta: float, seen: Contours | None = None) -> Speech:
+    def apply(
+        self, speech: Speech, delta: float, seen: Contours | None = None, *,
+        knobs: Mapping[str, float] | None = None,
+    ) -> Speech:  # fmt: skip
         """Move speech along the transform.
 
         Parameters
@@ -152,31 +181,33 @@ class ProsodyTransform(Saved):
             where -1 leads, up to limits and rounding.
         seen : Contours, optional
             The contours of `speech`, if they are known already.
+        knobs : mapping of a name in `KNOBS` to a number, optional
+            Turned in the same pass, on what the emotion makes of the speech.
 
         Returns
         -------
-        speech : Speech, of another number of frames; the same object where delta is 0
+        speech : Speech, of another number of frames; the same object where delta and all knobs are 0
 
         Raises
         ------
         ValueError
-            If the transform isn't fitted or delta isn't finite.
+            If the transform isn't fitted, delta isn't finite, or a knob is unknown or out of its range.
         """
         if not hasattr(self, "frame_"):
             raise ValueError("a transform that isn't fitted; call fit with pairs, or load one")
         if not np.isfinite(delta):
             raise ValueError(f"delta {delta}; expected a finite number, 1 for the target as learned")
-        if delta == 0:
+        turned = check_knobs(knobs or {})
+        if delta == 0 and not any(turned.values()):
             return speech
         c = analysis.contours(speech) if seen is None else seen
         asked = self._asked(c)
-        moved, at = apply_change(speech, c, asked.times(delta))
         for _ in range(_INVERSE_ROUNDS if delta < 0 else 0):
+            moved, at = apply_change(speech, c, asked.times(delta))
             frames = np.interp(np.arange(len(c.voiced)), at, np.arange(len(at)))
             there = self._asked(analysis.contours(moved))
             asked = Change(there.utterance, there.frames[np.round(frames).astype(int)])
-            moved, at = apply_change(speech, c, asked.times(delta))
-        return moved
+        return apply_change(speech, c, asked.times(delta).plus(_of_knobs(turned, c)))[0]
 
     def _asked(self, c: Contours) -> Change:
         """Return the change that is predicted for speech of these contours."""
@@ -336,6 +367,62 @@ def _errors(grams: Array, weights: Array) -> Array:
     """Return each speaker's mean squared error, (S, A), by weights, (S, A, 1 + P), from the products."""
     signed = np.concatenate([weights, np.full((*weights.shape[:2], 1), -1.0)], axis=2)
     return ((signed @ grams) * signed).sum(axis=2)
+
+
+def check_knobs(knobs: Mapping[str, float]) -> dict[str, float]:
+    """Return all knobs, those that aren't given at 0.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown or out of its range.
+    """
+    for name, value in knobs.items():
+        if name not in KNOBS:
+            raise ValueError(f"unknown knob {name!r}; expected one of: {', '.join(KNOBS)}")
+        if not KNOBS[name].low <= value <= KNOBS[name].high:  # also true of NaN
+            raise ValueError(
+                f"{name} {value}; expected a number from {KNOBS[name].low:g} to {KNOBS[name].high:g}, "
+                f"0 for no change"
+            )
+    return {name: float(knobs.get(name, knob.default)) for name, knob in KNOBS.items()}
+
+
+def turn(speech: Speech, knobs: Mapping[str, float], seen: Contours | None = None) -> Speech:
+    """Change speech apart from emotion; with all knobs at 0 it is the same object.
+
+    Parameters
+    ----------
+    speech : Speech, T frames with at least one voiced; its spoken span
+    knobs : mapping of a name in `KNOBS` to a number
+    seen : Contours, optional
+        The contours of `speech`, if they are known already.
+
+    Raises
+    ------
+    ValueError
+        If a knob is unknown or out of its range.
+    """
+    turned = check_knobs(knobs)
+    if not any(turned.values()):
+        return speech
+    c = analysis.contours(speech) if seen is None else seen
+    return apply_change(speech, c, _of_knobs(turned, c))[0]
+
+
+def _of_knobs(knobs: Mapping[str, float], c: Contours) -> Change:
+    """Return the change that knobs ask of speech of these contours."""
+    steps = {"log_f0": knobs["pitch"], "log_spread": knobs["range"], "log_duration": -knobs["tempo"]}
+    utterance = np.zeros(len(STATISTICS) + N_BANDS)
+    for name, step in steps.items():
+        utterance[STATISTICS.index(name)] = step * _FULL[name]
+    frames = np.zeros((len(c.voiced), 3 + N_BANDS + N_NOISE))
+    octaves = np.log2(analysis.band_centres(N_BANDS, 8_000.0).clip(100, 5_000) / 1_000)
+    tilted = np.where(c.voiced, 1.0, _UNVOICED_TILT)[:, None]
+    frames[:, BANDS] = knobs["effort"] * _TILT * tilted * octaves
+    reach = np.clip(np.log2(analysis.band_centres(N_NOISE, 8_000.0) / 500) / 2, 0, 1)
+    frames[:, NOISE] = knobs["breathiness"] * _BREATH * reach
+    return Change(utterance, frames)
 
 
 def apply_change(speech: Speech, c: Contours, asked: Change) -> tuple[Speech, Array]:

@@ -22,7 +22,7 @@ from emolib.steering.preparation import (
     rotations,
     shares_at,
 )
-from emolib.steering.prosodic import HybridSteerer, ProsodySteerer
+from emolib.steering.prosodic import HybridSteerer, ProsodySteerer, blend
 
 __all__ = [
     "METHODS",
@@ -32,6 +32,7 @@ __all__ = [
     "Roles",
     "Steerer",
     "Studio",
+    "blend",
     "check_delta",
     "judge",
     "latent_steerer",

@@ -4,6 +4,8 @@
 the speaker stay. `HybridSteerer` joins two steerers.
 """
 
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,21 +33,31 @@ class ProsodySteerer(Steerer):
         Let the level move as the transform learned: strong anger is some 24 dB louder than neutral speech.
     allow_extrapolation : bool
         Take deltas beyond [-1, 1].
+    knobs : mapping of a name in `prosody.KNOBS` to a number in [-1, 1], optional
+        What changes apart from the emotion, at any delta; see `turned`.
 
     Notes
     -----
     The output has the input's sampling rate and, unless the level is to shift, its root-mean-square level
     (less where its peak would pass full scale). Its length follows the tempo: the silence before and after
     the speech stays as it is, the speech between becomes longer or shorter. Delta 0 gives the input back,
-    sample for sample. Content above 12 kHz is lost at any other delta.
+    sample for sample, if no knob is turned. Content above 12 kHz is lost otherwise.
     """
 
     def __init__(
-        self, transform: ProsodyTransform, *, shift_level: bool = False, allow_extrapolation: bool = False
-    ) -> None:
+        self, transform: ProsodyTransform, *, shift_level: bool = False, allow_extrapolation: bool = False,
+        knobs: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        self.knobs = prosody.check_knobs(knobs or {})
         self.transform, self.shift_level = transform, shift_level
         self.allow_extrapolation = allow_extrapolation
         self.source, self.target = transform.source, transform.target
+
+    def turned(self, knobs: Mapping[str, float]) -> "ProsodySteerer":
+        """Return a steerer with other knobs; it renders what this one analysed."""
+        other = copy.copy(self)
+        other.knobs = prosody.check_knobs(knobs)
+        return other
 
     def analyse(self, wave: Wave, sample_rate: int) -> ProsodicAnalysis:
         """Analyse a wave with WORLD; also raises ValueError if hardly a frame is voiced (a whisper)."""
@@ -56,13 +68,28 @@ class ProsodySteerer(Steerer):
         """Return an analysed clip moved by `delta`; float32, at its own sampling rate."""
         delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
         recording, seen = analysis
-        if delta == 0:
+        if delta == 0 and not any(self.knobs.values()):
             return recording.wave.copy()
-        speech = self.transform.apply(recording.speech, delta, seen)
+        speech = self.transform.apply(recording.speech, delta, seen, knobs=self.knobs)
         dbfs = audio.rms_dbfs(recording.wave)
         if self.shift_level:
             dbfs += 10 / np.log(10) * delta * self.transform.shift(seen)["level"]
         return audio.level(prosody.resynthesise(recording, speech), dbfs)
+
+
+def blend(steerers: Sequence[Steerer], weights: Sequence[float]) -> ProsodySteerer:
+    """Return a steerer whose delta 1 is the weighted sum of several prosodic ones from one source.
+
+    Raises
+    ------
+    ValueError
+        If one isn't prosodic, or as `ProsodyTransform.blend` does.
+    """
+    transforms = [steerer.transform for steerer in steerers if isinstance(steerer, ProsodySteerer)]
+    if len(transforms) < len(steerers):
+        raise ValueError("several emotions at once by a latent steerer; expected prosodic ones alone")
+    far = any(getattr(steerer, "allow_extrapolation", False) for steerer in steerers)
+    return ProsodySteerer(ProsodyTransform.blend(transforms, weights), allow_extrapolation=far)
 
 
 class HybridAnalysis(NamedTuple):
@@ -115,6 +142,12 @@ class HybridSteerer(Steerer):
         self.prosodic_share, self.latent_share = prosodic_share, latent_share
         self.allow_extrapolation = allow_extrapolation
         self.source, self.target = prosodic.source, prosodic.target
+
+    def turned(self, knobs: Mapping[str, float]) -> "HybridSteerer":
+        """Return a steerer whose prosodic one has other knobs; it renders what this one analysed."""
+        other = copy.copy(self)
+        other.prosodic = self.prosodic.turned(knobs)
+        return other
 
     def analyse(self, wave: Wave, sample_rate: int) -> HybridAnalysis:
         """Analyse a wave with the first steerer."""
