@@ -87,7 +87,7 @@ class StoreConfig:
         return told | ({} if math.isfinite(self.hop_s) else {"hop_s": None})
 
     def described(self) -> dict[str, Any]:
-        """Return what ``config.json`` holds: the identity, and the first frame where it isn't wav2vec 2.0's."""
+        """Return what ``config.json`` holds: the identity, and a first frame that isn't wav2vec 2.0's."""
         is_known = self.first_frame_s == FIRST_FRAME_S
         return self.identity() | ({} if is_known else {"first_frame_s": self.first_frame_s})
 

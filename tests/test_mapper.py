@@ -166,6 +166,21 @@ def test_a_mapper_keeps_the_clock_of_its_store_and_an_older_one_has_wav2vec_s(ma
     np.testing.assert_array_equal(old, linear.map(frames))
 
 
+def test_the_shipped_mapper_has_its_encoder_s_clock_and_its_card_names_its_speakers():
+    folder = paths.CHECKOUT / "models" / "mapper-ravdess"
+    shipped, card = mapper.Mapper.load(folder), (folder / "README.md").read_text()
+    told, encoder = (
+        shipped.provenance,
+        encoders.load("random:openai/whisper-tiny.en", layers=[0], device="cpu"),
+    )
+    assert told["first_frame_s"] == encoder.first_frame_s == 0
+    assert (shipped.encoder, shipped.width) == ("whisper-tiny.en", encoder.width)
+    for names in (told["speakers"], told["validation_speakers"]):
+        assert f"({', '.join(name.removeprefix('ravdess-') for name in names)})" in card
+    log_mel = shipped.map(np.zeros((50, shipped.width), np.float32))
+    assert log_mel.shape == (mapper.mel_frames(50), 80) and np.isfinite(log_mel).all()
+
+
 def test_a_clip_has_as_many_mel_frames_as_its_samples_or_up_to_three_more():
     for n_samples in (400, 719, 720, 7_999, 16_000, 16_319):
         own = len(audio.log_mel(np.ones(n_samples, np.float32), 16_000))
