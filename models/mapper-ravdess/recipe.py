@@ -19,7 +19,9 @@ HERE = Path(__file__).parent
 def keep(trained: mapper.Mapper, folder: Path) -> Path:
     """Save a mapper with its weights in half precision; biases, norms and moments stay as they are."""
     config, arrays = trained._saved()
-    small = {name: values.astype(np.float16) if values.ndim > 1 else values for name, values in arrays.items()}
+    small = {
+        name: values.astype(np.float16) if values.ndim > 1 else values for name, values in arrays.items()
+    }
     return files.write_model(folder, trained.KIND, config, small)
 
 
