@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from emolib import audio, embeddings, encoders, paths, scheduling
 from emolib.encoders import Encoder
-from emolib.store import Block, FeatureStore, Pooling, StoreConfig
+from emolib.store import FIRST_FRAME_S, Block, FeatureStore, Pooling, StoreConfig
 
 __all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract", "unavailable"]
 
@@ -126,8 +126,9 @@ def extract(
     elif client:
         raise ValueError(f"the encoder {name!r} is an object, which is not sent to workers; give its name")
     config = StoreConfig(
-        name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames
-    )
+        name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames,
+        getattr(encoder, "first_frame_s", FIRST_FRAME_S),  # an encoder of the user's own may not say
+    )  # fmt: skip
     url = url or paths.feature_store(str(manifest["corpus"].iloc[0]), name)
     store = FeatureStore.open(url, config, replace=replace)
     reasons: dict[str, str] = {}

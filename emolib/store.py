@@ -44,6 +44,9 @@ BLOCK_CLIPS, BLOCK_S = 64, 600.0
 _SHARD = re.compile(r"shard-(\d{6,})\.safetensors")
 _OWN = re.compile(r"(config\.json|index\.csv|shard-\d{6,}\.safetensors)((\.\d+)?\.tmp)?")
 _DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+#: From a clip's beginning to the centre of its first frame, in s, where a store doesn't say: that of the
+#: wav2vec 2.0 family, whose frame t sees samples 320 t to 320 t + 399 at 16 kHz.
+FIRST_FRAME_S = 199.5 / 16_000
 #: What a shard's own part of the index says of each clip.
 _ROWS = ("clip", "sha256", "n_frames")
 #: Columns of a store's index: `start` is a clip's first frame in its shard, `layers` are the shard's, with
@@ -62,7 +65,8 @@ class DamagedShard(ValueError):
 class StoreConfig:
     """Whose features, of which layers, and whether every frame is kept.
 
-    `hop_s` is infinite where a clip is one frame. JSON has no word for that: files hold null for it.
+    `hop_s` is infinite where a clip is one frame. JSON has no word for that: files hold null for it. Frame t
+    is centred at `first_frame_s` + t `hop_s` from the clip's beginning.
     """
 
     encoder: str
@@ -71,15 +75,21 @@ class StoreConfig:
     width: int
     hop_s: float
     frames: bool
+    first_frame_s: float = FIRST_FRAME_S
 
     def __post_init__(self) -> None:
         if self.hop_s is None:
             object.__setattr__(self, "hop_s", math.inf)
 
     def identity(self) -> dict[str, Any]:
-        """Return what all features of a store have in common; its ``config.json`` holds this."""
+        """Return what all features of a store have in common."""
         told = {name: getattr(self, name) for name in ("encoder", "fingerprint", "width", "hop_s")}
         return told | ({} if math.isfinite(self.hop_s) else {"hop_s": None})
+
+    def described(self) -> dict[str, Any]:
+        """Return what ``config.json`` holds: the identity, and a first frame that isn't wav2vec 2.0's."""
+        is_known = self.first_frame_s == FIRST_FRAME_S
+        return self.identity() | ({} if is_known else {"first_frame_s": self.first_frame_s})
 
 
 @dataclass(frozen=True)
@@ -173,7 +183,7 @@ class FeatureStore:
                         store._fs.rm_file(store._path(name))
                 held = None
             if held is None:
-                store._write("config.json", json.dumps(config.identity(), indent=1).encode())
+                store._write("config.json", json.dumps(config.described(), indent=1).encode())
             opened = cls(url)
         opened.config, opened._asked = config, True
         return opened

@@ -412,7 +412,7 @@ def test_a_network_that_is_known_is_loaded_only_where_it_is_used(model_folder, t
             known = encoders.load_deferred(name, layers=[2], device="cpu")
             with pytest.raises(ValueError, match=r"layers \[9\]"):
                 encoders.load_deferred(name, layers=[9], device="cpu")
-        for field in ("name", "layers", "sample_rate", "width", "hop_s", "fingerprint"):
+        for field in ("name", "layers", "sample_rate", "width", "hop_s", "first_frame_s", "fingerprint"):
             assert getattr(known, field) == getattr(loaded, field)
         assert np.array_equal(known.encode(waves[:1], RATE), loaded.encode(waves[:1], RATE))
     before = encoders.load_deferred(str(folder), device="cpu")

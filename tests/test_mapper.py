@@ -1,6 +1,7 @@
 """The mapper: exact alignment, level kept apart, a linear start, trainings that lose nothing, refusals."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -117,6 +118,67 @@ def test_an_impulse_in_a_wave_is_at_one_time_in_both_kinds_of_frames():
         times_s = (np.arange(len(mel)) + 0.5) * 256 / 22_050
         offsets_s.append(times_s @ own / own.sum() - times_s @ loud / loud.sum())
     assert abs(np.mean(offsets_s)) < 1e-3  # half a hop would be 6e-3 or 1e-2
+
+
+def test_a_click_is_at_one_time_in_mel_frames_and_in_the_frames_of_either_family():
+    for name in (paths.SHIPPED_ENCODER, "random:openai/whisper-tiny.en"):
+        encoder = encoders.load(name, layers=[0], device="cpu")
+        silence, errors_s = encoder._front_end(torch.zeros(16_000)), []  # type: ignore[attr-defined]
+        for sample in range(7_000, 7_640, 53):  # all phases of the hop
+            wave = np.zeros(16_000, np.float32)
+            wave[sample] = 1
+            change = (encoder._front_end(torch.from_numpy(wave)) - silence).double().numpy()  # type: ignore
+            change = np.square(change - np.median(change, axis=0)).sum(axis=1)[:49, None]
+            mel = audio.log_mel(wave, 16_000)
+            places = mapper.positions(len(mel), first_frame_s=encoder.first_frame_s)
+            own = network.align(torch.from_numpy(change)[None], torch.from_numpy(places)[None])[
+                0, :, 0
+            ].numpy()
+            loud = np.exp(mel.astype(np.float64)).sum(axis=1) ** 2
+            times_s = (np.arange(len(mel)) + 0.5) * 256 / 22_050
+            errors_s.append(times_s @ own / own.sum() - times_s @ loud / loud.sum())
+        assert abs(np.mean(errors_s)) < 3e-3, name  # the other family's clock would be 12.5e-3 off
+
+
+def test_a_mapper_keeps_the_clock_of_its_store_and_an_older_one_has_wav2vec_s(made, tmp_path):
+    found = dataclasses.replace(made_pairs(), first_frame_s=0.0)
+    manifest = made_manifest(found)
+    store = made_store(tmp_path / "store", found, first_frame_s=0.0)
+    mels = dict(zip(found.clips, found.mels, strict=True))
+    pairs = mapper.load_pairs(manifest, FeatureStore(tmp_path / "store"), 1, mels=mels)
+    assert pairs.first_frame_s == pairs.at([0]).first_frame_s == 0.0
+    linear = mapper.fit_linear(pairs, store.config, 1)
+    trained = run((manifest, store, mels), tmp_path / "out")
+    assert linear.provenance["first_frame_s"] == trained.provenance["first_frame_s"] == 0.0
+    frames, late = frames_of(40), {**linear.provenance, "first_frame_s": 0.02}
+    moved = mapper.Mapper(linear.network, linear.settings, late).map(frames[1:], n_frames=50)
+    np.testing.assert_allclose(moved[4:], linear.map(frames, n_frames=50)[4:], atol=1e-4)
+    own, other = (mapper.default_folder(manifest, one, 1, MAPPING) for one in (store, made[1]))
+    assert own.name.rpartition("-")[0] == other.name.rpartition("-")[0] and own != other
+    config = tmp_path / "store" / "config.json"
+    told = json.loads(config.read_text())
+    assert told.pop("first_frame_s") == 0.0
+    config.write_text(json.dumps(told))
+    assert FeatureStore(tmp_path / "store").config.first_frame_s == 199.5 / 16_000
+    del linear.provenance["first_frame_s"]
+    old = linear.map(frames)
+    linear.provenance["first_frame_s"] = 199.5 / 16_000
+    np.testing.assert_array_equal(old, linear.map(frames))
+
+
+def test_the_shipped_mapper_has_its_encoder_s_clock_and_its_card_names_its_speakers():
+    folder = paths.CHECKOUT / "models" / "mapper-ravdess"
+    shipped, card = mapper.Mapper.load(folder), (folder / "README.md").read_text()
+    told, encoder = (
+        shipped.provenance,
+        encoders.load("random:openai/whisper-tiny.en", layers=[0], device="cpu"),
+    )
+    assert told["first_frame_s"] == encoder.first_frame_s == 0
+    assert (shipped.encoder, shipped.width) == ("whisper-tiny.en", encoder.width)
+    for names in (told["speakers"], told["validation_speakers"]):
+        assert f"({', '.join(name.removeprefix('ravdess-') for name in names)})" in card
+    log_mel = shipped.map(np.zeros((50, shipped.width), np.float32))
+    assert log_mel.shape == (mapper.mel_frames(50), 80) and np.isfinite(log_mel).all()
 
 
 def test_a_clip_has_as_many_mel_frames_as_its_samples_or_up_to_three_more():

@@ -30,6 +30,7 @@ class LogMel:
     sample_rate = audio.HIFIGAN_MEL.sample_rate
     width = audio.HIFIGAN_MEL.n_mels
     hop_s = audio.HIFIGAN_MEL.hop_length / audio.HIFIGAN_MEL.sample_rate
+    first_frame_s = hop_s / 2
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Encode mono waves to log-mel frames, each float32 (1, T, 80)."""
@@ -49,7 +50,7 @@ class Prosody:
     layers: tuple[int, ...] = (0,)
     sample_rate = 16_000
     width = 8
-    hop_s = 0.01
+    hop_s, first_frame_s = 0.01, 0.0
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Encode mono waves to prosodic frames, each float32 (1, T, 8)."""
@@ -79,7 +80,7 @@ class Functionals:
 
     layers: tuple[int, ...] = (0,)
     sample_rate = 16_000
-    hop_s = float("inf")
+    hop_s, first_frame_s = float("inf"), 0.0
     shortest_s = 0.06  # openSMILE's longest window
 
     def __init__(self, name: str) -> None:

@@ -48,6 +48,8 @@ _DEFAULT_CONFIGS = {
     "facebook/data2vec-audio-base": "data2vec-audio",
     "openai/whisper-tiny.en": "whisper",
 }
+#: What is noted of a network, so that it can be known without being loaded.
+_NOTED = ("n_blocks", "sample_rate", "width", "hop_s", "first_frame_s", "fingerprint")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin", *emotion2vec.WEIGHTS)
 #: What torch raises where a file of weights holds more than weights; nothing else here touches pickles.
 _PICKLED = torch.serialization.pickle.UnpicklingError
@@ -63,6 +65,7 @@ class Encoder(Protocol):
     layers : tuple of int; the layers that `encode` returns, in its order
     width : int, D
     hop_s : float, s between frames
+    first_frame_s : float, s from a clip's beginning to the centre of its first frame
     fingerprint : str; changes when the features would
     """
 
@@ -71,6 +74,7 @@ class Encoder(Protocol):
     layers: tuple[int, ...]
     width: int
     hop_s: float
+    first_frame_s: float
     fingerprint: str
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
@@ -134,6 +138,7 @@ class DeferredEncoder:
     sample_rate: int
     width: int
     hop_s: float
+    first_frame_s: float
     fingerprint: str
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
@@ -159,7 +164,8 @@ def load_deferred(
     files = None if name in BASELINES else _files(name)
     if files is None:
         return load_now()
-    digest = hashlib.sha256(f"{name} {precision} {version('torch')} {version('transformers')}".encode())
+    versions = f"{version('torch')} {version('transformers')}"
+    digest = hashlib.sha256(f"{name} {precision} {versions} {_NOTED}".encode())
     for path in files:
         with path.open("rb") as file:
             digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
@@ -169,9 +175,8 @@ def load_deferred(
         torch_device(device)  # an absent one is refused now
         return DeferredEncoder(name, check_layers(layers, noted.pop("n_blocks"), name), load_now, **noted)
     encoder = load_now()
-    fields = ("n_blocks", "sample_rate", "width", "hop_s", "fingerprint")
     with contextlib.suppress(OSError):  # a home that can't be written to
-        text = json.dumps({field: getattr(encoder, field) for field in fields})
+        text = json.dumps({field: getattr(encoder, field) for field in _NOTED})
         write_file(note, text.encode())
     return encoder
 

@@ -63,6 +63,7 @@ class TransformerEncoder:
     #: Of each clip in the batch that is running; hooks read it.
     places: Sequence[Place] = ()
     _may_pad = True  # False where a network lets padding reach the clip
+    _starts_at_zero = False  # True where the first frame is centred on the first sample
 
     def __init__(
         self,
@@ -86,6 +87,8 @@ class TransformerEncoder:
         self._model = self._model.requires_grad_(False).eval()
         self._prepare(max(self.layers))
         self.hop_s = self._front_end.hop / self.sample_rate
+        centre = 0 if self._starts_at_zero else (self._front_end.receptive_field - 1) / 2
+        self.first_frame_s = centre / self.sample_rate
         self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000
 
     def _network(self, model: Any) -> Any:

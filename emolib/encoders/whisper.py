@@ -65,6 +65,7 @@ class WhisperEncoder(TransformerEncoder):
     """
 
     MODEL_TYPES = ("whisper",)
+    _starts_at_zero = True  # as every mel frame is centred on its sample, with the wave mirrored at its ends
     window_s = 25.0  # with its margins a window stays within the 30 s that Whisper has positions for
 
     def _network(self, model: Any) -> Any:

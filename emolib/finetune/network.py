@@ -432,7 +432,8 @@ class FineTuned:
         self.head = Head(n_layers, width, self.settings.bottleneck, len(self.classes), 0.0).eval()
         self.head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         self.name = f"finetuned-{folder.resolve().name}"
-        self.sample_rate, self.hop_s = self._base.sample_rate, self._base.hop_s
+        self.sample_rate = self._base.sample_rate
+        self.hop_s, self.first_frame_s = self._base.hop_s, self._base.first_frame_s
         self.width = self.settings.bottleneck
         self.fingerprint = f"{self._base.fingerprint}-{config['sha256'][:16]}"
 

@@ -1,8 +1,9 @@
 """The mapper: encoder frames and mel frames of the same clips, aligned, and the network between them.
 
 Encoder frame t of the wav2vec 2.0 family sees samples 320 t to 320 t + 399 at 16 kHz, so its centre is at
-sample 320 t + 199.5. Mel frame m of `audio.log_mel` is centred on sample 256 m + 128 at 22,050 Hz. A mel
-frame therefore lies between two encoder frames, and is interpolated between them at its exact position.
+sample 320 t + 199.5; Whisper's is at 320 t, 12.5 ms earlier. The store says when the first one is. Mel frame
+m of `audio.log_mel` is centred on sample 256 m + 128 at 22,050 Hz. A mel frame therefore lies between two
+encoder frames, and is interpolated between them at its exact position.
 
 An encoder that standardises its input gives the same frames for a whisper and for the same whisper made
 louder: no map from frames can know a clip's level. So every target is the mel-spectrogram of the clip without
@@ -35,7 +36,7 @@ from tqdm.auto import tqdm
 from emolib import audio, files, threads
 from emolib.audio import HIFIGAN_MEL
 from emolib.encoders import Encoder
-from emolib.store import FeatureStore
+from emolib.store import FIRST_FRAME_S, FeatureStore
 from emolib.training import Recipe
 
 RATE, HOP, FIELD = 16_000, 320, 400
@@ -50,11 +51,11 @@ Mel = NDArray[np.float32]
 
 
 def check_hop(hop_s: float, encoder: str) -> None:
-    """Raise ValueError unless frames come every 20 ms, as in the wav2vec 2.0 family."""
+    """Raise ValueError unless frames come every 20 ms, as those of wav2vec 2.0 and Whisper do."""
     if not np.isclose(hop_s, HOP_S, rtol=1e-6):
         raise ValueError(
             f"{encoder} gives a frame every {1000 * hop_s:.4g} ms; a mapper reads one every "
-            f"{1000 * HOP_S:.0f} ms: use a network of the wav2vec 2.0 family"
+            f"{1000 * HOP_S:.0f} ms: use a network of the wav2vec 2.0 or Whisper family"
         )
 
 
@@ -67,13 +68,14 @@ def mel_frames(n_frames: int) -> int:
     return HIFIGAN_MEL.frames(int(seconds * HIFIGAN_MEL.sample_rate))
 
 
-def positions(n_mels: int, start: int = 0) -> NDArray[np.float64]:
+def positions(n_mels: int, start: int = 0, *, first_frame_s: float = FIRST_FRAME_S) -> NDArray[np.float64]:
     """Return the positions of `n_mels` mel frames among encoder frames, the first of them being `start`.
 
-    2.5 is half-way between frames 2 and 3. Positions are not clipped to the frames that a clip has.
+    2.5 is half-way between frames 2 and 3; frame 0 is centred `first_frame_s` from the clip's beginning.
+    Positions are not clipped to the frames that a clip has.
     """
     centres_s = (np.arange(start, start + n_mels) + 0.5) * _MEL_HOP_S
-    return np.asarray((centres_s - (FIELD - 1) / 2 / RATE) / HOP_S, dtype=np.float64)
+    return np.asarray((centres_s - first_frame_s) / HOP_S, dtype=np.float64)
 
 
 def align(frames: Tensor, places: Tensor) -> Tensor:
@@ -108,12 +110,14 @@ class Pairs:
     clips, speakers : lists of str, N
     frames : list of float16 arrays, (T, D)
     mels : list of float32 arrays, (M, 80), natural logarithm, at `LEVEL_DBFS`
+    first_frame_s : float, s from a clip's beginning to the centre of its first frame
     """
 
     clips: list[str]
     speakers: list[str]
     frames: list[NDArray[np.float16]]
     mels: list[Mel]
+    first_frame_s: float = FIRST_FRAME_S
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -124,7 +128,12 @@ class Pairs:
 
     def at(self, rows: list[int]) -> "Pairs":
         """Return some of the clips, by their numbers."""
-        return Pairs(*([column[i] for i in rows] for column in vars(self).values()))
+        columns = (self.clips, self.speakers, self.frames, self.mels)
+        return Pairs(*([column[i] for i in rows] for column in columns), self.first_frame_s)
+
+    def positions(self, n_mels: int, start: int = 0) -> NDArray[np.float64]:
+        """Return the positions of mel frames among these clips' frames, as `positions` gives them."""
+        return positions(n_mels, start, first_frame_s=self.first_frame_s)
 
 
 def levelled(wave: audio.Wave, sample_rate: int) -> tuple[audio.Wave, float]:
@@ -186,7 +195,8 @@ def load_pairs(
     targets = target_mels(manifest, progress=progress) if mels is None else mels
     clips = manifest["clip"].tolist()
     frames = [_checked(clip, store.frames(clip, layer), targets[clip]) for clip in clips]
-    return Pairs(clips, manifest["speaker"].tolist(), frames, [targets[clip] for clip in clips])
+    mel = [targets[clip] for clip in clips]
+    return Pairs(clips, manifest["speaker"].tolist(), frames, mel, store.config.first_frame_s)
 
 
 def mel_l1(predicted: Mel, target: Mel) -> float:
@@ -359,7 +369,8 @@ class Mapper(files.Saved):
     network : Network
     settings : Settings
     provenance : dict
-        encoder, fingerprint, layer, corpus, speakers (those trained on), n, and what training adds.
+        encoder, fingerprint, layer, first_frame_s, corpus, speakers (those trained on), n, and what training
+        adds.
     """
 
     KIND = "mapper"
@@ -436,7 +447,9 @@ class Mapper(files.Saved):
                 f"{n_frames} mel frames from {len(frames)} encoder frames; expected 1 to {most + 3}"
             )
         device = self.network.mean.device
-        places = np.clip(positions(n_frames), 0, len(frames) - 1).astype(np.float32)
+        first_frame_s = self.provenance.get("first_frame_s", FIRST_FRAME_S)
+        places = positions(n_frames, first_frame_s=first_frame_s)
+        places = np.clip(places, 0, len(frames) - 1).astype(np.float32)
         ones = torch.ones(1, 1, 1, device=device)
         batch = (torch.from_numpy(x)[None].to(device) for x in (frames, places))
         return at_level(self.network(*batch, ones, ones)[0].float().cpu().numpy(), level_dbfs)

@@ -32,10 +32,9 @@ from emolib.mapper.network import (
     align,
     load_pairs,
     mel_l1,
-    positions,
     shifted,
 )
-from emolib.store import FeatureStore, StoreConfig
+from emolib.store import FIRST_FRAME_S, FeatureStore, StoreConfig
 from emolib.training import Training, ended, identity, in_folder, torch_device
 
 #: Mel frames that the fit takes at most, spread evenly: some thousand unknowns per band need no more.
@@ -74,7 +73,7 @@ def fit_linear(
     settings = replace(settings, ridge=fit_linear_part(network, pairs, settings))
     provenance = {
         "encoder": config.encoder, "fingerprint": config.fingerprint, "layer": layer,
-        "speakers": sorted(set(pairs.speakers)), "n": len(pairs),
+        "first_frame_s": pairs.first_frame_s, "speakers": sorted(set(pairs.speakers)), "n": len(pairs),
     }  # fmt: skip
     return Mapper(network, settings, provenance)
 
@@ -133,7 +132,7 @@ def _products(network: Network, pairs: Pairs, taps: list[list[int]], axes: Tenso
     """
     rows = []
     for frames, mel in zip(pairs.frames, pairs.mels, strict=True):
-        places = torch.from_numpy(positions(len(mel))[::step].astype(np.float32))[None]
+        places = torch.from_numpy(pairs.positions(len(mel))[::step].astype(np.float32))[None]
         inside = network.standardise(torch.from_numpy(frames).float()[None], torch.ones(1, 1, 1))
         rows.append(align(_inputs(inside, taps, axes), places)[0])
     design = torch.nn.functional.pad(torch.cat(rows), (0, 1), value=1.0)
@@ -249,6 +248,7 @@ def train(
         pairs = load_pairs(manifest, store, layer, mels=mels, progress=progress)
         provenance = {
             "encoder": store.config.encoder, "fingerprint": store.config.fingerprint, "layer": layer,
+            "first_frame_s": store.config.first_frame_s,
             "corpus": " ".join(sorted(set(manifest["corpus"]))) if "corpus" in manifest else "",
             "speakers": training, "validation_speakers": held_out, "n": len(manifest),
         }  # fmt: skip
@@ -347,7 +347,10 @@ def _identity(manifest: pd.DataFrame, store: FeatureStore, layer: int, settings:
     """Return a hash of the clips, the encoder's weights, the layer and the settings that have to stay."""
     clips = sorted(zip(manifest["clip"], manifest["speaker"], manifest["sha256"], strict=True))
     config = store.config
-    return identity(settings, config.encoder, config.fingerprint, layer, clips, free=_FREE)
+    decided = [config.encoder, config.fingerprint, layer, clips]
+    if config.first_frame_s != FIRST_FRAME_S:  # what was trained before this was known goes on
+        decided.append(config.first_frame_s)
+    return identity(settings, *decided, free=_FREE)
 
 
 class Crops:
@@ -357,7 +360,7 @@ class Crops:
         self.pairs, self.settings = pairs, settings
         lengths = np.array([len(mel) for mel in pairs.mels], dtype=np.float64)
         self._chance = lengths / lengths.sum()
-        self._n_frames = int(np.ceil(positions(settings.crop_frames)[-1])) + 2 + 2 * settings.margin
+        self._n_frames = int(np.ceil(pairs.positions(settings.crop_frames)[-1])) + 2 + 2 * settings.margin
 
     def batch(self, step: int) -> list[Tensor]:
         """Return the batch of one step, a function of the seed and the step: crops side by side."""
@@ -377,7 +380,7 @@ class Crops:
         """
         frames, mel, n_mels = self.pairs.frames[row], self.pairs.mels[row], self.settings.crop_frames
         first_mel = round(where * max(0, len(mel) - n_mels))
-        places = positions(n_mels, first_mel)
+        places = self.pairs.positions(n_mels, first_mel)
         first = int(np.floor(max(places[0], 0))) - self.settings.margin
         asked = np.arange(first, first + self._n_frames)
         own = np.clip(asked, 0, len(frames) - 1)

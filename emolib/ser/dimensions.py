@@ -50,7 +50,7 @@ class DimensionalModel:
     """
 
     layers: tuple[int, ...] = (0,)
-    width, hop_s = len(DIMENSIONS), math.inf
+    width, hop_s, first_frame_s = len(DIMENSIONS), math.inf, 0.0
 
     def __init__(self, name: str, device: str = "auto") -> None:
         model, self.sample_rate, normalise = encoders.load_model(name)

@@ -221,7 +221,9 @@ def _mapper(
         mapper.fit_linear(pairs, store.config, layer, context=CONTEXT).save(place)
 
     name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
-    recipe = {"clips": ser.digest(makers), "encoder": store.config.fingerprint, "context": CONTEXT}
+    config = store.config
+    recipe = {"clips": ser.digest(makers), "encoder": config.fingerprint, "context": CONTEXT}
+    recipe |= {"first_frame_s": config.first_frame_s}
     return mapper.Mapper.load(_once(makers, name, recipe, fit))
 
 

@@ -27,7 +27,8 @@ _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _KEYS = ("name", "notebooks", "parameters", "axes", "include", "exclude")
 #: Models that a notebook reads though no parameter names them: what is shipped, and a vocoder trained here.
 UNNAMED = (
-    paths.SHIPPED_ENCODER, "prosody-ravdess", "generator-ravdess", "recogniser-ravdess", "hifigan-nano",
+    paths.SHIPPED_ENCODER, "prosody-ravdess", "generator-ravdess", "recogniser-ravdess", "mapper-ravdess",
+    "hifigan-nano",
 )  # fmt: skip
 #: Parameters that hold a path; where relative, they start from the grid's folder.
 _PATHS = ("ROOT", "TABLE")
