@@ -22,6 +22,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import io
 import sys
 import types
 import warnings
@@ -196,7 +197,8 @@ def opinion(waves: Sequence[Wave], sample_rate: int) -> NDArray[np.float64]:
 
 @functools.cache
 def _quality_network() -> Any:
-    return _package("quality").ConvTransformerSQAModel().eval()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights are
+        return _package("quality").ConvTransformerSQAModel().eval()
 
 
 def noisiness(waves: Sequence[Wave], sample_rate: int) -> pd.DataFrame:

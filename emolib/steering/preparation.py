@@ -217,12 +217,19 @@ def _mapper(
         return mapper.train(makers, store, layer, place, settings, device=device, progress=progress)
 
     def fit(place: Path) -> None:
-        pairs = mapper.load_pairs(makers, store, layer, progress=progress)
-        mapper.fit_linear(pairs, store.config, layer, context=CONTEXT).save(place)
+        linear_mapper(makers, store, layer, progress=progress).save(place)
 
     name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
     recipe = {"clips": ser.digest(makers), "encoder": store.config.fingerprint, "context": CONTEXT}
     return mapper.Mapper.load(_once(makers, name, recipe, fit))
+
+
+def linear_mapper(
+    makers: pd.DataFrame, store: FeatureStore, layer: int, *, progress: bool = False
+) -> mapper.Mapper:
+    """Return the linear mapper of a layer, fitted to the frames of all clips of a manifest."""
+    pairs = mapper.load_pairs(makers, store, layer, progress=progress)
+    return mapper.fit_linear(pairs, store.config, layer, context=CONTEXT)
 
 
 def prosodic_steerer(
@@ -297,6 +304,7 @@ class Studio:
     ----------
     makers : DataFrame; the clips that are learned from, by `roles`
     anchors : dict of emotion to (valence, arousal); the corpus's emotions
+    targets : tuple of str; the emotions that prosody leads to
     steerer : function (method, source, target) -> Steerer
     """
 
@@ -310,6 +318,7 @@ class Studio:
         self.anchors: dict[str, Point] = {
             word: (float(v), float(a)) for word, (v, a) in zip(words, av.resolve(words), strict=True)
         }
+        self.targets = tuple(words)
         self.steerer = cache(self._steerer)
 
     def _steerer(self, method: Method, source: str, target: str) -> Steerer:
@@ -318,6 +327,9 @@ class Studio:
             method, source, target, manifest=self.manifest, encoder=encoder, layer=self.layer,
             device=self.device,
         )  # fmt: skip
+
+    def _prosodic(self, source: str, target: str) -> ProsodySteerer:
+        return prosodic_steerer(self.makers, source, target)
 
     def blend(self, source: str, valence: float, arousal: float) -> ProsodySteerer:
         """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
@@ -328,8 +340,8 @@ class Studio:
         valence, arousal : float, in [-1, 1]
         """
         shares = shares_at((valence, arousal), self.anchors)
-        others = [word for word in shares if word != source]
-        moved = [prosodic_steerer(self.makers, source, word).transform for word in others]
+        others = [word for word in self.targets if word != source]
+        moved = [self._prosodic(source, word).transform for word in others]
         return ProsodySteerer(prosody.ProsodyTransform.blend(moved, [shares[word] for word in others]))
 
     def locate(self, wave: Wave, sample_rate: int) -> Point:

@@ -1,5 +1,6 @@
 """The interactive parts of the notebooks: a steering panel, an upload, a pad and a scatter on the plane."""
 
+import base64
 import html
 import io
 import json
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 import traitlets
+from IPython import display
 from numpy.typing import ArrayLike
 
 from emolib import audio, embeddings, emotions, files
@@ -30,6 +32,34 @@ def wav_bytes(wave: Wave, sample_rate: int) -> bytes:
     file = io.BytesIO()
     sf.write(file, np.clip(wave, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
+
+
+def players(sounds: Mapping[str, Mapping[str, Wave]], sample_rate: int) -> display.HTML:
+    """Return a table of players that needs no kernel: a row for each name, in it a player for each caption.
+
+    Parameters
+    ----------
+    sounds : mapping of row to mapping of caption to wave, (S,)
+    sample_rate : int, Hz
+
+    Notes
+    -----
+    The sound is MP3 at 16 kHz, about 3 kB a second, so that a page holds many.
+    """
+    rows = []
+    for name, waves in sounds.items():
+        cells = []
+        for caption, wave in waves.items():
+            file = io.BytesIO()
+            sf.write(file, audio.resample(wave, sample_rate, 16_000), 16_000, format="MP3")
+            source = base64.b64encode(file.getvalue()).decode()
+            told = html.escape(f"{name}, {caption}", quote=True)
+            cells.append(
+                f'<td>{html.escape(caption)}<br><audio controls preload="none" style="width: 150px" '
+                f'aria-label="{told}" src="data:audio/mpeg;base64,{source}"></audio></td>'
+            )
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{"".join(cells)}</tr>')
+    return display.HTML(f"<table>{''.join(rows)}</table>")
 
 
 class PlanePad(anywidget.AnyWidget):
