@@ -316,6 +316,24 @@ def test_what_is_shipped_steers_and_judges(voice):
         refused("--corpus", shipped.steerer, *pair)
 
 
+def test_a_panel_needs_no_corpus_but_what_is_shipped(voice, monkeypatch):
+    if not shipped.available():
+        pytest.skip("no shipped parts in this home")
+    monkeypatch.setenv("EMOLIB_CORPORA", "/nonexistent")
+    studio = shipped.Studio()
+    taught = set(studio.makers["speaker"])
+    assert not taught & set(shipped.judge().speakers_) and set(studio.makers["path"]) == {""}
+    for method in steering.METHODS:
+        moved = studio.steerer(method, "calm", "angry")
+        assert (moved.source, moved.target) == ("calm", "angry")
+        assert np.isfinite(moved.steer(voice, RATE, 0.5)).all()
+    assert set(studio.steerer("latent", "calm", "angry").axis.speakers_) == taught
+    assert np.isfinite(studio.blend("calm", -0.4, 0.7).steer(voice, RATE, 1.0)).all()
+    assert np.isfinite(studio.locate(voice, RATE)).all()
+    refused("'bored'", studio.steerer, "latent", "calm", "bored")
+    refused("unknown method", studio.steerer, "magic", "calm", "angry")
+
+
 # ------------------------------------------------------------------------------------- the study
 
 

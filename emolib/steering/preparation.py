@@ -133,6 +133,12 @@ def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
         raise ValueError(f"source and target are both {wanted[0]!r}; expected two emotions")
 
 
+def check_method(method: str) -> None:
+    """Raise ValueError unless a method of steering is known."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
+
+
 def prepare(
     method: Method = "latent", source: str = "calm", target: str = "angry", *, corpus: str = "demo",
     manifest: pd.DataFrame | None = None, encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER,
@@ -166,8 +172,7 @@ def prepare(
         If the method is unknown, an emotion isn't spoken by the makers, or there are fewer than five
         speakers.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
+    check_method(method)
     clips = corpora.load(corpus) if manifest is None else manifest
     check_emotions(clips, source, target)
     makers = _makers(clips)

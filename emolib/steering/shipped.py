@@ -103,6 +103,7 @@ class Studio(preparation.Studio):
         return steerer(source, target)
 
     def _steerer(self, method: Method, source: str, target: str) -> Steerer:
+        preparation.check_method(method)
         if method == "prosody":
             return steerer(source, target)
         moved = latent_steerer(source, target, self._network)
