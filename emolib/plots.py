@@ -571,8 +571,13 @@ def plot_bars(
         at = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * width
         bars = ax.bar(at, rows["value"], width * 0.92, color=SERIES[j % len(SERIES)], label=name)
         ax.errorbar(at, rows["value"], yerr=_errors(rows), fmt="none", color=INK, linewidth=1, capsize=2)
-        shown = [f"{v:.2f}" if v > 0.05 else "" for v in rows["value"]]  # a lower bar has no room for it
-        ax.bar_label(bars, shown, label_type="center", color="white", fontsize=8)
+        shown = [f"{v:.2f}" if v > 0.05 else "" for v in rows["value"]]
+        box = {"facecolor": SERIES[j % len(SERIES)], "edgecolor": "none", "pad": 0.5}  # hides the whisker
+        ax.bar_label(bars, shown, label_type="center", color="white", fontsize=8, bbox=box)
+        for x, value, high in zip(at, rows["value"], rows["high"].fillna(rows["value"]), strict=True):
+            if value <= 0.05:  # no room within the bar
+                ax.annotate(f"{value:.2f}", (x, high), (0, 2), textcoords="offset points", ha="center",
+                            color=FAINT, fontsize=8)  # fmt: skip
     if chance is not None:
         ax.axhline(chance, color=QUIET, linewidth=1, linestyle=":")
         ax.annotate(

@@ -1,12 +1,8 @@
-"""How a recording was made, how close a wave comes to its reference, whether a conversion keeps the voice.
+"""How a recording was made, and how close a wave comes to its reference.
 
 Four measures of vocoders and of whatever feeds them take the reference first, the wave under test second,
 both mono at one sampling rate and aligned; the longer one is cut to the shorter, as vocoders give whole
 frames. Level counts in all but STOI and PESQ.
-
-`Voices` are speaker embeddings insensitive to sentences and emotions: statistics of a log-mel-spectrogram,
-whitened by how they vary within speakers who each speak in every emotion, so that what an emotion changes
-counts little. They use neither WORLD nor an encoder.
 
 References
 ----------
@@ -16,10 +12,6 @@ TASLP 19(7), doi:10.1109/TASL.2011.2114881.
 Mel-cepstral distortion: R. F. Kubichek (1993), "Mel-cepstral distance measure for objective speech quality
 assessment", IEEE PacRim. Log-mel L1: the validation error of J. Kong, J. Kim, J. Bae (2020), "HiFi-GAN",
 arXiv:2010.05646.
-Within-class covariance normalisation, compared by cosine: A. O. Hatch, S. Kajarekar, A. Stolcke (2006),
-"Within-class covariance normalization for SVM-based speaker recognition", Interspeech; N. Dehak, P. Kenny,
-R. Dehak, P. Dumouchel, P. Ouellet (2011), "Front-End Factor Analysis for Speaker Verification", IEEE TASLP
-19(4), doi:10.1109/TASL.2010.2064307.
 """
 
 import os
@@ -28,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.fft import dct
 
 from emolib import audio
@@ -217,87 +209,3 @@ def recordings(manifest: pd.DataFrame) -> pd.DataFrame:
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         rows = pool.map(lambda row: recording(*audio.load_clip(row)), manifest.to_dict("records"))
         return pd.DataFrame(rows, index=pd.Index(manifest["clip"], name="clip"))
-
-
-# ------------------------------------------------------------------------------------- whose voice it is
-
-
-class Voices:
-    """Embed voices by how the clips of some speakers vary, for use on other speakers.
-
-    Parameters
-    ----------
-    shrinkage : float in [0, 1]
-        How far the covariance within speakers is drawn to a multiple of the identity.
-
-    Attributes
-    ----------
-    speakers_ : tuple of str; the speakers that it was fitted on
-
-    Examples
-    --------
-    >>> voices = Voices().fit(measures, speakers)  # doctest: +SKIP
-    >>> voices.embed(measures) @ voices.embed(measures).T  # doctest: +SKIP
-    """
-
-    speakers_: tuple[str, ...]
-
-    def __init__(self, *, shrinkage: float = 0.3) -> None:
-        self.shrinkage = shrinkage
-
-    def fit(self, X: ArrayLike, speakers: ArrayLike) -> "Voices":
-        """Learn from measures, (N, D), as `voice_measures` gives them, of several clips of each speaker.
-
-        Raises
-        ------
-        ValueError
-            If the lengths differ, a value isn't finite, there are fewer than three speakers, or one of them
-            has a single clip.
-        """
-        X, who = np.asarray(X, np.float64), np.asarray(speakers).astype(str)
-        names, counts = np.unique(who, return_counts=True)
-        if X.ndim != 2 or len(X) != len(who) or not np.isfinite(X).all():
-            raise ValueError(
-                f"measures of shape {X.shape} of {len(who)} speakers; expected (N, D), N, all finite"
-            )
-        if len(names) < 3 or counts.min() < 2:
-            raise ValueError(
-                f"{len(names)} speakers, one with {counts.min() if len(counts) else 0} clips; expected three "
-                f"speakers at least, of two clips at least each"
-            )
-        self._mean, self._scale = X.mean(axis=0), X.std(axis=0) + 1e-6
-        points = (X - self._mean) / self._scale
-        own = np.stack([points[who == name].mean(axis=0) for name in names])
-        apart = points - own[np.searchsorted(names, who)]
-        within, even = apart.T @ apart / len(apart), np.eye(X.shape[1])
-        within = (1 - self.shrinkage) * within + (self.shrinkage * np.square(apart).mean() + 1e-9) * even
-        self._weights = np.linalg.cholesky(np.linalg.inv(within))
-        self.speakers_ = tuple(names.tolist())
-        return self
-
-    def embed(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return embeddings of length 1, (N, D), of measures, (N, D): their products are similarities."""
-        if not hasattr(self, "_weights"):
-            raise ValueError("these voices aren't fitted; call fit with measures of several speakers")
-        points = (np.asarray(X, np.float64) - self._mean) / self._scale @ self._weights
-        return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-
-
-def voice_measures(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
-    """Return the statistics of a clip's speech frames, (256,), independent of their level.
-
-    Mean and deviation of 80 log-mel bands beside the frame's mean, and of 24 cepstra and their changes.
-    """
-    log_mel = audio.log_mel(wave, sample_rate)
-    spoken = speech_frames(log_mel)
-    shapes = cepstra(log_mel)
-    changes = np.gradient(shapes, axis=0) if len(shapes) > 1 else np.zeros_like(shapes)
-    relative = log_mel - log_mel.mean(axis=1, keepdims=True, dtype=np.float64)
-    tracks = np.hstack([relative, shapes, changes])[spoken]
-    return np.concatenate([tracks.mean(axis=0), tracks.std(axis=0)])
-
-
-def keeps_voice(similarity: ArrayLike, own: NDArray[np.bool_]) -> bool:
-    """Return whether the highest of the similarities, (N,), is to a clip of one's own."""
-    values = np.asarray(similarity)
-    return bool(values[own].max() > values[~own].max())

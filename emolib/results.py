@@ -107,13 +107,14 @@ def compare(notebook: str, metrics: Mapping[str, Number], *setting: Number) -> "
     return pd.DataFrame.from_dict(rows, "index", columns=["committed", "tolerance", "compared"])
 
 
-def measured(name: str, corpus: str, encoder: str) -> "pd.DataFrame":
+def measured(name: str, corpus: str, encoder: str, **parameters: Number) -> "pd.DataFrame":
     """Return the committed numbers of a figure of a run on a corpus's audio, and print where they come from.
 
     Parameters
     ----------
     name : str, the figure's, such as "01_channels"
     corpus, encoder : str
+    **parameters : the page's own parameters that the numbers depend on, such as TARGET="angry"
 
     Returns
     -------
@@ -123,7 +124,7 @@ def measured(name: str, corpus: str, encoder: str) -> "pd.DataFrame":
     Raises
     ------
     ValueError
-        If there are none of this corpus and encoder.
+        If there are none of this corpus and encoder, or they were measured with other parameters.
     """
     import pandas as pd
 
@@ -134,6 +135,12 @@ def measured(name: str, corpus: str, encoder: str) -> "pd.DataFrame":
             f"get the audio (`emolib corpora` says how) or take another corpus"
         )
     told = read_json(folder / "source.json").get(name, {})
+    for key, value in parameters.items():
+        if (known := told.get("parameters", {}).get(key, value)) != value:
+            raise ValueError(
+                f"{name} of {corpus} by {encoder} was measured with {key}={known}, not {value}; keep "
+                f"{key}={known}, or get the audio (`emolib corpora` says how)"
+            )
     print(f"Not computed here: `{told.get('command')}` gave these numbers, on the corpus's audio")
     print(f"(commit {told.get('commit')}).")
     return pd.read_csv(folder / f"{name}.csv")

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from emolib import paths, results
-from emolib.sweep.grid import cells
+from emolib.sweep.grid import cells, declared
 
+COMMON = {"CORPUS", "ROOT", "TABLE", "ENCODER", "DEVICE", "PROFILE", "SEED"}  # the command says these
 OUT = Path(__file__).parent.parent / "data" / "results"
 
 
@@ -30,7 +31,12 @@ def keep(run: Path, name: str) -> Path:
     folder = OUT / paths.gallery(given["CORPUS"], given["ENCODER"]).name
     folder.mkdir(parents=True, exist_ok=True)
     drawn = paths.gallery(given["CORPUS"], given["ENCODER"]) / f"{name}.csv"
-    source = {"command": " ".join(["emolib run", name[:2], *options]), "commit": commit}
+    own = {key: value for key, value in (declared(copy) | given).items() if key not in COMMON}
+    source = {
+        "command": " ".join(["emolib run", name[:2], *options]),
+        "commit": commit,
+        "parameters": own,
+    }
     results.write_json(folder / "source.json", results.read_json(folder / "source.json") | {name: source})
     return Path(shutil.copy(drawn, folder))
 

@@ -14,7 +14,7 @@ import torch
 from samples import speech
 from scipy import signal
 
-from emolib import audio, channels, quality, world
+from emolib import audio, channels, world
 from emolib.audio import EMOGEN_MEL, HIFIGAN_MEL, AudioError
 from emolib.demo import espeak
 
@@ -464,47 +464,3 @@ def test_each_channel_changes_what_it_names():
     louder = channels.through(NOISE, 16_000, "level", "a")
     factor = louder[0] / NOISE[0]
     assert np.allclose(louder, factor * NOISE, rtol=1e-4) and -20 <= 20 * np.log10(factor) <= 6
-
-
-# ------------------------------------------------------------------------------------- voices
-
-
-def clouds(n_speakers: int, n_clips: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return measures in which three directions distinguish speakers and all the others vary more."""
-    rng = np.random.default_rng(seed)
-    X = 3 * rng.standard_normal((n_speakers * n_clips, 12))
-    who = np.repeat(np.arange(n_speakers), n_clips)
-    X[:, :3] = 2 * rng.standard_normal((n_speakers, 3))[who] + 0.2 * rng.standard_normal((len(who), 3))
-    return X, who
-
-
-def test_unseen_speakers_are_recognised_by_what_others_taught():
-    known = quality.Voices(shrinkage=0.05).fit(*clouds(20, 20, 0))
-    X, who = clouds(6, 2, 1)
-    points = known.embed(X)
-    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1)
-    for near, right in ((points @ points.T, True), (-((X[:, None] - X[None]) ** 2).sum(axis=2), False)):
-        np.fill_diagonal(near, -np.inf)
-        accuracy = (who[near.argmax(axis=1)] == who).mean()
-        assert accuracy > 0.8 if right else accuracy < 0.7
-    assert len(known.speakers_) == 20
-    own = np.array([True, False, False])
-    assert quality.keeps_voice([0.9, 0.8, -1], own) and not quality.keeps_voice([0.7, 0.8, -1], own)
-
-
-def test_a_voice_is_measured_whatever_its_level_and_nonsense_is_refused():
-    loud, soft = (quality.voice_measures(gain * speech(1.0, 3), 16_000) for gain in (1, 0.1))
-    assert loud.shape == (256,) and np.isfinite(loud).all()
-    np.testing.assert_allclose(loud, soft, atol=0.05)
-    assert np.abs(loud - quality.voice_measures(speech(1.0, 4), 16_000)).max() > 0.1
-    X, who = clouds(4, 3, 0)
-    with pytest.raises(ValueError, match="aren't fitted"):
-        quality.Voices().embed(X)
-    for measures, speakers, message in (
-        (X * np.nan, who, "finite"),
-        (X, who[:-1], "expected"),
-        (X[:6], who[:6], "three"),
-        (X[:10], who[:10], "three"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            quality.Voices().fit(measures, speakers)

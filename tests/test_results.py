@@ -157,9 +157,12 @@ def test_a_run_of_another_setting_is_shown_and_not_compared(committed, capsys):
     assert list(results.compare("09_other", {"ua": 1.0}, "demo", 0).columns) == ["found"]
 
 
+TOLD = {"command": "emolib run 01", "commit": "ab1", "parameters": {"TARGET": "angry", "LAYER": 3}}
+
+
 def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, capsys):
     folder = home / "data" / "results" / "nemo-x"
-    results.write_json(folder / "source.json", {"01_channels": {"command": "emolib run 01", "commit": "ab1"}})
+    results.write_json(folder / "source.json", {"01_channels": TOLD})
     (folder / "01_channels.csv").write_text("channel,value\nroom,0.5\n")
     assert results.measured("01_channels", "nemo", "x").to_dict("list") == {
         "channel": ["room"],
@@ -170,3 +173,6 @@ def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, c
     )
     with pytest.raises(ValueError, match="01_leak needs the audio of nemo, and no numbers of it by x are in"):
         results.measured("01_leak", "nemo", "x")
+    assert len(results.measured("01_channels", "nemo", "x", TARGET="angry", LAYER=3)) == 1
+    with pytest.raises(ValueError, match="measured with TARGET=angry, not happy; keep TARGET=angry, or get"):
+        results.measured("01_channels", "nemo", "x", TARGET="happy")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from samples import Gain, refused, speech, write_corpus
 
-from emolib import audio, corpora, demo, encoders, mapper, prosody, steering, world
+from emolib import audio, corpora, demo, encoders, instruments, mapper, prosody, steering, world
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak
 from emolib.mapper.network import Mapper, Network
@@ -373,6 +373,24 @@ def test_what_is_shipped_steers_and_judges(voice):
         refused("--corpus", shipped.steerer, *pair)
 
 
+def test_a_panel_needs_no_corpus_but_what_is_shipped(voice, monkeypatch):
+    if not shipped.available():
+        pytest.skip("no shipped parts in this home")
+    monkeypatch.setenv("EMOLIB_CORPORA", "/nonexistent")
+    studio = shipped.Studio()
+    taught = set(studio.makers["speaker"])
+    assert not taught & set(shipped.judge().speakers_) and set(studio.makers["path"]) == {""}
+    for method in steering.METHODS:
+        moved = studio.steerer(method, "calm", "angry")
+        assert (moved.source, moved.target) == ("calm", "angry")
+        assert np.isfinite(moved.steer(voice, RATE, 0.5)).all()
+    assert set(studio.steerer("latent", "calm", "angry").axis.speakers_) == taught
+    assert np.isfinite(studio.blend("calm", -0.4, 0.7).steer(voice, RATE, 1.0)).all()
+    assert np.isfinite(studio.locate(voice, RATE)).all()
+    refused("'bored'", studio.steerer, "latent", "calm", "bored")
+    refused("unknown method", studio.steerer, "magic", "calm", "angry")
+
+
 # ------------------------------------------------------------------------------------- the study
 
 
@@ -390,27 +408,39 @@ def test_trends_and_responses():
     np.testing.assert_allclose(given[..., 0], [[0, 0.5, 1], [0, 0.25, 0.5]])
 
 
-def test_voice_and_units_of_a_clip_are_its_own_at_any_level_and_noise_costs_less_than_another_clip():
-    waves = [speech(0.8, seed, RATE) for seed in range(6)]
-    measures = study.fit_measures(waves, RATE, ["a", "a", "b", "b", "c", "c"], n_units=8)
-    wave, other = waves[1], waves[4]
-    noisy = wave + 0.01 * np.random.default_rng(0).standard_normal(len(wave)).astype(np.float32)
-    assert measures.voice_similarity(wave, 0.3 * wave, RATE) == pytest.approx(1, abs=0.02)
-    assert measures.unit_agreement(wave, wave, RATE) == 1
-    assert measures.unit_agreement(wave, 0.3 * wave, RATE) > 0.9
-    for measure in (measures.unit_agreement, measures.voice_similarity):
-        assert measure(wave, other, RATE) < measure(wave, noisy, RATE) < 1
-    refused("a speaker for each wave", study.fit_measures, [wave], RATE, [])
+def test_a_clip_is_compared_with_its_speakers_other_clips(monkeypatch):
+    monkeypatch.setattr(instruments, "missing", lambda measure: "")
+    monkeypatch.setattr(instruments, "voices", lambda waves, rate: np.eye(4))
+    others = study.own_voices([speech(0.5, 0, RATE)] * 4, RATE, ["a", "a", "a", "b"])
+    np.testing.assert_allclose(others[0], np.array([0, 1, 1, 0]) / np.sqrt(2))
+    assert np.isnan(others[3]).all()
+    monkeypatch.setattr(instruments, "missing", lambda measure: "not here")
+    assert np.isnan(study.own_voices([speech(0.5, 0, RATE)], RATE, ["a"])).all()
 
 
-def test_words_are_the_same_at_another_pace_and_others_are_not():
+def test_what_no_instrument_can_measure_is_nan(monkeypatch):
+    waves = [speech(0.8, seed, RATE) for seed in range(2)]
+    monkeypatch.setattr(instruments, "missing", lambda measure: "" if measure == "quality" else "not here")
+    monkeypatch.setattr(instruments, "opinion", lambda waves, rate: np.array([4.0, 3.0]))
+    table = study.measure(waves, RATE, ["a word", "a word"], np.ones((2, 256)))
+    assert table.columns.tolist() == list(study.INSTRUMENTS)
+    assert table["DistillMOS"].tolist() == [4, 3] and table.drop(columns="DistillMOS").isna().all(axis=None)
+
+
+def test_instruments_measure_words_voices_and_quality():
+    for needed in study.INSTRUMENTS.values():
+        if reason := instruments.missing(needed):
+            pytest.skip(reason)
     text = "She put the blue folder on the table."
-    plain = espeak.speak(text, voice="en-us+f2", rate=160)[0]
-    slow = espeak.speak(text, voice="en-us+m3", rate=120)[0]
-    other = espeak.speak("There are seven books on the lower shelf.", voice="en-us+f2", rate=160)[0]
-    assert study.word_agreement(plain, plain, RATE) == pytest.approx(1)
-    assert study.word_agreement(plain, slow, RATE) > study.word_agreement(plain, other, RATE) + 0.1
-    refused("384 ms", study.word_agreement, plain, speech(0.2, sample_rate=RATE), RATE)
+    rate, waves = 22_050, []
+    for voice in ("en-us+f2", "en-us+m3"):
+        wave, of = espeak.speak(text, voice=voice, rate=150)
+        waves.append(audio.resample(wave, of, rate))
+    own = instruments.voices(waves[:1], rate)
+    table = study.measure(waves, rate, [text, text], np.repeat(own, 2, axis=0))
+    assert table["voice cosine"][0] == pytest.approx(1, abs=1e-6) and table["voice cosine"][1] < 0.9
+    assert table["word error rate"].between(0, 1).all() and table["DistillMOS"].between(1, 5).all()
+    assert study.measure(waves[:1], rate, [""], own)["word error rate"].isna().all()
 
 
 def test_a_trial_frames_what_it_measures_and_lists_what_it_leaves_out(tmp_path):
@@ -425,18 +455,17 @@ def test_a_trial_frames_what_it_measures_and_lists_what_it_leaves_out(tmp_path):
     assert all("no angry rendition" in entry["reason"] for entry in skipped)
     assert set(rows["way"]) == set(study.WAYS)
     assert rows["p"].between(0, 1).all() and rows["recognised"].isin([0, 1]).all()
-    assert rows.loc[rows["way"] != "zero effort", "rises"].isin([0, 1]).all()
-    table = study.summarise(rows)
-    still, moved = table.loc[("angry", "zero effort")], table.loc[("angry", "prosody")]
+    assert rows.loc[rows["way"] != "unmodified", "rises"].isin([0, 1]).all()
+    table = study.levels(rows, ["p", "log_f0_rmse"])
+    table = table.pivot_table("value", "way", "measure")
+    still, moved = table.loc["unmodified"], table.loc["prosody"]
     assert moved["log_f0_rmse"] < still["log_f0_rmse"]
-    assert moved["words"] > still["words"]  # itself against another sentence
-    ratio = study.ratio(rows, "log_f0_rmse", "prosody", "zero effort")
+    ratio = study.ratio(rows, "log_f0_rmse", "prosody", "unmodified")
     assert list(ratio.index) == ["angry", "all"]
     assert ratio.loc["all", "value"] == pytest.approx(moved["log_f0_rmse"] / still["log_f0_rmse"])
-    gain = study.difference(rows, "p", "prosody", "zero effort")
+    gain = study.difference(rows, "p", "prosody", "unmodified")
     assert gain.loc["all", "value"] == pytest.approx(moved["p"] - still["p"])
-    level = study.levels(rows, "p").set_index("way")["value"]
-    assert level["prosody"] == pytest.approx(moved["p"])
+    assert moved["p"] == pytest.approx(rows.loc[rows["way"] == "prosody", "p"].mean())
 
 
 def test_a_rate_near_0_is_compared_by_its_difference():

@@ -1,5 +1,6 @@
 """The panel plays, draws and saves what its controls say, and says in one sentence what it can't take."""
 
+import base64
 import io
 import json
 import re
@@ -10,7 +11,7 @@ import pytest
 import soundfile as sf
 
 from emolib import emotions, paths, steering
-from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, Upload, app, sketches
+from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, Upload, app, players, sketches
 
 RATE = 16_000
 ANCHORS = {name: tuple(emotions.ANCHORS["emodb"][name]) for name in ("neutral", "angry", "sad")}
@@ -19,6 +20,18 @@ ANCHORS = {name: tuple(emotions.ANCHORS["emodb"][name]) for name in ("neutral", 
 def voice(f0_hz: float, seconds: float = 0.8) -> np.ndarray:
     time_s = np.arange(int(seconds * RATE)) / RATE
     return (0.2 * sum(np.sin(2 * np.pi * f0_hz * k * time_s) / k for k in range(1, 9))).astype(np.float32)
+
+
+def test_players_need_no_kernel_and_have_names():
+    waves = {"delta 0": voice(150), "delta <1>": voice(200)}
+    page = players({"prosody": waves}, RATE).data
+    found = re.findall(r'aria-label="([^"]+)" src="data:audio/mpeg;base64,([^"]+)"', page)
+    assert [name for name, _ in found] == ["prosody, delta 0", "prosody, delta &lt;1&gt;"]
+    for wave, (_, coded) in zip(waves.values(), found, strict=True):
+        content = base64.b64decode(coded)
+        sound, rate = sf.read(io.BytesIO(content))
+        assert rate == RATE and len(content) < 8_000
+        assert abs(len(sound) - len(wave)) < 0.1 * RATE and 0.5 < np.std(sound) / np.std(wave) < 1.5
 
 
 class Louder:

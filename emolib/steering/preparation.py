@@ -4,7 +4,7 @@ Every speaker of a corpus has one role: those who taught a steerer neither train
 its evaluation. `Studio` has all that a panel of sliders asks for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from itertools import chain
@@ -133,6 +133,12 @@ def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
         raise ValueError(f"source and target are both {wanted[0]!r}; expected two emotions")
 
 
+def check_method(method: str) -> None:
+    """Raise ValueError unless a method of steering is known."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
+
+
 def prepare(
     method: Method = "latent", source: str = "calm", target: str = "angry", *, corpus: str = "demo",
     manifest: pd.DataFrame | None = None, encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER,
@@ -166,8 +172,7 @@ def prepare(
         If the method is unknown, an emotion isn't spoken by the makers, or there are fewer than five
         speakers.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
+    check_method(method)
     clips = corpora.load(corpus) if manifest is None else manifest
     check_emotions(clips, source, target)
     makers = _makers(clips)
@@ -217,14 +222,21 @@ def _mapper(
         return mapper.train(makers, store, layer, place, settings, device=device, progress=progress)
 
     def fit(place: Path) -> None:
-        pairs = mapper.load_pairs(makers, store, layer, progress=progress)
-        mapper.fit_linear(pairs, store.config, layer, context=CONTEXT).save(place)
+        linear_mapper(makers, store, layer, progress=progress).save(place)
 
     name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
     config = store.config
     recipe = {"clips": ser.digest(makers), "encoder": config.fingerprint, "context": CONTEXT}
     recipe |= {"first_frame_s": config.first_frame_s}
     return mapper.Mapper.load(_once(makers, name, recipe, fit))
+
+
+def linear_mapper(
+    makers: pd.DataFrame, store: FeatureStore, layer: int, *, progress: bool = False
+) -> mapper.Mapper:
+    """Return the linear mapper of a layer, fitted to the frames of all clips of a manifest."""
+    pairs = mapper.load_pairs(makers, store, layer, progress=progress)
+    return mapper.fit_linear(pairs, store.config, layer, context=CONTEXT)
 
 
 def prosodic_steerer(
@@ -287,8 +299,9 @@ def shares_at(point: Point, anchors: Mapping[str, Point], reach: float = 0.35) -
 
 
 def blended(
-    source: str, point: Point, anchors: Mapping[str, Point], steerer: Callable[[str], ProsodySteerer]
-) -> ProsodySteerer:
+    source: str, point: Point, anchors: Mapping[str, Point], targets: Iterable[str],
+    steerer: Callable[[str], ProsodySteerer],
+) -> ProsodySteerer:  # fmt: skip
     """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
 
     Parameters
@@ -296,10 +309,11 @@ def blended(
     source : str; the emotion that clips are spoken in, whose own share is left unchanged
     point : (valence, arousal), each in [-1, 1]
     anchors : mapping of emotion to (valence, arousal)
+    targets : iterable of str; the emotions with a steerer; the others' shares are left unchanged
     steerer : function of the target, from the source
     """
     shares = shares_at(point, anchors)
-    others = [word for word in shares if word != source]
+    others = [word for word in targets if word != source]
     moved = [steerer(word).transform for word in others]
     return ProsodySteerer(prosody.ProsodyTransform.blend(moved, [shares[word] for word in others]))
 
@@ -317,6 +331,7 @@ class Studio:
     ----------
     makers : DataFrame; the clips that are learned from, by `roles`
     anchors : dict of emotion to (valence, arousal); the corpus's emotions
+    targets : tuple of str; the emotions that prosody leads to
     steerer : function (method, source, target) -> Steerer
     """
 
@@ -330,6 +345,7 @@ class Studio:
         self.anchors: dict[str, Point] = {
             word: (float(v), float(a)) for word, (v, a) in zip(words, av.resolve(words), strict=True)
         }
+        self.targets = tuple(words)
         self.steerer = cache(self._steerer)
 
     def _steerer(self, method: Method, source: str, target: str) -> Steerer:
@@ -338,6 +354,9 @@ class Studio:
             method, source, target, manifest=self.manifest, encoder=encoder, layer=self.layer,
             device=self.device,
         )  # fmt: skip
+
+    def _prosodic(self, source: str, target: str) -> ProsodySteerer:
+        return prosodic_steerer(self.makers, source, target)
 
     def blend(self, source: str, valence: float, arousal: float) -> ProsodySteerer:
         """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
@@ -348,9 +367,8 @@ class Studio:
         valence, arousal : float, in [-1, 1]
         """
         return blended(
-            source, (valence, arousal), self.anchors,
-            lambda word: prosodic_steerer(self.makers, source, word),
-        )  # fmt: skip
+            source, (valence, arousal), self.anchors, self.targets, lambda word: self._prosodic(source, word)
+        )
 
     def locate(self, wave: Wave, sample_rate: int) -> Point:
         """Return a clip's (valence, arousal) on the plane of the makers' clips, from this clip alone."""

@@ -1,24 +1,29 @@
-"""Steering for human voices with no corpus at hand: transforms and a judge learned from RAVDESS, shipped.
+"""Steering for human voices with no corpus at hand: transforms, a mapper and a judge learned from RAVDESS.
 
-The transforms move speech from neutral and calm to each strong emotion. They were learned from two thirds of
-the actors, and the judge from the rest. `make` wrote what is shipped.
+The transforms move speech from neutral and calm to each strong emotion. They and the mapper of latent
+steering were learned from two thirds of the actors, and the judge from the rest. The axes of latent steering
+are computed from the shipped embeddings of the same two thirds. `make` wrote what is shipped.
 """
 
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 
-from emolib import av, files, paths, prosody, ser
-from emolib.steering.preparation import at_full_strength, blended, rotations
-from emolib.steering.prosodic import ProsodySteerer
+from emolib import av, axis, corpora, encoders, features, files, mapper, paths, prosody, ser, vocoder
+from emolib.steering import preparation
+from emolib.steering.base import Steerer
+from emolib.steering.latent import LatentSteerer
+from emolib.steering.preparation import LAYER, Method, at_full_strength, blended, linear_mapper, rotations
+from emolib.steering.prosodic import HybridSteerer, ProsodySteerer
 
 #: The name of the folder in ``models/``.
 FOLDER = "prosody-ravdess"
+CORPUS = "ravdess"
 SOURCES = ("neutral", "calm")
 TARGETS = ("angry", "happy", "sad", "fearful", "disgust", "surprised")
-_JUDGE = "judge"
+_JUDGE, _MAPPER = "judge", "mapper"
 
 
 def available() -> bool:
@@ -48,12 +53,68 @@ def blend(source: str, valence: float, arousal: float) -> ProsodySteerer:
     """Return a shipped steerer whose delta 1 is a point of the plane; see `Studio.blend`."""
     words = (source, *TARGETS)
     anchors = {word: (v, a) for word, (v, a) in zip(words, av.resolve(words).tolist(), strict=True)}
-    return blended(source, (valence, arousal), anchors, partial(steerer, source))
+    return blended(source, (valence, arousal), anchors, TARGETS, partial(steerer, source))
 
 
 def judge() -> ser.Judge:
     """Return the shipped judge of eight emotions, trained on actors who taught no shipped transform."""
     return ser.Judge.load(paths.model(FOLDER) / _JUDGE)
+
+
+def makers() -> pd.DataFrame:
+    """Return the clips, without paths, of the actors who taught the transforms, the mapper and the axes."""
+    clips = corpora.read(paths.embeddings(CORPUS)[0] / "manifest.csv", paths=False)
+    return clips[clips["speaker"].isin(_mapper().provenance["speakers"])].reset_index(drop=True)
+
+
+def latent_steerer(
+    source: str, target: str, encoder: encoders.Encoder | None = None, *, allow_extrapolation: bool = False
+) -> LatentSteerer:
+    """Return a steerer along the axis between two of RAVDESS's emotions, in the shipped encoder's layer.
+
+    Parameters
+    ----------
+    source, target : str
+    encoder : Encoder, optional; where it is loaded already
+
+    Notes
+    -----
+    The axis is the mean difference of the shipped embeddings, which hold each clip's mean frame.
+    """
+    learned, clips = _mapper(), makers()
+    preparation.check_emotions(clips, source, target)
+    network = encoder or encoders.load(learned.encoder, layers=[learned.layer])
+    store = features.extract(clips, network).store
+    difference = axis.fit_axis(
+        clips, store, learned.layer, source=source, target=target, method="mean-difference"
+    )
+    return LatentSteerer(
+        network, difference, learned, vocoder.load(), allow_extrapolation=allow_extrapolation
+    )
+
+
+@cache
+def _mapper() -> mapper.Mapper:
+    return mapper.Mapper.load(paths.model(FOLDER) / _MAPPER)
+
+
+class Studio(preparation.Studio):
+    """Steerers and a plane from what is shipped; see `preparation.Studio`."""
+
+    def __init__(self) -> None:
+        clips = makers()
+        super().__init__(clips, encoder=_mapper().encoder, layer=_mapper().layer)
+        self.makers, self.targets = clips, TARGETS
+
+    def _prosodic(self, source: str, target: str) -> ProsodySteerer:
+        return steerer(source, target)
+
+    def _steerer(self, method: Method, source: str, target: str) -> Steerer:
+        preparation.check_method(method)
+        if method == "prosody":
+            return steerer(source, target)
+        moved = latent_steerer(source, target, self._network)
+        return moved if method == "latent" else HybridSteerer(steerer(source, target), moved)
 
 
 def speaker(path: Path) -> str | None:
@@ -66,7 +127,7 @@ def speaker(path: Path) -> str | None:
 
 
 def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool = False) -> Path:
-    """Learn all parts from RAVDESS and write them: one transform a folder, and the judge's.
+    """Learn all parts from RAVDESS and write them: one transform a folder, the mapper, and the judge.
 
     Parameters
     ----------
@@ -76,13 +137,15 @@ def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool =
     """
     folder = folder or paths.models() / FOLDER
     [first, *_] = rotations(manifest, 3)
-    makers = manifest[manifest["speaker"].isin([*first.makers, *first.heard])].reset_index(drop=True)
-    parts = {source: at_full_strength(makers, source, TARGETS) for source in SOURCES}
+    taught = manifest[manifest["speaker"].isin([*first.makers, *first.heard])].reset_index(drop=True)
+    parts = {source: at_full_strength(taught, source, TARGETS) for source in SOURCES}
     wanted = pd.concat(parts.values()).drop_duplicates("clip")
     analysed = prosody.renditions(wanted, progress=progress)
     for source, acted in parts.items():
         for target in TARGETS:
             found = prosody.pairs(acted, source, target, analysed=analysed).pairs
             prosody.ProsodyTransform(source, target).fit(found).save(folder / f"{source}-{target}")
-    ser.train(manifest, folder / _JUDGE, without=sorted(set(makers["speaker"])))
+    store = features.extract(taught, paths.SHIPPED_ENCODER, layers=[LAYER], frames=True).store
+    linear_mapper(taught, store, LAYER, progress=progress).save(folder / _MAPPER)
+    ser.train(manifest, folder / _JUDGE, without=sorted(set(taught["speaker"])))
     return folder

@@ -5,6 +5,7 @@ the template under ``voila/``. ``panel.css`` has the panel's columns.
 """
 
 import asyncio
+import base64
 import html
 import importlib
 import io
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 import soundfile as sf
 import traitlets
+from IPython import display
 from numpy.typing import ArrayLike
 
 from emolib import audio, demo, embeddings, emotions, files, paths
@@ -37,6 +39,34 @@ def wav_bytes(wave: Wave, sample_rate: int) -> bytes:
     file = io.BytesIO()
     sf.write(file, np.clip(wave, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
+
+
+def players(sounds: Mapping[str, Mapping[str, Wave]], sample_rate: int) -> display.HTML:
+    """Return a table of players that needs no kernel: a row for each name, in it a player for each caption.
+
+    Parameters
+    ----------
+    sounds : mapping of row to mapping of caption to wave, (S,)
+    sample_rate : int, Hz
+
+    Notes
+    -----
+    The sound is MP3 at 16 kHz, about 3 kB a second, so that a page holds many.
+    """
+    rows = []
+    for name, waves in sounds.items():
+        cells = []
+        for caption, wave in waves.items():
+            file = io.BytesIO()
+            sf.write(file, audio.resample(wave, sample_rate, 16_000), 16_000, format="MP3")
+            source = base64.b64encode(file.getvalue()).decode()
+            told = html.escape(f"{name}, {caption}", quote=True)
+            cells.append(
+                f'<td>{html.escape(caption)}<br><audio controls preload="none" style="width: 150px" '
+                f'aria-label="{told}" src="data:audio/mpeg;base64,{source}"></audio></td>'
+            )
+        rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{"".join(cells)}</tr>')
+    return display.HTML(f"<table>{''.join(rows)}</table>")
 
 
 class PlanePad(anywidget.AnyWidget):
@@ -497,14 +527,15 @@ def app() -> SteeringPanel:
     """Return the panel with what is shipped: the demo's voices, and transforms and judge of human speech.
 
     It can be shown, and its first clip played, at once; what steers and judges is loaded behind it, which the
-    panel says. A clip is synthesised when it is chosen. Nothing is trained: steering in an encoder's space is
-    offered once notebook 04 has learned it from the demo corpus.
+    panel says. A clip is synthesised when it is chosen. Nothing is trained.
 
     Raises
     ------
     ValueError
         If the transforms aren't where models are kept.
     """
+    from emolib import prosody
+
     sources = ("neutral", "calm")
     clips = {clip.clip: clip for clip in demo.plan(takes=1, emotion_words=sources)}
     transforms = paths.model("prosody-ravdess").glob(f"{sources[0]}-*")
@@ -520,24 +551,22 @@ def app() -> SteeringPanel:
         return importlib.import_module("emolib.steering").shipped  # takes seconds
 
     @cache
+    def studio() -> Any:
+        return shipped().Studio()
+
+    @cache
     def steerer(method: str, source: str, target: str) -> "Steerer":
-        spoken = shipped().steerer(source, target)
-        if method == "prosody":
-            return spoken
-        from emolib import corpora, steering
+        if method == "prosody":  # which needs no encoder
+            return shipped().steerer(source, target)
+        return studio().steerer(method, source, target)
 
-        moved = steering.Studio(corpora.load("demo")).steerer("latent", source, target)
-        return moved if method == "latent" else steering.HybridSteerer(spoken, moved)
-
-    learned = [paths.models() / "steering-demo", paths.feature_store("demo", paths.SHIPPED_ENCODER)]
-    methods = ["prosody", *(["latent", "hybrid"] if all(folder.is_dir() for folder in learned) else [])]
     anchors = {**demo.ANCHORS, **emotions.ANCHORS["emodb"]}
     panel = SteeringPanel(
         pd.DataFrame([clip.row() for clip in clips.values()]),
         steerer=steerer,
         blend=lambda *point: shipped().blend(*point),
         anchors={word: anchors[word] for word in (*sources, *targets)},
-        targets=targets, methods=methods, load=speak, folder=paths.runs() / "steered",
+        targets=targets, load=speak, knobs=prosody.KNOBS, folder=paths.runs() / "steered",
     )  # fmt: skip
 
     async def complete() -> None:
