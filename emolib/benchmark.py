@@ -160,8 +160,8 @@ class _Bench:
             kept = {"identity": identity, "question": asdict(question), "layer": probe.layer}
             kept |= {name: getattr(probe, name).tolist() for name in ("y_true", "y_pred", "speakers")}
             results.write_json(path, kept)
-        answers = (np.array(kept[name], str) for name in ("y_true", "y_pred", "speakers"))
-        return Probe(*answers, layer=kept["layer"])
+        y_true, y_pred, speakers = (np.array(kept[name], str) for name in ("y_true", "y_pred", "speakers"))
+        return Probe(y_true, y_pred, speakers, kept["layer"])
 
     def speech(self, corpus: str, encoder: str) -> tuple[pd.DataFrame, dict[int, NDArray]]:
         """Return a corpus's clips and their pooled features by layer."""
@@ -255,8 +255,9 @@ def _within(found: dict[Question, Probe], first: str) -> pd.DataFrame:
         told = asdict(question)
         told.pop("trained_on")
         rival = found.get(Question(**told | {"encoder": first}))
-        same = rival is not None and question.encoder != first and len(rival) == len(probe)
-        lead = rival.lead_over(probe) if same else Interval(*[np.nan] * 3)
+        lead = Interval(*[np.nan] * 3)
+        if rival is not None and question.encoder != first and len(rival) == len(probe):
+            lead = rival.lead_over(probe)
         scores = {"wa": probe.wa, "macro_f1": probe.macro_f1}
         rows.append(told | _row(probe) | scores | dict(zip(_LEAD, lead, strict=True)))
     return pd.DataFrame(rows)

@@ -378,7 +378,7 @@ def _voted(table: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
     if names and "emotion" not in rows:
         shares = rows[list(names.values())].apply(_floats).fillna(0)
         is_top = shares.eq(shares.max(axis=1), axis=0)
-        rows["emotion"] = is_top.idxmax(axis=1).str.removeprefix(VOTES)
+        rows["emotion"] = [str(name).removeprefix(VOTES) for name in is_top.idxmax(axis=1)]
         rows.loc[is_top.sum(axis=1) > 1, "emotion"] = "no agreement"
     return rows
 

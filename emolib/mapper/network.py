@@ -23,7 +23,7 @@ from Discrete Disentangled Self-Supervised Representations", arXiv:2104.00355.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,9 @@ class Pairs:
 
     def at(self, rows: list[int]) -> "Pairs":
         """Return some of the clips, by their numbers."""
-        columns = (self.clips, self.speakers, self.frames, self.mels)
-        return Pairs(*([column[i] for i in rows] for column in columns), self.first_frame_s)
+        clips, speakers = ([names[i] for i in rows] for names in (self.clips, self.speakers))
+        frames, mels = [self.frames[i] for i in rows], [self.mels[i] for i in rows]
+        return replace(self, clips=clips, speakers=speakers, frames=frames, mels=mels)
 
     def positions(self, n_mels: int, start: int = 0) -> NDArray[np.float64]:
         """Return the positions of mel frames among these clips' frames, as `positions` gives them."""

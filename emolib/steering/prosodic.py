@@ -125,7 +125,7 @@ class HybridSteerer(Steerer):
     """
 
     def __init__(
-        self, prosodic: Steerer, latent: Steerer, *, prosodic_share: float = 1.0, latent_share: float = 0.5,
+        self, prosodic: ProsodySteerer, latent: Steerer, *, prosodic_share: float = 1.0, latent_share: float = 0.5,
         allow_extrapolation: bool = False,
     ) -> None:  # fmt: skip
         for share in (prosodic_share, latent_share):

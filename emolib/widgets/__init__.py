@@ -267,6 +267,7 @@ class SteeringPanel(widgets.VBox):
             raise ValueError("an empty manifest; expected at least one clip to steer")
         self._manifest, self._steerer, self._blend, self._load = manifest, steerer, blend, load
         self._judge, self._locate, self._anchors, self._folder = judge, locate, dict(anchors), folder
+        self._seen: tuple[dict[str, float], Point] | None = None
         self._analyses: dict[tuple[object, ...], tuple[Steerer, Any]] = {}
         self.latency_s = float("nan")
         self._build(targets, methods, knobs or {})
@@ -280,7 +281,7 @@ class SteeringPanel(widgets.VBox):
 
     @property
     def judge(self) -> "Judge | None":
-        """What recognises emotions; once it is set, the pictures are drawn."""
+        """The judge of emotions; once it is set, the pictures are drawn."""
         return self._judge
 
     @judge.setter
@@ -428,7 +429,7 @@ class SteeringPanel(widgets.VBox):
     def _take(self, clip: Clip) -> None:
         self.clip, self.heard = clip, clip.wave
         self.before.value = self.after.value = wav_bytes(clip.wave, clip.sample_rate)
-        self._seen: tuple[dict[str, float], Point] | None = None
+        self._seen = None
         for picture in (self.mel_before, self.mel_after, self.pitch):
             picture.value = ""  # those of another clip
         self._render_target()
@@ -495,10 +496,10 @@ class SteeringPanel(widgets.VBox):
         waves = self.clip.wave, self.heard, self.clip.sample_rate
         self.mel_before.value, self.mel_after.value = sketches.mels(*waves)
         self.pitch.value = sketches.f0(*waves)
-        self._seen = self._seen or self._measures(self._judge, self.clip.wave)
+        first = self._seen = self._seen or self._measures(self._judge, self.clip.wave)
         shares, point = self._measures(self._judge, self.heard)
-        self.verdict.value = sketches.bars(self._seen[0], shares, self.target.value)
-        self.pad.path = [list(self._seen[1]), list(point)]
+        self.verdict.value = sketches.bars(first[0], shares, self.target.value)
+        self.pad.path = [list(first[1]), list(point)]
 
     def say(self, words: str, *, wrong: bool = False) -> None:
         """Show a sentence in the status line, as an alert where something is wrong."""
@@ -578,7 +579,8 @@ def app() -> SteeringPanel:
             judge = await asyncio.to_thread(parts.judge)
             await asyncio.to_thread(judge.predict_proba, first[:1], first[1])
             panel.say("loading, 3 of 3: the first clip ...")
-            await asyncio.to_thread(parts.steerer(sources[0], targets[0]).analyse, *first)
+            wave, sample_rate = first
+            await asyncio.to_thread(parts.steerer(sources[0], targets[0]).analyse, wave, sample_rate)
         except (ValueError, OSError) as error:
             panel.say(str(error), wrong=True)
             return
