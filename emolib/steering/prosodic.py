@@ -125,8 +125,8 @@ class HybridSteerer(Steerer):
     """
 
     def __init__(
-        self, prosodic: ProsodySteerer, latent: Steerer, *, prosodic_share: float = 1.0, latent_share: float = 0.5,
-        allow_extrapolation: bool = False,
+        self, prosodic: ProsodySteerer, latent: Steerer, *, prosodic_share: float = 1.0,
+        latent_share: float = 0.5, allow_extrapolation: bool = False,
     ) -> None:  # fmt: skip
         for share in (prosodic_share, latent_share):
             if not 0 <= share <= 1:  # also true of NaN

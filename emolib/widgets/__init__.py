@@ -487,7 +487,7 @@ class SteeringPanel(widgets.VBox):
         named = {str(name): float(share) for name, share in zip(judge.classes_, shares, strict=True)}
         if self._locate:
             return named, self._locate(wave, self.clip.sample_rate)
-        valence, arousal = sum(share * np.array(self._anchors[name]) for name, share in named.items())
+        valence, arousal = shares @ np.array([self._anchors[name] for name in named])
         return named, (float(valence), float(arousal))
 
     def _draw(self) -> None:
