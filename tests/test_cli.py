@@ -25,7 +25,7 @@ from emolib.codebook import ResidualQuantizer, measures
 from emolib.store import FeatureStore
 
 COMMANDS = (
-    "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe axis av "
+    "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe axis av trial "
     "quantize augment pretrain train-mapper train-vocoder steer tts run sweep bench finetune finetune-train "
     "finetune-infer generate generate-train generate-sample"
 )

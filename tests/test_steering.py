@@ -14,7 +14,7 @@ from emolib.demo import espeak
 from emolib.mapper.network import Mapper, Network
 from emolib.prosody import ProsodyTransform, analysis
 from emolib.prosody.transform import NOISE, Linear
-from emolib.steering import HybridSteerer, LatentSteerer, ProsodySteerer, Steerer, shipped
+from emolib.steering import HybridSteerer, LatentSteerer, ProsodySteerer, Steerer, shipped, trial
 from emolib.steering.preparation import at_full_strength
 from emolib.studies import steering as study
 from emolib.vocoder import GriffinLim
@@ -394,3 +394,70 @@ def test_a_rate_near_0_is_compared_by_its_difference():
     gain = study.difference(rows, "recognised", "prosody", "natural target").loc["sad"]
     assert gain["value"] == pytest.approx(3 / 8) and -1 <= gain["low"] < gain["high"] <= 1
     refused("may be near 0", study.ratio, rows, "recognised", "prosody", "natural target")
+
+
+# ------------------------------------------------------------------------------------- the trial
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory, model_folder) -> trial.Outcome:
+    """A trial of all methods on six voices of the demo, with a judge of people."""
+    part = {"sentences": ("s2", "s3"), "takes": 1, "emotion_words": ("neutral", "angry")}
+    folder = tmp_path_factory.mktemp("trial")
+    root = demo.build(folder / "demo", voices=demo.VOICES[:6], **part, jobs=1)  # 24 clips
+    manifest = corpora.load("folder", table=root / "demo.csv").assign(language="de")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOLIB_HOME", str(folder / "home"))
+        patch.setattr(trial, "JUDGE_CORPORA", ("emodb",))
+        patch.setattr("emolib.instruments.missing", lambda name: f"{name} can't be measured without x")
+        return trial.hold(
+            manifest, targets=["angry"], per_speaker=1, encoder=str(model_folder()), layer=LAYER
+        )
+
+
+def test_a_trial_has_every_way_within_its_bounds(outcome):
+    assert set(outcome.table["way"]) == {
+        "unmodified", "WORLD only", "prosody", "latent", "hybrid", "natural target",
+        "random prosody", "shuffled prosody", "random latent", "shuffled latent",
+    }  # fmt: skip
+    found = outcome.flat()
+    assert found["effect_unmodified_angry"] == 0
+    assert found["mcd_db_unmodified_angry"] > found["mcd_db_WORLD_only_angry"] - 1 > 0
+    assert found["recognised_minus_natural_prosody_angry"] == pytest.approx(
+        found["recognised_prosody_angry"] - found["recognised_natural_target_angry"]
+    )
+    assert found["rises_prosody_angry_low"] <= found["rises_prosody_angry"] <= 1
+    natural = outcome.rows[outcome.rows["way"] == "natural target"]
+    assert len(natural) and natural["mcd_db"].isna().all(), "one take each, which is not compared with itself"
+    assert not [key for key, value in found.items() if np.isnan(value)]
+
+
+def test_the_judge_of_a_trial_is_of_other_corpora_and_what_is_missing_is_said(outcome):
+    told = outcome.setting
+    assert told["judge_corpora"] == ["emodb"] and told["corpus"] not in told["judge_corpora"]
+    assert set(told["judge_emotions"]) == {"neutral", "angry"} and 0 <= told["judge_ua"] <= 1
+    assert len(told["missing"]) == 3 and "reads English" in told["missing"][0]
+    assert not {"wer", "voice", "quality"} & set(outcome.table["measure"])
+    for sentence in (*told["missing"], "emodb"):
+        assert sentence in str(outcome)
+
+
+def test_an_outside_judge_has_no_corpus_of_what_it_judges(monkeypatch):
+    monkeypatch.setattr(trial, "JUDGE_CORPORA", ("emodb", "ravdess"))
+    clips = pd.DataFrame(
+        {"corpus": ["ravdess"] * 2, "speaker": ["ravdess-01"] * 2, "emotion": ["sad", "angry"]}
+    )
+    found = trial.outside_judge(clips, "cpu")
+    assert found.corpora == ("emodb",) and len(found.judge.speakers_) == 10
+    assert not any(name.startswith("ravdess") for name in found.judge.speakers_)
+    refused("shared|both", trial.outside_judge, clips.assign(speaker="emodb-03"), "cpu")
+
+
+def test_what_can_not_be_tried(monkeypatch):
+    monkeypatch.delenv("EMOLIB_CORPORA", raising=False)
+    with pytest.warns(corpora.NoAudioWarning):
+        clips = corpora.load("emodb")
+    refused("no audio", trial.gather, clips, "neutral", ["angry"])
+    refused("magic", trial.hold, clips, methods=["magic"])
+    refused("'surprised'", trial.hold, clips, targets=["surprised"])
+    refused("another encoder", trial.hold, clips, encoder=trial.JUDGE_ENCODER)
