@@ -61,7 +61,7 @@ from emolib.steering.preparation import (
     latent_steerer,
     rotations,
 )
-from emolib.steering.prosodic import HybridSteerer, ProsodicAnalysis, ProsodySteerer
+from emolib.steering.prosodic import HybridAnalysis, HybridSteerer, ProsodicAnalysis, ProsodySteerer
 
 RATE = 22_050
 #: Where P(target) is measured beside the clip as it was spoken.
@@ -380,7 +380,8 @@ def run(
     the clip nearer to the speaker's own clip of the sentence in the source emotion than to anybody else's.
     words: `word_agreement` with that clip; of zero effort, which is that clip, with another sentence of the
     speaker's: the lower bound. voice: mean cosine to the speaker's clips in the source emotion without that
-    clip. Words by a recogniser and quality are not measured of the controls.
+    clip. Random directions and what shuffled labels teach are rendered at delta 1 alone, and their words and
+    quality are not measured.
     """
     tried = steerers or Steerers()
 
@@ -440,12 +441,22 @@ class _Take(_Sound):
         recording = prosody.record(self.wave, RATE)
         return ProsodicAnalysis(recording, prosody.contours(recording.speech))
 
+    def analysed_by(self, steerer: Steerer) -> Any:
+        """Return a steerer's analysis; WORLD's is the same for all transforms, and taken once."""
+        if isinstance(steerer, HybridSteerer):
+            return HybridAnalysis(self.analysed_by(steerer.prosodic), RATE)
+        return self.analysis if isinstance(steerer, ProsodySteerer) else steerer.analyse(self.wave, RATE)
+
     @cached_property
     def resynthesised(self) -> _Sound:
         """WORLD's analysis and resynthesis, with nothing changed but what they change."""
         recording = self.analysis.recording
         wave = prosody.resynthesise(recording, recording.speech)
         return _Sound(audio.level(wave, audio.rms_dbfs(self.wave)))
+
+
+def _is_control(way: str) -> bool:
+    return way.split()[0] in _CONTROLS
 
 
 class _Round:
@@ -508,13 +519,16 @@ class _Round:
         if self.steerers.controls:
             rows.append(self._row(target, _WORLD, take, take.resynthesised, goals))
         for way, steerer in steerers.items():
-            seen = take.analysis if isinstance(steerer, ProsodySteerer) else steerer.analyse(take.wave, RATE)
-            *between, last = [steerer.render(seen, delta) for delta in DELTAS]
-            row = self._row(target, way, take, _Sound(last), goals)
-            middle = [self._probabilities(take, _Sound(wave), target)[0] for wave in between]
-            p = [row["p"] - row["effect"], *middle, row["p"]]
-            rises = float(trends([0, *DELTAS], [p])["spearman"][0] > 0)
-            rows.append(row | {"rises": rises} | dict(zip(_P, p, strict=True)))
+            analysis = take.analysed_by(steerer)
+            sound = _Sound(steerer.render(analysis, 1.0))
+            row = self._row(target, way, take, sound, goals)
+            p = [row["p"] - row["effect"], row["p"]]
+            if not _is_control(way):
+                between = [_Sound(steerer.render(analysis, delta)) for delta in DELTAS[:-1]]
+                p[1:1] = [self._probabilities(take, one, target)[0] for one in between]
+                row |= dict(zip(_P, p, strict=True))
+            rises = trends(np.linspace(0, 1, len(p)), [p])["spearman"][0] > 0
+            rows.append(row | {"rises": float(rises)})
         return rows
 
     def _probabilities(self, take: _Take, sound: _Sound, target: str) -> tuple[float, bool]:
@@ -560,14 +574,14 @@ class _Round:
 
     def _instruments(self, way: str, take: _Take, sound: _Sound) -> dict[str, float]:
         found = dict.fromkeys(("errors", "said", "voice", "quality"), np.nan)
-        is_control = way.split()[0] in _CONTROLS
-        if "words" in self.measure and not is_control:
+        if "words" in self.measure and not _is_control(way):
             found["errors"], found["said"] = sound.errors(take.text)
-        if "quality" in self.measure and not is_control:
+        if "quality" in self.measure and not _is_control(way):
             found["quality"] = sound.quality
-        others = [one.embedded for one in self.natural[take.speaker] if one is not take and one is not sound]
+        others = [one for one in self.natural[take.speaker] if one is not take and one is not sound]
         if "voice" in self.measure and others:
-            found["voice"] = float(np.mean(np.stack(others) @ sound.embedded))
+            known = np.stack([one.embedded for one in others])
+            found["voice"] = float((known @ sound.embedded).mean())
         return found
 
 
