@@ -15,6 +15,7 @@ Speech", IEEE TASLP 19(7), doi:10.1109/TASL.2011.2114881.
 """
 
 import copy
+import operator
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +81,7 @@ _SEGMENT = 33  # mel frames: 384 ms, as STOI's
 _WORLD = "WORLD only"
 _CONTROLS = ("random", "shuffled")  # first words of the ways that are no steering
 _P = ("p_0", *(f"p_{k + 1}" for k in range(len(DELTAS))))
+_UNKNOWN = Interval(np.nan, np.nan, np.nan)
 _encoding = threading.Lock()  # one writer of a feature store at a time
 
 
@@ -613,7 +615,7 @@ def difference(rows: pd.DataFrame, measure: str, way: str, to: str) -> pd.DataFr
     -------
     table : DataFrame; value, low and high for each target, and for all their clips
     """
-    return _compared(rows, measure, way, to, lambda mine, other: mine - other)
+    return _compared(rows, measure, way, to, operator.sub)
 
 
 def ratio(rows: pd.DataFrame, measure: str, way: str, to: str) -> pd.DataFrame:
@@ -641,6 +643,17 @@ def _compared(
     rows: pd.DataFrame, measure: str, way: str, to: str, of: Callable[[float, float], float]
 ) -> pd.DataFrame:
     """Return a number of two ways' means of a measure, by target and over all, with intervals."""
+    found = {name: _between(part, measure, way, to, of) for name, part in _by_target(rows)}
+    return pd.DataFrame(found, index=["value", "low", "high"]).T.dropna(subset="value")
+
+
+def _by_target(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [*rows.groupby("target", sort=False), ("all", rows)]
+
+
+def _between(
+    rows: pd.DataFrame, measure: str, way: str, to: str, of: Callable[[float, float], float]
+) -> Interval:
     columns, mean = _statistic(measure)
 
     def metric(values: NDArray, mine: NDArray) -> float:
@@ -649,13 +662,17 @@ def _compared(
         return of(mean(values[mine]), mean(values[~mine]))
 
     known = rows[rows["way"].isin([way, to])].dropna(subset=columns)
-    parts = {target: known[known["target"] == target] for target in known["target"].unique()} | {"all": known}
-    found = {
-        name: speaker_bootstrap(metric, some[columns], some["way"] == way, some["speaker"])
-        for name, some in parts.items()
-        if len(some)
-    }
-    return pd.DataFrame(found, index=["value", "low", "high"]).T
+    if known.empty:
+        return _UNKNOWN
+    return speaker_bootstrap(metric, known[columns], known["way"] == way, known["speaker"])
+
+
+def _level(rows: pd.DataFrame, measure: str) -> Interval:
+    columns, mean = _statistic(measure)
+    known = rows.dropna(subset=columns)
+    if known.empty:
+        return _UNKNOWN
+    return speaker_bootstrap(lambda values, _: mean(values), known[columns], known["p"], known["speaker"])
 
 
 def _statistic(measure: str) -> tuple[list[str], Callable[[NDArray], float]]:
@@ -678,11 +695,16 @@ MEASURES = (
     "recognised", "p", "effect", "rises", "spearman", "mcd_db", "log_f0_rmse", "own_voice", "words", "wer",
     "voice", "quality",
 )  # fmt: skip
-_COMPARED = {
-    **{f"{name}_minus_natural": (name, "natural target", difference) for name in ("recognised", "wer")},
-    **{f"{name}_minus_natural": (name, "natural target", difference) for name in ("voice", "quality")},
-    "quality_minus_unmodified": ("quality", "zero effort", difference),
-    **{f"{name}_over_unmodified": (name, "zero effort", ratio) for name in DISTANCES},
+#: By name: what is compared, with which way, and how.
+_COMPARED: dict[str, tuple[str, str, Callable[[float, float], float]]] = {
+    "recognised_minus_natural": ("recognised", "natural target", operator.sub),
+    "recognised_over_natural": ("recognised", "natural target", _divided),
+    "wer_minus_natural": ("wer", "natural target", operator.sub),
+    "voice_minus_natural": ("voice", "natural target", operator.sub),
+    "quality_minus_natural": ("quality", "natural target", operator.sub),
+    "quality_minus_unmodified": ("quality", "zero effort", operator.sub),
+    "mcd_db_over_unmodified": ("mcd_db", "zero effort", _divided),
+    "log_f0_rmse_over_unmodified": ("log_f0_rmse", "zero effort", _divided),
 }
 
 
@@ -696,47 +718,25 @@ def tabulate(rows: pd.DataFrame) -> pd.DataFrame:
         unmodified. recognised_over_natural has no interval where the interval of the natural rate reaches
         below `LEAST_RATE`, and no value where that rate is 0.
     """
-    entries: list[dict[str, Any]] = []
-    everything = pd.concat([rows, rows.assign(target="all")])
-    for (target, way), some in everything.groupby(["target", "way"], sort=False):
-        for measure in MEASURES:
-            columns, mean = _statistic(measure)
-            known = some.dropna(subset=columns)
-            if len(known):
-                found = speaker_bootstrap(
-                    lambda values, _, mean=mean: mean(values), known[columns], known["p"], known["speaker"]
+    table: list[dict[str, Any]] = []
+    for target, part in _by_target(rows):
+        natural = _level(part[part["way"] == "natural target"], "recognised")
+        for way, some in part.groupby("way", sort=False):
+            found = {measure: _level(some, measure) for measure in MEASURES}
+            for name, (measure, to, of) in _COMPARED.items():
+                if way != to:
+                    found[name] = _between(part, measure, str(way), to, of)
+            if "recognised_over_natural" in found and not natural.low >= LEAST_RATE:
+                found["recognised_over_natural"] = Interval(
+                    found["recognised_over_natural"][0], *_UNKNOWN[1:]
                 )
-                entries.append(_entry(target, way, measure, found, known))
-    for way in rows["way"].unique():
-        for name, (measure, to, compare) in _COMPARED.items():
-            if way != to and rows.loc[rows["way"] == way, _statistic(measure)[0]].notna().all(axis=1).any():
-                entries += _entries(compare(rows, measure, way, to), way, name, rows)
-        if way != "natural target":
-            table = _compared(rows, "recognised", way, "natural target", _divided)
-            natural = {e["target"]: e["low"] for e in entries if _is_natural_rate(e)}
-            near_0 = [not natural[target] >= LEAST_RATE for target in table.index]
-            table.loc[near_0, ["low", "high"]] = np.nan
-            entries += _entries(table, way, "recognised_over_natural", rows)
-    return pd.DataFrame(entries).replace({"way": {"zero effort": "unmodified"}})
-
-
-def _is_natural_rate(entry: Mapping[str, Any]) -> bool:
-    return entry["way"] == "natural target" and entry["measure"] == "recognised"
-
-
-def _entries(table: pd.DataFrame, way: str, name: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    mine = rows[rows["way"] == way]
-    parts = {target: mine if target == "all" else mine[mine["target"] == target] for target in table.index}
-    return [
-        _entry(target, way, name, Interval(*table.loc[target]), some)
-        for target, some in parts.items()
-        if not np.isnan(table.loc[target, "value"])
-    ]
-
-
-def _entry(target: Any, way: Any, measure: str, found: Interval, some: pd.DataFrame) -> dict[str, Any]:
-    names = {"target": target, "way": way, "measure": measure}
-    return names | found._asdict() | {"clips": len(some), "speakers": some["speaker"].nunique()}
+            numbers = {"clips": len(some), "speakers": some["speaker"].nunique()}
+            table += [
+                {"target": target, "way": way, "measure": name} | interval._asdict() | numbers
+                for name, interval in found.items()
+                if not np.isnan(interval.value)
+            ]
+    return pd.DataFrame(table).replace({"way": {"zero effort": "unmodified"}})
 
 
 #: Columns of the printed table.
