@@ -48,9 +48,7 @@ def keep_trial(trial: Path, commit: str) -> Path:
     options += [f"--speakers {told['speakers']}", f"--layer {told['layer']}"]
     command = " ".join(["emolib trial", told["corpus"], *options])
     known = results.read_json(folder / "source.json") if (folder / "source.json").is_file() else {}
-    results.write_json(
-        folder / "source.json", known | {"04_trial": {"command": command, "commit": commit}}
-    )
+    results.write_json(folder / "source.json", known | {"04_trial": {"command": command, "commit": commit}})
     shutil.copy(trial / "trial.json", folder / "04_trial.json")
     return Path(shutil.copy(trial / "trial.csv", folder / "04_trial.csv"))
 

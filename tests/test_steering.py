@@ -417,7 +417,7 @@ def outcome(tmp_path_factory, model_folder) -> trial.Outcome:
 
 def test_a_trial_has_every_way_within_its_bounds(outcome):
     assert set(outcome.table["way"]) == {
-        "unmodified", "WORLD only", "prosody", "latent", "hybrid", "natural target",
+        "unmodified", "WORLD only", "level only", "prosody", "latent", "hybrid", "natural target",
         "random prosody", "shuffled prosody", "random latent", "shuffled latent",
     }  # fmt: skip
     found = outcome.flat()

@@ -79,7 +79,7 @@ LEAST_RATE = 0.1
 _N_ENVELOPES = 16  # of five mel bands each: about as many as STOI's thirds of an octave
 _SEGMENT = 33  # mel frames: 384 ms, as STOI's
 _WORLD = "WORLD only"
-_CONTROLS = ("random", "shuffled")  # first words of the ways that are no steering
+_CONTROLS = ("random", "shuffled", "level")  # first words of the ways that are no steering
 _P = ("p_0", *(f"p_{k + 1}" for k in range(len(DELTAS))))
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
 _encoding = threading.Lock()  # one writer of a feature store at a time
@@ -280,11 +280,13 @@ class Steerers:
     ----------
     methods : tuple of str; of `steering.METHODS`
     controls : bool
-        Add WORLD's analysis and resynthesis alone. Beside prosody a transform of random senses (each feature
+        Add WORLD's analysis and resynthesis alone. Beside prosody the clip at the level that it gives it, a transform of random senses (each feature
         moves as far as learned, up or down by chance) and one that is learned from shuffled labels; beside
         latent steering a random direction and an axis of shuffled labels, of the axis's length.
     encoder : Encoder, optional; layer : int; of latent and hybrid steering
     seed : int
+    shift_level : bool
+        Let prosody move the level as learned, as a judge of other corpora reads it, too.
     """
 
     methods: tuple[str, ...] = ("prosody",)
@@ -292,6 +294,7 @@ class Steerers:
     encoder: Encoder | None = None
     layer: int = LAYER
     seed: int = 0
+    shift_level: bool = False
 
     def learn(
         self, makers: pd.DataFrame, source: str, target: str, analysed: Renditions
@@ -302,18 +305,26 @@ class Steerers:
         shuffled = makers.assign(emotion=by_sentence.transform(rng.permutation))
         made: dict[str, Any] = {}
         if set(self.methods) != {"latent"}:
-            made["prosody"] = prosodic = _prosodic(makers, source, target, analysed)
+            made["prosody"] = prosodic = self._prosodic(makers, source, target, analysed)
         if set(self.methods) != {"prosody"}:
             made["latent"] = latent = self._latent(makers, source, target)
         if "hybrid" in self.methods:
             made["hybrid"] = HybridSteerer(prosodic, latent)
         if self.controls and "prosody" in self.methods:
-            made["random prosody"] = ProsodySteerer(_scattered(prosodic.transform, rng))
-            made["shuffled prosody"] = _prosodic(shuffled, source, target, analysed)
+            scattered = _scattered(prosodic.transform, rng)
+            made["random prosody"] = ProsodySteerer(scattered, shift_level=self.shift_level)
+            made["shuffled prosody"] = self._prosodic(shuffled, source, target, analysed)
         if self.controls and "latent" in self.methods:
             made["random latent"] = latent.along(rng.normal(size=len(latent.axis.direction_)))
             made["shuffled latent"] = latent.along(self._direction(shuffled, source, target))
         return {way: steerer for way, steerer in made.items() if way in self.methods or " " in way}
+
+    def _prosodic(
+        self, makers: pd.DataFrame, source: str, target: str, analysed: Renditions
+    ) -> ProsodySteerer:
+        pairs = prosody.pairs(makers, source, target, analysed=analysed).pairs
+        transform = ProsodyTransform(source, target).fit(pairs)
+        return ProsodySteerer(transform, shift_level=self.shift_level)
 
     def _latent(self, makers: pd.DataFrame, source: str, target: str) -> LatentSteerer:
         assert self.encoder is not None
@@ -325,11 +336,6 @@ class Steerers:
             store = features.extract(makers, self.encoder or "", frames=True).store
         axis = fit_axis(makers, store, self.layer, source=source, target=target, method="mean-difference")
         return axis.direction_
-
-
-def _prosodic(makers: pd.DataFrame, source: str, target: str, analysed: Renditions) -> ProsodySteerer:
-    pairs = prosody.pairs(makers, source, target, analysed=analysed).pairs
-    return ProsodySteerer(ProsodyTransform(source, target).fit(pairs))
 
 
 def _scattered(transform: ProsodyTransform, rng: np.random.Generator) -> ProsodyTransform:
@@ -524,6 +530,9 @@ class _Round:
             analysis = take.analysed_by(steerer)
             sound = _Sound(steerer.render(analysis, 1.0))
             row = self._row(target, way, take, sound, goals)
+            if way == "prosody" and self.steerers.shift_level:
+                louder = _Sound(audio.level(take.wave, audio.rms_dbfs(sound.wave)))
+                rows.append(self._row(target, "level only", take, louder, goals))
             p = [row["p"] - row["effect"], row["p"]]
             if not _is_control(way):
                 between = [_Sound(steerer.render(analysis, delta)) for delta in DELTAS[:-1]]
@@ -849,7 +858,7 @@ def hold(
         outside.judge.column(word)
     reasons = lacking(clips)
     loaded = encoders.load(encoder, layers=[layer], device=device) if is_latent else None
-    tried = Steerers(tuple(methods), True, loaded, layer, seed)
+    tried = Steerers(tuple(methods), True, loaded, layer, seed, shift_level=True)
     material = gather(clips, source, targets, outside=outside, progress=progress)
     rounds = [Roles((*one.makers, *one.judges), (), one.heard) for one in rotations(clips)]
     rows, skipped = run(
