@@ -280,9 +280,10 @@ class Steerers:
     ----------
     methods : tuple of str; of `steering.METHODS`
     controls : bool
-        Add WORLD's analysis and resynthesis alone. Beside prosody the clip at the level that it gives it, a transform of random senses (each feature
-        moves as far as learned, up or down by chance) and one that is learned from shuffled labels; beside
-        latent steering a random direction and an axis of shuffled labels, of the axis's length.
+        Add WORLD's analysis and resynthesis alone. Beside prosody the clip at the level that prosody gives
+        it, a transform of random senses (each feature moves as far as learned, up or down by chance) and one
+        that is learned from shuffled labels; beside latent steering a random direction and an axis of
+        shuffled labels, of the axis's length.
     encoder : Encoder, optional; layer : int; of latent and hybrid steering
     seed : int
     shift_level : bool
