@@ -426,7 +426,7 @@ def test_a_trial_has_every_way_within_its_bounds(outcome):
     assert found["recognised_minus_natural_prosody_angry"] == pytest.approx(
         found["recognised_prosody_angry"] - found["recognised_natural_target_angry"]
     )
-    assert found["rises_prosody_angry_low"] <= found["rises_prosody_angry"] <= 1
+    assert 0 <= found["rises_prosody_angry"] <= 1 and abs(found["spearman_prosody_angry"]) <= 1
     natural = outcome.rows[outcome.rows["way"] == "natural target"]
     assert len(natural) and natural["mcd_db"].isna().all(), "one take each, which is not compared with itself"
     assert not [key for key, value in found.items() if np.isnan(value)]

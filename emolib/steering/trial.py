@@ -798,7 +798,7 @@ class Outcome(NamedTuple):
         values = self.table.pivot_table("value", ["target", "way"], "measure")
         order = self.table[["target", "way"]].drop_duplicates().apply(tuple, axis=1)
         shown = values.loc[order, [name for name in _SHOWN if name in values]].rename(columns=_SHOWN)
-        return "\n".join([*lines, "", shown.round(2).fillna("").to_string()])
+        return "\n".join([*lines, "", shown.round(2).to_string(na_rep="")])
 
     def flat(self) -> dict[str, float]:
         """Return the table as ``<measure>_<way>_<target>``, and the same with _low and _high."""
