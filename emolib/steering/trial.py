@@ -545,8 +545,10 @@ class _Round:
 
     def _probabilities(self, take: _Take, sound: _Sound, target: str) -> tuple[float, bool]:
         """Return P(target) of a sound, and whether it is the judge's answer."""
-        known = isinstance(sound, _Take)
-        read = self.material.inputs[sound.at] if known else self.material.read(sound.wave, take.speaker)
+        if isinstance(sound, _Take):
+            read = self.material.inputs[sound.at]
+        else:
+            read = self.material.read(sound.wave, take.speaker)
         [p] = self.judge.predict_proba_measures(np.asarray(read)[None])
         column = self.judge.column(target)
         return float(p[column]), bool(p.argmax() == column)
@@ -574,11 +576,10 @@ class _Round:
         } | self._instruments(way, take, sound)  # fmt: skip
 
     def _words(self, take: _Take, sound: _Sound) -> float:
+        other: _Sound | None = sound
         if sound is take:
             others = (one for one in self.natural[take.speaker] if one.text_id != take.text_id)
             other = next(others, None)
-        else:
-            other = sound
         try:
             return np.nan if other is None else word_agreement(take.wave, other.wave, RATE)
         except ValueError:  # too little speech
@@ -802,7 +803,7 @@ class Outcome(NamedTuple):
 
     def flat(self) -> dict[str, float]:
         """Return the table as ``<measure>_<way>_<target>``, and the same with _low and _high."""
-        found = {}
+        found: dict[str, float] = {}
         for row in self.table.to_dict("records"):
             key = f"{row['measure']}_{row['way']}_{row['target']}".replace(" ", "_")
             ends = {f"{key}_{end}": row[end] for end in ("low", "high") if not np.isnan(row[end])}
