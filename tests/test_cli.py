@@ -22,12 +22,13 @@ from emolib import __version__, corpora, encoders, features, paths
 from emolib.axis import EmotionAxis
 from emolib.cli import app
 from emolib.codebook import ResidualQuantizer, measures
+from emolib.steering import trial
 from emolib.store import FeatureStore
 
 COMMANDS = (
     "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe axis av "
-    "quantize augment pretrain train-mapper train-vocoder steer tts run sweep bench finetune finetune-train "
-    "finetune-infer generate generate-train generate-sample"
+    "quantize augment trial pretrain train-mapper train-vocoder steer tts run sweep bench finetune "
+    "finetune-train finetune-infer generate generate-train generate-sample"
 )
 RATE = 16_000
 EMOTIONS = {"sad": (-0.6, -0.3), "angry": (-0.4, 0.7)}
@@ -348,6 +349,32 @@ def test_av_places_and_judges(table, tmp_path):
 # ------------------------------------------------------------------------------------- quantize
 
 SMALL = ("--encoder", "logmel", "--layer", 0, "--codes", 16, "--stages", 3, "--codebook", "book")
+
+
+def test_a_trial_is_shown_written_and_answered(table, tmp_path, monkeypatch):
+    others = {*trial.MEASURES, "p_0", "p_1", "p_2", "p_3", "errors", "said"}
+    others -= {"p", "effect", "recognised"}
+    ways = {"unmodified": 0.2, "prosody": 0.5, "natural target": 0.8}
+    rows = pd.DataFrame(
+        [
+            {"speaker": f"s{i}", "clip": f"c{i}", "target": "angry", "way": way, "p": p, "effect": p - 0.2,
+             "recognised": float(p > 0.4), **dict.fromkeys(others, np.nan)}
+            for i in range(6)
+            for way, p in ways.items()
+        ]
+    )  # fmt: skip
+    told = dict.fromkeys(("judge_ua", "judge_ua_low", "judge_ua_high"), 0.5) | {"judge": "another's"}
+    told |= {"corpus": "folder", "source": "sad", "targets": ["angry"], "speakers": 6, "rounds": 6}
+    told |= {"judge_emotions": ["angry", "sad"], "missing": ["no instrument for words"]}
+    made = trial.Outcome(trial.tabulate(rows), rows, told, [])
+    monkeypatch.setattr(trial, "hold", lambda *_, **__: made)
+    found = answer("trial", "--manifest", table, "--targets", "angry", "--out", tmp_path / "out")
+    assert found["effect_unmodified_angry"] == 0 and found["p_prosody_angry_low"] == pytest.approx(0.5)
+    assert found["recognised_minus_natural_prosody_all"] == 0 and found["judge"] == "another's"
+    written = pd.read_csv(tmp_path / "out" / "trial.csv")
+    assert len(written) == len(made.table) and len(pd.read_csv(tmp_path / "out" / "clips.csv")) == len(rows)
+    assert json.loads((tmp_path / "out" / "trial.json").read_text())["missing"] == told["missing"]
+    assert "no instrument for words" in call("trial", "--manifest", table).stdout
 
 
 def test_a_corpus_trains_a_codebook_and_its_streams_are_the_bits(table, tmp_path):

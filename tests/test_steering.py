@@ -14,7 +14,7 @@ from emolib.demo import espeak
 from emolib.mapper.network import Mapper, Network
 from emolib.prosody import ProsodyTransform, analysis
 from emolib.prosody.transform import NOISE, Linear
-from emolib.steering import HybridSteerer, LatentSteerer, ProsodySteerer, Steerer, shipped
+from emolib.steering import HybridSteerer, LatentSteerer, ProsodySteerer, Steerer, shipped, trial
 from emolib.steering.preparation import at_full_strength
 from emolib.studies import steering as study
 from emolib.vocoder import GriffinLim
@@ -395,7 +395,7 @@ def test_a_panel_needs_no_corpus_but_what_is_shipped(voice, monkeypatch):
 
 
 def test_trends_and_responses():
-    table = study.trends([-1, 0, 1], [[0.1, 0.2, 0.3], [0.9, 0.5, 0.4], [0.3, 0.3, 0.3]])
+    table = trial.trends([-1, 0, 1], [[0.1, 0.2, 0.3], [0.9, 0.5, 0.4], [0.3, 0.3, 0.3]])
     assert table["spearman"].tolist() == pytest.approx([1, -1, 0])
     assert table["slope"].tolist() == pytest.approx([0.1, -0.25, 0])
 
@@ -449,21 +449,21 @@ def test_a_trial_frames_what_it_measures_and_lists_what_it_leaves_out(tmp_path):
     manifest = corpora.load("folder", table=root / "demo.csv").assign(intensity="")
     first, rounds = manifest["speaker"].iloc[0], steering.rotations(manifest)[:2]
     is_cut = (manifest["speaker"] == first) & (manifest["text_id"] == "s2") & (manifest["emotion"] == "angry")
-    material = study.gather(manifest[~is_cut], "neutral", ["angry"])
-    rows, skipped = study.run(material, "neutral", ["angry"], rounds)
+    material = trial.gather(manifest[~is_cut], "neutral", ["angry"])
+    rows, skipped = trial.run(material, "neutral", ["angry"], rounds)
     assert len(skipped) == (first in {speaker for round_ in rounds for speaker in round_.heard})
     assert all("no angry rendition" in entry["reason"] for entry in skipped)
-    assert set(rows["way"]) == set(study.WAYS)
+    assert set(rows["way"]) == {"unmodified", "prosody", "natural target"}
     assert rows["p"].between(0, 1).all() and rows["recognised"].isin([0, 1]).all()
     assert rows.loc[rows["way"] != "unmodified", "rises"].isin([0, 1]).all()
     table = study.levels(rows, ["p", "log_f0_rmse"])
     table = table.pivot_table("value", "way", "measure")
     still, moved = table.loc["unmodified"], table.loc["prosody"]
     assert moved["log_f0_rmse"] < still["log_f0_rmse"]
-    ratio = study.ratio(rows, "log_f0_rmse", "prosody", "unmodified")
+    ratio = trial.ratio(rows, "log_f0_rmse", "prosody", "unmodified")
     assert list(ratio.index) == ["angry", "all"]
     assert ratio.loc["all", "value"] == pytest.approx(moved["log_f0_rmse"] / still["log_f0_rmse"])
-    gain = study.difference(rows, "p", "prosody", "unmodified")
+    gain = trial.difference(rows, "p", "prosody", "unmodified")
     assert gain.loc["all", "value"] == pytest.approx(moved["p"] - still["p"])
     assert moved["p"] == pytest.approx(rows.loc[rows["way"] == "prosody", "p"].mean())
 
@@ -477,6 +477,73 @@ def test_a_rate_near_0_is_compared_by_its_difference():
             for way, hit in (("prosody", i < 4), ("natural target", i == 0))
         ]
     )
-    gain = study.difference(rows, "recognised", "prosody", "natural target").loc["sad"]
+    gain = trial.difference(rows, "recognised", "prosody", "natural target").loc["sad"]
     assert gain["value"] == pytest.approx(3 / 8) and -1 <= gain["low"] < gain["high"] <= 1
-    refused("may be near 0", study.ratio, rows, "recognised", "prosody", "natural target")
+    refused("may be near 0", trial.ratio, rows, "recognised", "prosody", "natural target")
+
+
+# ------------------------------------------------------------------------------------- the trial
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory, model_folder) -> trial.Outcome:
+    """A trial of all methods on six voices of the demo, with a judge of people."""
+    part = {"sentences": ("s2", "s3"), "takes": 1, "emotion_words": ("neutral", "angry")}
+    folder = tmp_path_factory.mktemp("trial")
+    root = demo.build(folder / "demo", voices=demo.VOICES[:6], **part, jobs=1)  # 24 clips
+    manifest = corpora.load("folder", table=root / "demo.csv").assign(language="de")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOLIB_HOME", str(folder / "home"))
+        patch.setattr(trial, "JUDGE_CORPORA", ("emodb",))
+        patch.setattr("emolib.instruments.missing", lambda name: f"{name} can't be measured without x")
+        return trial.hold(
+            manifest, targets=["angry"], per_speaker=1, encoder=str(model_folder()), layer=LAYER
+        )
+
+
+def test_a_trial_has_every_way_within_its_bounds(outcome):
+    assert set(outcome.table["way"]) == {
+        "unmodified", "WORLD only", "level only", "prosody", "latent", "hybrid", "natural target",
+        "random prosody", "shuffled prosody", "random latent", "shuffled latent",
+    }  # fmt: skip
+    found = outcome.flat()
+    assert found["effect_unmodified_angry"] == 0
+    assert found["mcd_db_unmodified_angry"] > found["mcd_db_WORLD_only_angry"] - 1 > 0
+    assert found["recognised_minus_natural_prosody_angry"] == pytest.approx(
+        found["recognised_prosody_angry"] - found["recognised_natural_target_angry"]
+    )
+    assert 0 <= found["rises_prosody_angry"] <= 1 and abs(found["spearman_prosody_angry"]) <= 1
+    natural = outcome.rows[outcome.rows["way"] == "natural target"]
+    assert len(natural) and natural["mcd_db"].isna().all(), "one take each, which is not compared with itself"
+    assert not [key for key, value in found.items() if np.isnan(value)]
+
+
+def test_the_judge_of_a_trial_is_of_other_corpora_and_what_is_missing_is_said(outcome):
+    told = outcome.setting
+    assert told["judge_corpora"] == ["emodb"] and told["corpus"] not in told["judge_corpora"]
+    assert set(told["judge_emotions"]) == {"neutral", "angry"} and 0 <= told["judge_ua"] <= 1
+    assert len(told["missing"]) == 3 and "reads English" in told["missing"][0]
+    assert not {"wer", "voice", "quality"} & set(outcome.table["measure"])
+    for sentence in (*told["missing"], "emodb"):
+        assert sentence in str(outcome)
+
+
+def test_an_outside_judge_has_no_corpus_of_what_it_judges(monkeypatch):
+    monkeypatch.setattr(trial, "JUDGE_CORPORA", ("emodb", "ravdess"))
+    clips = pd.DataFrame(
+        {"corpus": ["ravdess"] * 2, "speaker": ["ravdess-01"] * 2, "emotion": ["sad", "angry"]}
+    )
+    found = trial.outside_judge(clips, "cpu")
+    assert found.corpora == ("emodb",) and len(found.judge.speakers_) == 10
+    assert not any(name.startswith("ravdess") for name in found.judge.speakers_)
+    refused("shared|both", trial.outside_judge, clips.assign(speaker="emodb-03"), "cpu")
+
+
+def test_what_can_not_be_tried(monkeypatch):
+    monkeypatch.delenv("EMOLIB_CORPORA", raising=False)
+    with pytest.warns(corpora.NoAudioWarning):
+        clips = corpora.load("emodb")
+    refused("no audio", trial.gather, clips, "neutral", ["angry"])
+    refused("magic", trial.hold, clips, methods=["magic"])
+    refused("'surprised'", trial.hold, clips, targets=["surprised"])
+    refused("another encoder", trial.hold, clips, encoder=trial.JUDGE_ENCODER)

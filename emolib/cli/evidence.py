@@ -1,4 +1,4 @@
-"""Commands that measure: probe, axis, av, quantize, augment."""
+"""Commands that measure: probe, axis, av, quantize, augment, trial."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from emolib.cli.app import (
     pooled_layers,
     print_skipped,
 )
-from emolib.paths import DEFAULT_ENCODER
+from emolib.paths import DEFAULT_ENCODER, SHIPPED_ENCODER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -493,3 +493,63 @@ def _numbers(text: str) -> list[float]:
         return [float(number) for number in text.split(",")]
     except ValueError as error:
         raise ValueError(f"shares {text!r}; expected numbers with commas, such as '1,0.25'") from error
+
+
+@command()
+def trial(
+    corpus: Corpus, methods: str = "latent,prosody,hybrid", source: str = "neutral",
+    targets: str = "angry,happy,sad,fearful", per_speaker: int = 2, speakers: int | None = None,
+    encoder: str = SHIPPED_ENCODER, layer: int = 3, device: str = "auto", seed: int = 0,
+    out: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Try every way to steer on speakers that it was not learned from, with a judge of other corpora.
+
+    Beside the methods: the clips unmodified, through WORLD alone, moved in a random direction and by what
+    shuffled labels teach, and the speakers' own renditions. Words, voice and quality need `make instruments`.
+
+    JSON: <measure>_<way>_<target>, such as recognised_prosody_angry, with _low and _high; the setting, the
+    judge, its accuracy on natural clips (judge_ua), missing (instruments), clips, skipped, seconds.
+
+    Parameters
+    ----------
+    methods
+        Some of latent, prosody and hybrid, with commas.
+    source
+        The emotion that is steered from.
+    targets
+        The emotions that are steered to, with commas.
+    per_speaker
+        Clips of each speaker that are converted to each target, at most.
+    speakers
+        Take only so many of the corpus's speakers, of both genders.
+    encoder
+        Of latent and hybrid steering; another than the judge's.
+    layer
+        Whose frames latent and hybrid steering move.
+    seed
+        Seed of random directions and of shuffled labels.
+    out
+        Write trial.csv, trial.json and each clip's measures, clips.csv, to this folder.
+    """
+    import time
+
+    from emolib import results
+    from emolib.steering import trial as trials
+
+    started = time.perf_counter()
+    done = trials.hold(
+        corpus.load(), source, targets.split(","), methods=methods.split(","), per_speaker=per_speaker,
+        n_speakers=speakers, encoder=encoder, layer=layer, device=device, seed=seed,
+        progress=sys.stderr.isatty(),
+    )  # fmt: skip
+    print_skipped(done.skipped)
+    told = done.setting | {"clips": int(done.rows["clip"].nunique()), "skipped": len(done.skipped)}
+    told["seconds"] = round(time.perf_counter() - started)
+    print(done)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        done.table.to_csv(out / "trial.csv", index=False, float_format="%.4f")
+        done.rows.to_csv(out / "clips.csv", index=False, float_format="%.4f")
+        results.write_json(out / "trial.json", told)
+        print(f"wrote trial.csv, trial.json and clips.csv: {out}")
+    return told | done.flat()

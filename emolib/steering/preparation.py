@@ -113,8 +113,11 @@ def _speakers(manifest: pd.DataFrame) -> list[str]:
 
 
 def at_full_strength(manifest: pd.DataFrame, source: str, targets: Sequence[str]) -> pd.DataFrame:
-    """Return the clips in the source emotion, and of each target the strong ones, where it has any."""
-    is_target = manifest["emotion"].isin(list(targets))
+    """Return the clips in the source emotion, and of each target the strong ones, where it has any.
+
+    Clips that are said to be of low or medium intensity are left out of the targets in any case.
+    """
+    is_target = manifest["emotion"].isin(list(targets)) & ~manifest["intensity"].isin(["low", "medium"])
     strong = manifest["intensity"] == "strong"
     has_strong = manifest["emotion"].isin(manifest.loc[strong, "emotion"])
     return manifest[(manifest["emotion"] == source) | (is_target & (strong | ~has_strong))]
