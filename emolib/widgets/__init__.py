@@ -286,6 +286,7 @@ class SteeringPanel(widgets.VBox):
 
     @judge.setter
     def judge(self, judge: "Judge") -> None:
+        """Set the judge and draw."""
         self._judge, self._seen = judge, None
         self._render_target()
 
