@@ -26,7 +26,7 @@ from emolib.steering import trial
 from emolib.store import FeatureStore
 
 COMMANDS = (
-    "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe axis av "
+    "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe benchmark axis av "
     "quantize augment trial pretrain train-mapper train-vocoder steer tts run sweep bench finetune "
     "finetune-train finetune-infer generate generate-train generate-sample"
 )
