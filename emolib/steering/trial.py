@@ -28,18 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata, spearmanr
 from tqdm.auto import tqdm
 
-from emolib import (
-    audio,
-    corpora,
-    embeddings,
-    encoders,
-    features,
-    instruments,
-    paths,
-    prosody,
-    ser,
-    threads,
-)
+from emolib import audio, corpora, embeddings, encoders, features, instruments, paths, prosody, ser, threads
 from emolib.audio import Wave
 from emolib.axis import fit_axis
 from emolib.encoders import Encoder
