@@ -28,7 +28,7 @@ __all__ = ["Embeddings", "check", "held", "lack_audio", "make", "open", "shipped
 _KIND, _MANIFEST, _CARD = "embeddings", "manifest.csv", "README.md"
 #: What is pooled, and the largest whole number that a value becomes.
 _POOLED, _TOP = ("mean", "std"), 255
-_CONFIG = ("encoder", "fingerprint", "layers", "width", "hop_s")
+_CONFIG = ("encoder", "fingerprint", "layers", "width", "hop_s", "first_frame_s")
 
 
 # ------------------------------------------------------------------------------------- reading

@@ -50,7 +50,7 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
 
 
 def blend(source: str, valence: float, arousal: float) -> ProsodySteerer:
-    """Return a shipped steerer whose delta 1 is a point of the plane; see `Studio.blend`."""
+    """Return a shipped steerer whose delta 1 is a point of the plane; see `blended`."""
     words = (source, *TARGETS)
     anchors = {word: (v, a) for word, (v, a) in zip(words, av.resolve(words).tolist(), strict=True)}
     return blended(source, (valence, arousal), anchors, TARGETS, partial(steerer, source))
