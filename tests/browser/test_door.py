@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from servers import PICTURES, ROOT
-from test_pages import browser  # noqa: F401
 
 sys.path.insert(0, str(ROOT / "docs" / "site"))
 door = importlib.import_module("door")
@@ -37,7 +36,7 @@ def path(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def page(browser, path):  # noqa: F811
+def page(browser, path):
     """The page at the width of a phone; it must have no errors, and ask for nothing but itself."""
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
     page, wrong = context.new_page(), []

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -13,8 +12,6 @@ import pytest
 import soundfile as sf
 from playwright import sync_api
 from servers import BIN, PICTURES, ROOT, free_port, serving
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
@@ -29,22 +26,6 @@ def folder(tmp_path_factory) -> Path:
     settings.parent.mkdir(parents=True)
     settings.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
     return place
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium; apt-get install -y --no-install-recommends chromium")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            headless=True,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                  "--no-first-run"],
-        )  # fmt: skip
-        yield started
-        started.close()
 
 
 @pytest.fixture
