@@ -26,9 +26,9 @@ from emolib.steering import trial
 from emolib.store import FeatureStore
 
 COMMANDS = (
-    "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe benchmark axis av "
-    "quantize augment trial pretrain train-mapper train-vocoder steer tts run sweep bench finetune "
-    "finetune-train finetune-infer generate generate-train generate-sample"
+    "corpora fetch manifest extract export-npy embeddings embeddings-make embeddings-check probe "
+    "benchmark axis av quantize augment trial pretrain train-mapper train-vocoder steer tts run sweep "
+    "bench finetune finetune-train finetune-infer generate generate-train generate-sample"
 )
 RATE = 16_000
 EMOTIONS = {"sad": (-0.6, -0.3), "angry": (-0.4, 0.7)}
