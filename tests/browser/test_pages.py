@@ -215,7 +215,7 @@ def test_the_app_fits_a_phone_and_names_what_it_cannot_take(voila, tmp_path):
 def test_the_app_is_used_by_keyboard_alone(voila):
     """Tab reaches every control, in this order, and the ring moves by an arrow key."""
     reached = []
-    for _ in range(20):
+    for _ in range(30):
         voila.keyboard.press("Tab")
         reached.append(
             voila.evaluate(
