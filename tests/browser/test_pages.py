@@ -87,11 +87,11 @@ def voila(page, folder):
 
 
 #: The source of the player named "after", which changes when there is something new to hear.
-AFTER = "document.querySelectorAll('audio')[1].src"
+AFTER = "document.querySelectorAll('.emolib-panel audio')[1].src"
 STATUS = "span[role=status], span[role=alert]:not(:empty)"  # the panel's, not the empty one of its upload
 #: Starts a clock, presses End or Home on the slider and waits for the player's new source.
 TIMED_PRESS = """async (key) => {
-  const player = document.querySelectorAll('audio')[1], before = player.src, started = performance.now();
+  const player = document.querySelectorAll('.emolib-panel audio')[1], before = player.src, started = performance.now();
   const handle = document.querySelector('.widget-slider .noUi-handle');
   handle.focus();
   handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
@@ -152,7 +152,7 @@ def use(page, name: str):
     wait_for(page, f"delta {start - 0.2:+.2f}")
     second = seen_anew(page, first)
     playable = page.evaluate(
-        "async () => { const a = document.querySelectorAll('audio')[1]; a.load();"
+        "async () => { const a = document.querySelectorAll('.emolib-panel audio')[1]; a.load();"
         " await new Promise(go => { a.onloadedmetadata = go; setTimeout(go, 5000); });"
         " return [a.duration, a.error && a.error.code]; }"
     )
