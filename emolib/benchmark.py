@@ -174,9 +174,8 @@ class _Bench:
             clips = manifest[~done.store.missing(manifest)].reset_index(drop=True)
             ids = clips["clip"].tolist()
             config = done.store.config
-            pooling: Pooling = (
-                "mean+std" if math.isfinite(config.hop_s) else "mean"
-            )  # functionals are one frame
+            # functionals are one frame, whose deviation says nothing
+            pooling: Pooling = "mean+std" if math.isfinite(config.hop_s) else "mean"
             pooled = {k: done.store.pooled(k, pooling, ids) for k in config.layers}
             self._features[corpus, encoder] = clips, pooled
         return self._features[corpus, encoder]
@@ -209,7 +208,13 @@ class _Bench:
             spread = self.standardised(question, clips, layers)
             sides.append((clips[of].reset_index(drop=True), {k: X[of] for k, X in spread.items()}))
         (train, X), (test, Y) = sides
-        layer = self.best({k: X[k] for k in X if k in Y}, train)
+        common_layers = {k: X[k] for k in X if k in Y}
+        if not common_layers:
+            raise ValueError(
+                f"{question.trained_on} and {question.corpus} have no layer of {question.encoder} in common; "
+                f"expected one, which an extraction from their audio gives"
+            )
+        layer = self.best(common_layers, train)
         fitted = probing.make_probe().fit(X[layer], train["emotion"].to_numpy(str))
         truth, speakers = (test[name].to_numpy(str) for name in ("emotion", "speaker"))
         return Probe(truth, fitted.predict(Y[layer]).astype(str), speakers, layer)
@@ -312,12 +317,7 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
         leads = leads.assign(shown=shown, column=f"lead of {first['encoder']}")
         lines += [f"### {corpus}", "", about, "", *_table(pd.concat([part, leads]), "encoder"), ""]
     if len(across):
-        lines += [
-            "### From corpus to corpus",
-            "",
-            "UA, and chance in brackets, by the first feature set.",
-            "",
-        ]
+        lines += ["### From corpus to corpus", "", "UA (and chance) by the first feature set.", ""]
         first = across[across["encoder"] == across["encoder"].iloc[0]]
         for n_clips, part in first.groupby("n_clips", sort=False):
             shown = [f"{ua:.2f} ({c:.2f})" for ua, c in zip(part["ua"], part["chance"], strict=True)]

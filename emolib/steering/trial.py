@@ -33,6 +33,7 @@ from emolib.audio import Wave
 from emolib.axis import fit_axis
 from emolib.encoders import Encoder
 from emolib.metrics import Interval, speaker_bootstrap, ua_interval
+from emolib.probing import standardise_speakers
 from emolib.prosody import ProsodyTransform, Renditions, Track
 from emolib.prosody.transform import Linear
 from emolib.ser import Judge
@@ -130,7 +131,7 @@ def outside_judge(clips: pd.DataFrame, device: str = "auto") -> OutsideJudge:
         known = corpora.read(table, paths=False)
         X = store.pooled(JUDGE_LAYER, "mean+std", known["clip"].tolist()).astype(np.float64)
         tables.append(known)
-        parts.append(_standardised(X, _levels_of(X, known["speaker"]), known["speaker"]))
+        parts.append(standardise_speakers(X, known["speaker"], prior_clips=0))
     everyone = pd.concat(tables, ignore_index=True)
     shared = everyone["emotion"].isin(set(clips["emotion"])).to_numpy()
     known = everyone[shared]
@@ -144,11 +145,6 @@ def _levels_of(X: NDArray, speakers: pd.Series) -> dict[str, tuple[NDArray, NDAr
     """Return each speaker's mean and deviation of features, (N, D), over all of their clips."""
     rows = {str(name): X[(speakers == name).to_numpy()] for name in speakers.unique()}
     return {name: (own.mean(axis=0), np.maximum(own.std(axis=0), 1e-6)) for name, own in rows.items()}
-
-
-def _standardised(X: NDArray, of: Mapping[str, tuple[NDArray, NDArray]], speakers: pd.Series) -> NDArray:
-    mean, spread = (np.stack([of[str(name)][k] for name in speakers]) for k in (0, 1))
-    return (X - mean) / spread
 
 
 # ------------------------------------------------------------------------------------- the corpus
@@ -210,7 +206,7 @@ def gather(
     if outside is None:
         return Material(clips, acted, analysed, inputs)
     known = _levels_of(inputs, clips["speaker"])
-    inputs = _standardised(inputs, known, clips["speaker"])
+    inputs = standardise_speakers(inputs, clips["speaker"], prior_clips=0)
     return Material(clips, acted, analysed, inputs, outside, known)
 
 
