@@ -91,7 +91,8 @@ AFTER = "document.querySelectorAll('.emolib-panel audio')[1].src"
 STATUS = "span[role=status], span[role=alert]:not(:empty)"  # the panel's, not the empty one of its upload
 #: Starts a clock, presses End or Home on the slider and waits for the player's new source.
 TIMED_PRESS = """async (key) => {
-  const player = document.querySelectorAll('.emolib-panel audio')[1], before = player.src, started = performance.now();
+  const player = document.querySelectorAll('.emolib-panel audio')[1];
+  const before = player.src, started = performance.now();
   const handle = document.querySelector('.widget-slider .noUi-handle');
   handle.focus();
   handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
