@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,15 @@ def test_w2v_bert_equals_transformers_whatever_its_neighbours(tmp_path, waves):
         assert relative_error(upper[0], ours[2]) < 1e-5
     with pytest.raises(audio.AudioError, match="at least 560 samples"):
         encoder.encode([waves[0][:559]], RATE)
+
+
+def test_threads_that_share_an_encoder_get_their_own_states(folder, waves):
+    encoder = encoders.load(folder, device="cpu")
+    alone = [encoder.encode([wave], RATE)[0] for wave in waves]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda wave: encoder.encode([wave], RATE)[0], waves * 8))
+    for given, expected in zip(together, alone * 8, strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
 def test_the_hooks_are_gone_afterwards(model_folder, waves):

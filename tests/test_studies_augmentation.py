@@ -72,7 +72,9 @@ def manifest(monkeypatch) -> pd.DataFrame:
     found = MELS, [{"clip": "x", "reason": "broken"}]
     monkeypatch.setattr(generate, "load_mels", lambda manifest: found, raising=False)
     genders = [SPEAKERS[name] for name in MELS.speakers]
-    return pd.DataFrame({"speaker": MELS.speakers, "gender": genders, "corpus": "tiny"})
+    clips = pd.DataFrame({"speaker": MELS.speakers, "gender": genders, "corpus": "tiny"})
+    clips.attrs["renamed"] = ""
+    return clips
 
 
 def settings(**changes) -> Settings:
@@ -333,7 +335,7 @@ def test_the_command_prints_both_tables_and_the_gain(tmp_path: Path, manifest, t
     chosen = settings(flattering=study.FLATTERING[:1], folds=(0,), seeds=(0,))
     chosen = replace(chosen, conditions=study.DECIDING)
     monkeypatch.setattr(Settings, "of", lambda profile, seed=0: chosen)
-    monkeypatch.setattr(corpora, "load", lambda *words: manifest)
+    monkeypatch.setattr(corpora, "load", lambda *words, **options: manifest)
     words = ["augment", "--out", str(tmp_path), "--device", "cpu", "--seeds", "1", "--json"]
     cut = CliRunner().invoke(app, [*words, "--limit", "0"])
     assert cut.exit_code == 2 and "no time to run any" in cut.stderr
@@ -354,7 +356,7 @@ def test_a_part_is_asked_for_by_names_that_are_known(manifest, monkeypatch):
     assert len(cells) == 4 and {cell.protocol for cell in cells} == {"disjoint"}
     assert len(study.cells_of(Settings.of("full"))) > len({c.name for c in study.cells_of(part)})
     monkeypatch.setattr(Settings, "of", lambda profile, seed=0: settings())
-    monkeypatch.setattr(corpora, "load", lambda *words: manifest)
+    monkeypatch.setattr(corpora, "load", lambda *words, **options: manifest)
     wrong = {
         ("--conditions", "reel"): "no condition reel; expected some of: real",
         ("--shares", "0.3"): "no share 0.3", ("--shares", "x"): "shares 'x'; expected numbers",

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -269,7 +270,8 @@ def test_a_panel_plays_before_it_has_a_judge(tmp_path):
 
 
 def test_the_app_steers_with_what_is_shipped():
-    panel = app()
+    with ThreadPoolExecutor(1) as pool:  # where no test of the browser has left a loop of events running
+        panel = pool.submit(app).result()
     assert set(panel.target.options) == set(steering.shipped.TARGETS) and "alert" not in panel.status.value
     assert panel.delta.value == 0.8 and panel.after.value != panel.before.value
     assert {anchor["name"] for anchor in panel.pad.anchors} == set(panel.judge.classes_)

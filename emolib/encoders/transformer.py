@@ -6,6 +6,7 @@ The transformer runs on batches filled by length, with the padding masked.
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -90,6 +91,8 @@ class TransformerEncoder:
         centre = 0 if self._starts_at_zero else (self._front_end.receptive_field - 1) / 2
         self.first_frame_s = centre / self.sample_rate
         self._frame_budget = 2_000 if self.device.type == "cpu" else 60_000
+        # hooks collect the states of whatever runs, so a second thread has to wait
+        self._running = threading.Lock()
 
     def _network(self, model: Any) -> Any:
         """Return the part of a model that is used."""
@@ -181,9 +184,10 @@ class TransformerEncoder:
         for batch in _batches(lengths, self._frame_budget, self._may_pad):
             frames = [self._front_end(pieces[i].to(self.device)) for i in batch]
             padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
-            self.places = [places[i] for i in batch]
-            outputs = self._transform(padded, torch.tensor([len(part) for part in frames]))
-            self.places = []
+            with self._running:
+                self.places = [places[i] for i in batch]
+                outputs = self._transform(padded, torch.tensor([len(part) for part in frames]))
+                self.places = []
             for row, i in enumerate(batch):
                 states[i] = torch.stack([layer[row, : lengths[i]] for layer in outputs]).float().cpu().numpy()
         return [states[i] for i in range(len(pieces))]
