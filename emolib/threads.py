@@ -8,7 +8,7 @@ trainings at once instead.
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,13 +62,27 @@ def each(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Resu
     It should spend its time where the interpreter is let go of: in WORLD, transforms or decoders. Items are
     taken a few ahead of those that are worked on, so that a progress bar around them moves. The linear
     algebra inside has one thread each: two layers of threads get in each other's way. What `function` raises
-    is raised here.
+    first is raised here, after the items that are being worked on: a process that ends while threads compute
+    is aborted, and its message lost.
     """
     import joblib
     from threadpoolctl import threadpool_limits
 
+    failures: list[Exception] = []
+
+    def unless_failed(item: Item) -> Any:
+        try:
+            return None if failures else function(item)
+        except Exception as error:
+            failures.append(error)
+
     with threadpool_limits(1, "blas"):
-        return joblib.Parallel(workers(), prefer="threads")(joblib.delayed(function)(item) for item in items)
+        found = joblib.Parallel(workers(), prefer="threads")(
+            joblib.delayed(unless_failed)(item) for item in items
+        )
+    if failures:
+        raise failures[0]
+    return found
 
 
 def processes(

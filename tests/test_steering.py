@@ -468,6 +468,27 @@ def test_a_trial_frames_what_it_measures_and_lists_what_it_leaves_out(tmp_path):
     assert moved["p"] == pytest.approx(rows.loc[rows["way"] == "prosody", "p"].mean())
 
 
+def test_a_clip_that_fails_at_the_rate_of_a_trial_is_listed_and_ends_nothing(tmp_path, monkeypatch):
+    part = {"sentences": ("s2", "s3"), "takes": 1, "emotion_words": ("neutral", "angry")}
+    root = demo.build(tmp_path / "demo", voices=demo.VOICES[:6], **part, jobs=1)
+    manifest = corpora.load("folder", table=root / "demo.csv").assign(intensity="")
+    rounds = steering.rotations(manifest)[:1]
+    material = trial.gather(manifest, "neutral", ["angry"])
+    spoken = manifest[manifest["speaker"].isin(rounds[0].heard) & (manifest["emotion"] == "neutral")]
+    whispered = audio.load_clip(spoken.iloc[0], trial.RATE)[0]
+    record = prosody.record
+
+    def only_voiced(wave, *args, **options):
+        if np.array_equal(wave, whispered):
+            raise ValueError("hardly a voiced frame")
+        return record(wave, *args, **options)
+
+    monkeypatch.setattr(prosody, "record", only_voiced)
+    rows, skipped = trial.run(material, "neutral", ["angry"], rounds)
+    assert skipped == [{"clip": spoken["clip"].iloc[0], "reason": "hardly a voiced frame"}]
+    assert set(rows["clip"]) >= set(spoken["clip"][1:]) and spoken["clip"].iloc[0] not in set(rows["clip"])
+
+
 def test_a_rate_near_0_is_compared_by_its_difference():
     """A share of a rate that is 0 in some resamples has an interval up to many times the natural rate."""
     rows = pd.DataFrame(

@@ -54,6 +54,24 @@ def test_an_error_is_raised_where_the_results_are_read():
         threads.each(fails, range(4))
 
 
+def test_an_error_waits_for_what_is_being_worked_on(monkeypatch):
+    """A process that ends while its threads compute is aborted: its last words are C++'s."""
+    monkeypatch.setenv(threads.JOBS, "2")
+    began, ended, both = [], [], threading.Barrier(2)
+
+    def work(item):
+        began.append(item)
+        both.wait(10)
+        if item == 0:
+            raise ValueError("item 0")
+        time.sleep(0.2)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="item 0"):
+        threads.each(work, range(8))
+    assert sorted(began) == [0, 1] and ended == [1], "the other has ended, and nothing was begun after"
+
+
 def seen(item):
     return item, os.getpid(), blas_threads(), torch.get_num_threads()
 

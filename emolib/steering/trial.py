@@ -334,7 +334,7 @@ def run(
 
     def convert(roles: Roles) -> list[tuple[list[dict[str, Any]], list[dict[str, str]]]]:
         current = _Round(material, source, roles, per_speaker, tried, measure)
-        return [current.convert(target) for target in targets]
+        return [([], current.skipped), *(current.convert(target) for target in targets)]
 
     converted = threads.each(convert, tqdm(rounds, desc="rounds", disable=not progress))
     rows, skipped = zip(*chain(*converted), strict=True)
@@ -424,11 +424,18 @@ class _Round:
         self.judge.check_unseen([*roles.makers, *roles.heard])
         plain = self.acted[self.acted["emotion"] == source]
         evaluated = plain[plain["speaker"].isin(roles.heard)]
-        self.takes, self.natural = [], {}
+        self.takes: list[_Take] = []
+        self.natural: dict[str, list[_Take]] = {}
+        self.skipped: list[dict[str, str]] = []
         for speaker, some in evaluated.groupby("speaker"):
             own = [_Take(row) for _, row in some.iterrows()]
             at = np.linspace(0, len(own) - 1, min(len(own), per_speaker)).round().astype(int)
-            self.takes += [own[k] for k in np.unique(at)]
+            for take in (own[k] for k in np.unique(at)):
+                try:
+                    take.analysis  # noqa: B018 - at `RATE` a clip may fail that passed at its own rate
+                    self.takes.append(take)
+                except ValueError as error:
+                    self.skipped.append({"clip": take.clip, "reason": str(error)})
             self.natural[str(speaker)] = own
 
     def convert(self, target: str) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
