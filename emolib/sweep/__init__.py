@@ -42,7 +42,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Notebooks that take longest. Begun early, none of them is left over to run alone at the end.
-LONG = ("07", "03", "04", "01")
+LONG = ("07", "03", "04", "01", "06", "05")
 #: How often a kernel is started. Jupyter picks a kernel's ports before the kernel binds them, so of two that
 #: start at the same moment one may die, before it has executed anything.
 STARTS = 3
