@@ -568,3 +568,9 @@ def test_what_can_not_be_tried(monkeypatch):
     refused("magic", trial.hold, clips, methods=["magic"])
     refused("'surprised'", trial.hold, clips, targets=["surprised"])
     refused("another encoder", trial.hold, clips, encoder=trial.JUDGE_ENCODER)
+
+
+def test_sound_is_compared_at_no_higher_rate_than_it_was_recorded():
+    clips = pd.DataFrame({"sample_rate": [48_000, 44_100]})
+    assert trial.sample_rate(clips) == trial.RATE
+    assert trial.sample_rate(clips.assign(sample_rate=[48_000, 16_000])) == 16_000
