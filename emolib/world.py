@@ -74,12 +74,15 @@ class Speech(NamedTuple):
     log_envelope : float64 array, (T, F); natural logarithm of the power spectrum
     aperiodicity : float64 array, (T, F); share of noise in [0, 1]
     sample_rate : int, Hz
+    at : float64 array, (T,), optional
+        Of speech that was reshaped: which frame of the analysed speech each of its frames is made of.
     """
 
     f0_hz: Array
     log_envelope: Array
     aperiodicity: Array
     sample_rate: int
+    at: Array | None = None
 
     @property
     def energy_db(self) -> Array:

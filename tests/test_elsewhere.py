@@ -46,6 +46,15 @@ def test_colab_has_or_gets_all_that_the_package_needs_and_keeps_what_it_has():
     assert all(str(spec).startswith(">=") for one in added.values() for spec in one.specifier)
 
 
+def test_what_a_run_needs_is_locked_apart_from_what_tests_need():
+    run, tests = listed(ROOT / "requirements.txt"), listed(ROOT / "requirements-dev.txt")
+    extras = PROJECT["project"]["optional-dependencies"]
+    needed = map(Requirement, PROJECT["project"]["dependencies"] + extras["whisper"])
+    assert {canonicalize_name(one.name) for one in needed} | {"jupyterlab", "voila", "nbval"} <= set(run)
+    assert {canonicalize_name(Requirement(one).name) for one in extras["dev"]} <= set(run) | set(tests)
+    assert not set(run) & set(tests)
+
+
 def test_nothing_is_editable_and_the_address_comes_from_one_place():
     cells = code_cells(ROOT / "docs" / "colab.ipynb")
     files = [cell["source"] for cell in cells] + [(ROOT / ".binder" / "postBuild").read_text()]

@@ -108,11 +108,39 @@ def test_a_high_voice_does_not_rumble():
     hum = sum(np.sin(2 * np.pi * 400 * k * np.arange(n) / rate) / k for k in range(1, 20))
     syllables = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * np.arange(n) / rate)
     hiss = 0.02 * np.random.default_rng(0).standard_normal(n)
-    recording = prosody.record((0.1 * hum * syllables + hiss).astype(np.float32), rate)
+    clip = (0.1 * hum * syllables + hiss).astype(np.float32)
+    recording = prosody.record(clip, rate)
+
+    def rumble(wave):
+        power, hertz = np.abs(np.fft.rfft(wave)) ** 2, np.fft.rfftfreq(len(wave), 1 / rate)
+        return power[(hertz > 50) & (hertz < 200)].sum() / power[(hertz > 350) & (hertz < 450)].sum()
+
+    assert rumble(prosody.resynthesise(recording, recording.speech)) < rumble(clip)
+
+
+def test_what_is_unvoiced_stays_the_clips_own_and_follows_what_is_asked():
+    """WORLD makes shaped white noise of it: a click, a breath, or a room's noise would be another one."""
+    rate, voice = 16_000, synthetic_speech(1.0, seed=1, sample_rate=16_000)
+    hiss = 0.02 * np.diff(
+        np.random.default_rng(0).standard_normal(rate // 2 + 4), 4
+    )  # no pitch is found in it
+    recording = prosody.record(np.concatenate([voice, hiss, voice]).astype(np.float32), rate)
+    within = slice(round(1.05 * rate), round(1.45 * rate))
     wave = prosody.resynthesise(recording, recording.speech)
-    power, hertz = np.abs(np.fft.rfft(wave)) ** 2, np.fft.rfftfreq(len(wave), 1 / rate)
-    below, above = power[(hertz > 50) & (hertz < 200)].sum(), power[(hertz > 350) & (hertz < 450)].sum()
-    assert below < 1e-4 * above
+    assert np.corrcoef(wave[within], recording.wave[within])[0, 1] > 0.99
+    speech = recording.speech
+    louder = speech._replace(log_envelope=speech.log_envelope + np.log(4.0))  # of power: by 6 dB
+    np.testing.assert_allclose(prosody.resynthesise(recording, louder)[within], 2 * wave[within], atol=1e-3)
+    slow = np.arange(0, len(speech.f0_hz) - 1, 0.5)
+    rows = np.round(slow).astype(int)
+    parts = (speech.f0_hz[rows], speech.log_envelope[rows], speech.aperiodicity[rows])
+    longer = prosody.resynthesise(recording, speech._replace(
+        f0_hz=parts[0], log_envelope=parts[1], aperiodicity=parts[2], at=slow
+    ))  # fmt: skip
+    assert len(longer) == pytest.approx(2 * len(recording.wave), rel=0.02)
+    first = len(recording.head)
+    middle = slice(*(2 * (at - first) + first for at in (within.start, within.stop)))
+    assert audio.rms_dbfs(longer[middle]) == pytest.approx(audio.rms_dbfs(wave[within]), abs=2)
 
 
 def test_voicing_is_repaired():

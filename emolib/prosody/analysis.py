@@ -22,7 +22,7 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
-from scipy.ndimage import binary_opening, median_filter
+from scipy.ndimage import binary_opening, median_filter, uniform_filter1d
 from scipy.signal import find_peaks
 from scipy.special import logit
 
@@ -38,6 +38,10 @@ _SHORT_FRAMES = 3  # 15 ms: neither a voiced sound nor a stop is shorter
 _OCTAVE_ERROR = np.log(1.6)
 _RUMBLE = (0.55, 0.85)  # shares of F0: all is removed below the first, nothing above the second
 _RUMBLE_DEPTH = 3 * np.log(10)  # 30 dB
+_OWN_GAIN = (
+    -6 * np.log(10),
+    3 * np.log(10),
+)  # -60 to 30 dB, of the clip's own noise: digital silence has none
 
 
 class Recording(NamedTuple):
@@ -121,24 +125,62 @@ def decompose(samples: Wave, sample_rate: int, *, aperiodicity: bool = True) -> 
 def resynthesise(recording: Recording, speech: Speech) -> Wave:
     """Return reshaped speech between the clip's own head and tail, at the clip's own rate and level.
 
+    Parameters
+    ----------
+    recording : Recording
+    speech : Speech; the recording's own, or what a transform made of it
+
     Returns
     -------
     wave : float32 array; its length is the clip's where `speech` has as many frames as the clip's own span
 
     Notes
     -----
-    At both joins the clip's own sound fades into the reshaped over 5 ms, so that neither clicks.
+    What is voiced is WORLD's. What is unvoiced is the clip's own sound, moved in time and filtered to the
+    envelope that is asked for: WORLD's shaped white noise there costs most of what its resynthesis costs, up
+    to three quarters of a point of opinion score, and words in noisy recordings. At both joins the clip's own
+    sound fades into the reshaped over 5 ms, so that neither clicks.
     """
     rate, head, tail = speech.sample_rate, recording.head, recording.tail
     spoken = world.synthesise(_without_rumble(speech))[: round(len(speech.f0_hz) * HOP_MS * rate / 1000)]
     clip = audio.resample(recording.wave, recording.sample_rate, rate)
     own = clip[len(head) : len(clip) - len(tail)]
+    frames = np.arange(len(spoken)) * 1000 / HOP_MS / rate
+    voiced = np.interp(frames, np.arange(len(speech.f0_hz)), uniform_filter1d((speech.f0_hz > 0) * 1.0, 3))
+    moved = _moved(own, recording.speech, speech, len(spoken))
+    spoken = (spoken * voiced + moved * (1 - voiced)).astype(np.float32)
     n = min(round(HOP_MS * rate / 1000), len(own) // 2, len(spoken) // 2)
     rise = np.sin(np.pi / 2 * (np.arange(n) + 0.5) / max(n, 1)).astype(np.float32) ** 2
     start, end = slice(0, n), len(spoken) - n
     spoken[start] = own[start] * (1 - rise) + spoken[start] * rise
     spoken[end:] = spoken[end:] * (1 - rise) + own[len(own) - n :] * rise
     return audio.resample(np.concatenate([head, spoken, tail]), rate, recording.sample_rate)
+
+
+def _moved(own: Wave, analysed: Speech, speech: Speech, n_samples: int) -> Array:
+    """Return a clip's own sound at the times of reshaped speech, filtered by what its envelope changed.
+
+    Windowed pieces of 20 ms, one every 10 ms, are filtered without a change of phase. Where nothing was
+    changed the clip comes back as it is. A periodic sound would keep its pitch, so this is for what has none.
+    More overlap would cancel noise where pieces are moved against each other; this loses 1.2 dB at most.
+    """
+    hop, frames = HOP_MS * speech.sample_rate / 1000, np.arange(0, len(speech.f0_hz), 2)
+    source = frames if speech.at is None else speech.at[::2]
+    gain = speech.log_envelope[::2] - analysed.log_envelope[np.round(source).astype(int)]
+    reach = np.arange(-round(2 * hop), round(2 * hop))
+    window = np.cos(np.pi / 2 * reach / (reach[-1] + 1)) ** 2
+    n_fft, margin = 2 * (gain.shape[1] - 1), 2 * gain.shape[1]
+    padded = np.pad(own.astype(np.float64), margin)
+    pieces = padded[margin + np.round(source * hop).astype(int)[:, None] + reach] * window
+    spectrum = np.fft.rfft(pieces, n_fft) * np.exp(gain.clip(*_OWN_GAIN) / 2)
+    # a filter without delay rings before a piece as well as after it: its end is wrapped to before its start
+    filtered = np.roll(np.fft.irfft(spectrum, n_fft), (n_fft - len(reach)) // 2, axis=1)
+    start = margin + np.round(frames * hop).astype(int) - n_fft // 2
+    made, share = np.zeros(n_samples + 2 * margin + n_fft), np.full(n_samples + 2 * margin + n_fft, 1e-3)
+    for k, first in enumerate(start):
+        made[first : first + n_fft] += filtered[k]
+        share[first + n_fft // 2 + reach] += window
+    return (made / share)[margin : margin + n_samples]
 
 
 def _without_rumble(speech: Speech) -> Speech:

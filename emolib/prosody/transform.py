@@ -203,11 +203,12 @@ class ProsodyTransform(Saved):
         c = analysis.contours(speech) if seen is None else seen
         asked = self._asked(c)
         for _ in range(_INVERSE_ROUNDS if delta < 0 else 0):
-            moved, at = apply_change(speech, c, asked.times(delta))
-            frames = np.interp(np.arange(len(c.voiced)), at, np.arange(len(at)))
+            moved = apply_change(speech, c, asked.times(delta))
+            assert moved.at is not None
+            frames = np.interp(np.arange(len(c.voiced)), moved.at, np.arange(len(moved.at)))
             there = self._asked(analysis.contours(moved))
             asked = Change(there.utterance, there.frames[np.round(frames).astype(int)])
-        return apply_change(speech, c, asked.times(delta).plus(_of_knobs(turned, c)))[0]
+        return apply_change(speech, c, asked.times(delta).plus(_of_knobs(turned, c)))
 
     def _asked(self, c: Contours) -> Change:
         """Return the change that is predicted for speech of these contours."""
@@ -407,7 +408,7 @@ def turn(speech: Speech, knobs: Mapping[str, float], seen: Contours | None = Non
     if not any(turned.values()):
         return speech
     c = analysis.contours(speech) if seen is None else seen
-    return apply_change(speech, c, _of_knobs(turned, c))[0]
+    return apply_change(speech, c, _of_knobs(turned, c))
 
 
 def _of_knobs(knobs: Mapping[str, float], c: Contours) -> Change:
@@ -425,8 +426,8 @@ def _of_knobs(knobs: Mapping[str, float], c: Contours) -> Change:
     return Change(utterance, frames)
 
 
-def apply_change(speech: Speech, c: Contours, asked: Change) -> tuple[Speech, Array]:
-    """Return changed speech, (T', ...), and the source position, in frames, of each of its frames, (T',)."""
+def apply_change(speech: Speech, c: Contours, asked: Change) -> Speech:
+    """Return changed speech, (T', ...), with the source position of each of its frames."""
     shift = dict(zip(STATISTICS, asked.utterance.tolist(), strict=False))
     shift["log_f0"] = _within_voice(float(analysis.statistics(c)[0]), shift["log_f0"])
     log_f0 = _pitch(c, asked.frames[:, PITCH], shift)
@@ -435,7 +436,7 @@ def apply_change(speech: Speech, c: Contours, asked: Change) -> tuple[Speech, Ar
     nearest = np.round(at).astype(int)
     f0_hz = np.exp(np.interp(at, np.arange(len(log_f0)), log_f0)).clip(*_F0_HZ) * c.voiced[nearest]
     noise = _aperiodicity(speech, asked.frames[:, NOISE])
-    return Speech(f0_hz, log_envelope[nearest], noise[nearest], speech.sample_rate), at
+    return Speech(f0_hz, log_envelope[nearest], noise[nearest], speech.sample_rate, at)
 
 
 def _pitch(c: Contours, change: Array, shift: dict[str, float]) -> Array:
