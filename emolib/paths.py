@@ -72,9 +72,9 @@ def trained(name: str, *decided_by: object) -> Path:
 
 
 def embeddings(corpus: str) -> list[Path]:
-    """Return the folders of a corpus's embeddings that are there: in ``data/embeddings``, then shipped."""
+    """Return the folders that hold embeddings of a corpus: in ``data/embeddings``, then the shipped one."""
     places = (root / "data" / "embeddings" / folder_name(corpus) for root in (home(), CHECKOUT))
-    return [place for place in dict.fromkeys(places) if place.is_dir()]
+    return [place for place in dict.fromkeys(places) if (place / "manifest.csv").is_file()]
 
 
 def figures() -> Path:

@@ -36,7 +36,7 @@ def list_corpora(corpus: Annotated[str | None, Argument()] = None) -> dict[str, 
         keys = ("name", "title", "clips", "speakers", "licence", "citation", "source", "defects")
         fields = {key: getattr(card, key) for key in keys}
         rows[card.name] = fields | {"at_hand": at_hand}
-        has_embeddings = any((place / "manifest.csv").is_file() for place in paths.embeddings(card.name))
+        has_embeddings = bool(paths.embeddings(card.name))
         elsewhere = f"embeddings alone; the audio: {card.source}" if has_embeddings else card.source
         state = "at hand" if at_hand else elsewhere
         if not corpus:

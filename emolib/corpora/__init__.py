@@ -27,8 +27,8 @@ from emolib.corpora.published import CORPORA, NamedCorpus
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
-    "COLUMNS", "CorpusInfo", "Label", "NamedCorpus", "NoAudioWarning", "Note", "Skipped", "assemble", "info",
-    "load", "names", "read", "save", "sound_files", "way_to_get",
+    "COLUMNS", "CorpusInfo", "Label", "NamedCorpus", "NoAudioWarning", "Note", "Skipped", "assemble",
+    "described", "info", "load", "names", "read", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
 _DEMO = CorpusInfo(
@@ -124,13 +124,12 @@ def load(
         if given is not None and name != "folder":
             raise ValueError(f"a table ({given}) belongs to the corpus 'folder', not to {name!r}")
     place = paths.corpus(name) if root is None else Path(root)
-    shipped = [at for held in paths.embeddings(name) if (at := held / "manifest.csv").is_file()]
-    if root is None and table is None and name != "demo" and not place.is_dir() and shipped:
+    if root is None and table is None and name != "demo" and not place.is_dir() and paths.embeddings(name):
         if trim_silence:
             raise ValueError(
                 f"{name}: its audio is not on this machine, so no silence can be trimmed; {way_to_get(name)}"
             )
-        clips = _without_audio(name, shipped[0])
+        clips = _without_audio(name)
         clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))
         renames.check_all_met()
     else:
@@ -195,9 +194,22 @@ def way_to_get(name: str) -> str:
     return f"{get}, or point to your copy with --root DIR or EMOLIB_CORPORA"
 
 
-def _without_audio(name: str, csv: Path) -> pd.DataFrame:
-    """Read the manifest of shipped embeddings, and warn that there is nothing to hear."""
-    clips = read(csv, paths=False)
+def described(name: str) -> pd.DataFrame:
+    """Return the manifest of a corpus that lies beside its embeddings; no clip has a path.
+
+    Raises
+    ------
+    ValueError
+        If no embeddings of it are here.
+    """
+    if not (places := paths.embeddings(name)):
+        raise ValueError(f"no embeddings of {name!r} are here; `emolib embeddings make {name}` makes them")
+    return read(places[0] / "manifest.csv", paths=False)
+
+
+def _without_audio(name: str) -> pd.DataFrame:
+    """Return the manifest of shipped embeddings, and warn that there is nothing to hear."""
+    clips = described(name)
     note = (
         f"{name}: no folder {paths.corpus(name)}, so these are the {len(clips)} clips of the shipped "
         f"embeddings, which can't be played or measured anew; to get the audio, {way_to_get(name)}"

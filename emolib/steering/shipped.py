@@ -63,7 +63,7 @@ def judge() -> ser.Judge:
 
 def makers() -> pd.DataFrame:
     """Return the clips, without paths, of the actors who taught the transforms, the mapper and the axes."""
-    clips = corpora.read(paths.embeddings(CORPUS)[0] / "manifest.csv", paths=False)
+    clips = corpora.described(CORPUS)
     return clips[clips["speaker"].isin(_mapper().provenance["speakers"])].reset_index(drop=True)
 
 

@@ -128,8 +128,7 @@ def outside_judge(clips: pd.DataFrame, device: str = "auto") -> OutsideJudge:
     tables, parts = [], []
     for name in names:
         store = embeddings.open(name, JUDGE_ENCODER)
-        [table, *_] = [at for at in (p / "manifest.csv" for p in paths.embeddings(name)) if at.is_file()]
-        known = corpora.read(table, paths=False)
+        known = corpora.described(name)
         X = store.pooled(JUDGE_LAYER, "mean+std", known["clip"].tolist()).astype(np.float64)
         tables.append(known)
         parts.append(standardise_speakers(X, known["speaker"], prior_clips=0))
