@@ -197,6 +197,8 @@ def test_few_clips_of_a_speaker_are_drawn_by_the_seed():
     assert np.allclose(standardise(X, n_clips=30), standardise(X))
     assert np.allclose(standardise(X, n_clips=99), standardise(X)), "all, where there are fewer"
     refused("n_clips 1; expected two or more", standardise, X, n_clips=1)
+    single = np.where(np.arange(len(X)) == 0, "alone", "all")
+    assert np.abs(probing.standardise_speakers(X, single)[0]).max() > 0.5, "little is taken of few clips"
     refused("3 clips and 240 speakers", standardise, X[:3])
 
 
