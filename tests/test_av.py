@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from samples import refused
 from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
@@ -275,17 +275,13 @@ def test_transfer_refuses_shared_speakers_and_unequal_lengths():
 # ------------------------------------------------------------------------------------- drawing
 
 
-def test_the_plane_is_drawn_with_its_anchors_and_colours():
-    _, y, truth = blobs(40)
-    table = dict(zip(WORDS.tolist(), av.resolve(WORDS, "emodb"), strict=True))
-    fig, axes = plt.subplots(1, 3)
-    ax = plots.plot_plane(truth, y, anchors=table, ax=axes[0])
-    assert ax is axes[0] and len(ax.collections) == len(WORDS) == len(ax.get_legend().texts)
-    assert sum(len(points.get_offsets()) for points in ax.collections) == 40
-    points = np.stack(list(table.values()))
-    texts = [text.get_text() for text in plots.plot_moves(points, 0.5 * points, WORDS, ax=axes[1]).texts]
+def test_the_plane_shows_every_clip_and_names_the_emotions():
+    (_, y, truth), points, (plane, moves) = blobs(40), av.resolve(WORDS, "emodb"), Figure().subplots(1, 2)
+    plots.plot_plane(truth, y, anchors=dict(zip(WORDS.tolist(), points, strict=True)), ax=plane)
+    assert len(plane.collections) == len(WORDS) == len(plane.get_legend().texts)
+    assert sum(len(dots.get_offsets()) for dots in plane.collections) == 40
+    texts = [text.get_text() for text in plots.plot_moves(points, 0.5 * points, WORDS, ax=moves).texts]
     assert [text for text in texts if text] == WORDS.tolist()
-    plt.close(fig)
 
 
 # ------------------------------------------------------------------------------------- recorded speech

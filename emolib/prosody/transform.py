@@ -53,7 +53,7 @@ class Knob(NamedTuple):
     text: str
 
 
-#: The knobs of `turn`, by name.
+#: The knobs of `ProsodyTransform.apply`, by name.
 KNOBS: Mapping[str, Knob] = {
     "pitch": Knob(-1.0, 1.0, 0.0, "lower or higher; 1 is six semitones up"),
     "range": Knob(-1.0, 1.0, 0.0, "flatter or livelier; 1 doubles how far the pitch moves, -1 halves it"),
@@ -379,28 +379,6 @@ def check_knobs(knobs: Mapping[str, float]) -> dict[str, float]:
                 f"0 for no change"
             )
     return {name: float(knobs.get(name, knob.default)) for name, knob in KNOBS.items()}
-
-
-def turn(speech: Speech, knobs: Mapping[str, float], seen: Contours | None = None) -> Speech:
-    """Change speech apart from emotion; with all knobs at 0 it is the same object.
-
-    Parameters
-    ----------
-    speech : Speech, T frames with at least one voiced; its spoken span
-    knobs : mapping of a name in `KNOBS` to a number
-    seen : Contours, optional
-        The contours of `speech`, if they are known already.
-
-    Raises
-    ------
-    ValueError
-        If a knob is unknown or out of its range.
-    """
-    turned = check_knobs(knobs)
-    if not any(turned.values()):
-        return speech
-    c = analysis.contours(speech) if seen is None else seen
-    return apply_change(speech, c, _of_knobs(turned, c))[0]
 
 
 def _of_knobs(knobs: Mapping[str, float], c: Contours) -> Change:
