@@ -149,8 +149,8 @@ def cross_validate(
         If the lengths differ, a feature is not finite, a clip is in no test fold, or a training fold has one
         class.
     """
-    X, y = _checked(features, manifest)
-    tested = X if test_features is None else _checked(test_features, manifest)[0]
+    X, y = checked_features(features, manifest)
+    tested = X if test_features is None else checked_features(test_features, manifest)[0]
     if tested.shape != X.shape:
         raise ValueError(f"test features of shape {tested.shape}; expected the features' {X.shape}")
     y_pred = np.full(len(y), "", dtype=object)
@@ -323,7 +323,7 @@ def cross_validate_soft(
     """
     counts = votes(manifest)
     shares = counts.to_numpy() / counts.to_numpy().sum(axis=1, keepdims=True)
-    tables = {layer: _checked(X, manifest)[0] for layer, X in layers.items()}
+    tables = {layer: checked_features(X, manifest)[0] for layer, X in layers.items()}
     y_pred, chosen = np.full(shares.shape, np.nan), list[Any]()
     for train, test in folds:
         targets = shares[train]
@@ -525,7 +525,14 @@ def silhouette(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> floa
     return float(silhouette_score(X, np.asarray(labels), sample_size=sample, random_state=seed))
 
 
-def _checked(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[np.floating], NDArray]:
+def checked_features(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[Any], NDArray]:
+    """Return features, float32 where they are and else float64, and emotions of a manifest's clips.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite row for each clip.
+    """
     X, y = np.asarray(features), manifest["emotion"].to_numpy().astype(str)
     if X.dtype != np.float32:  # which a store gives, and halves the time of a fit
         X = X.astype(np.float64)

@@ -5,7 +5,6 @@ import os
 import warnings
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +20,6 @@ from emolib import corpora, features, metrics, plots, probing, splits
 from emolib.axis import METHODS, EmotionAxis, EmotionSubspace
 from emolib.store import FeatureStore, StoreConfig
 
-mpl.use("agg")
 WIDTH, NAMES = 16, ("neutral", "calm", "happy", "angry")
 
 
@@ -390,20 +388,17 @@ def test_scikit_learn_s_own_checks(estimator):
     check_estimator(estimator)
 
 
-def test_plots_draw_what_they_are_given():
-    figure = Figure(figsize=(10, 6))
-    curve, controls, transfer, steps = figure.subplots(2, 2).ravel()
+def test_plots_name_what_they_draw():
+    curve, controls, steps = Figure().subplots(1, 3)
     held_out = axes.cross_project(X, MANIFEST, LOSO)
     rows = [{"method": m, "layer": k, **held_out.auc._asdict()} for m in METHODS for k in (0, 1, 2)]
-    assert plots.plot_auc_by_layer(pd.DataFrame(rows), ax=curve) is curve
+    plots.plot_auc_by_layer(pd.DataFrame(rows), ax=curve)
     assert [line.get_label() for line in curve.lines][: len(METHODS)] == list(METHODS)
     plots.plot_controls({"axis": held_out.auc}, {"random": axes.random_aucs(X, MANIFEST)}, ax=controls)
     assert [label.get_text() for label in controls.get_yticklabels()] == ["axis", "random"]
     assert len(controls.collections[0].get_offsets()) == 200
-    plots.plot_transfer(pd.DataFrame([[1, 0.6], [0.7, 0.9]], list("ab"), list("ab")), ax=transfer)
     plots.plot_ladder({"a": axes.ladder(held_out, MANIFEST)}, ax=steps)
     assert [label.get_text() for label in steps.get_xticklabels()][1:] == ["angry, normal", "angry, strong"]
-    figure.canvas.draw()
 
 
 # ------------------------------------------------------------------------------------- real speech

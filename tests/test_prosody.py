@@ -77,6 +77,8 @@ def test_what_can_not_be_reshaped_is_refused_with_a_reason():
         (np.zeros(0), 16_000, "shape"),
         (np.ones((2, 3, 4)), 16_000, "shape"),
         (synthetic_speech(0.5), 0, "sampling rate"),
+        (synthetic_speech(0.5), -16_000, "sampling rate"),
+        (synthetic_speech(0.5), np.nan, "sampling rate"),
         (noise, 16_000, "hardly a voiced frame"),
     ):
         refused(reason, prosody.record, wave.astype(np.float32), rate)

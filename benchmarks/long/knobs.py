@@ -13,6 +13,7 @@ import pandas as pd
 
 from emolib import demo, prosody
 from emolib.prosody.analysis import checked, decompose
+from emolib.steering import shipped
 from emolib.world import Speech
 
 SETTINGS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -42,10 +43,12 @@ MEASURES = {
 def responses(knob: str, wave: np.ndarray, sample_rate: int) -> list[float]:
     """Return a knob's measure of a clip at each setting, found in the sound that is made."""
     recording = prosody.record(wave, sample_rate)
+    transform = shipped.steerer("neutral", "angry").transform  # at delta 0 it changes nothing itself
     measure, _, factor = MEASURES[knob]
     found = []
     for setting in SETTINGS:
-        made = prosody.resynthesise(recording, prosody.turn(recording.speech, {knob: setting}))
+        speech = transform.apply(recording.speech, 0.0, knobs={knob: setting})
+        made = prosody.resynthesise(recording, speech)
         speech = decompose(checked(made, sample_rate), sample_rate)
         found.append(factor * measure(speech.between(*speech.spoken_span())))
     return found

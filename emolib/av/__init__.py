@@ -8,15 +8,3 @@ of any clip. `AVLearner` is the estimator, with a reduction in closed form and o
 from emolib.av.evaluate import Plane, lines, place, transfer
 from emolib.av.learner import JOINED, AVLearner, Method, resolve
 from emolib.probing import standardise_speakers
-
-__all__ = [
-    "JOINED",
-    "AVLearner",
-    "Method",
-    "Plane",
-    "lines",
-    "place",
-    "resolve",
-    "standardise_speakers",
-    "transfer",
-]

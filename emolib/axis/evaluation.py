@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from emolib import splits
 from emolib.axis.estimator import EmotionAxis, Floats, complete_speakers, two_labels
 from emolib.metrics import Interval, draws, mean_interval, percentile_interval, speaker_bootstrap
-from emolib.probing import centre_speakers
+from emolib.probing import centre_speakers, checked_features
 
 #: A corpus's words for the strength of an acted emotion.
 INTENSITIES = ("normal", "strong")
@@ -255,15 +255,8 @@ def sentence_folds(
 
 def checked(X: ArrayLike, manifest: pd.DataFrame) -> tuple[Floats, NDArray, NDArray]:
     """Return features, emotions and speakers of a manifest's clips."""
-    clips = np.asarray(X, dtype=np.float64)
-    if clips.ndim != 2 or len(clips) != len(manifest):
-        raise ValueError(
-            f"features of shape {clips.shape} for {len(manifest)} clips; expected ({len(manifest)}, D)"
-        )
-    if not np.isfinite(clips).all():
-        n_bad = int((~np.isfinite(clips)).any(axis=1).sum())
-        raise ValueError(f"features of {n_bad} clips are not finite; extract them again")
-    return clips, manifest["emotion"].to_numpy().astype(str), manifest["speaker"].to_numpy().astype(str)
+    clips, labels = checked_features(np.asarray(X, dtype=np.float64), manifest)
+    return clips, labels, manifest["speaker"].to_numpy().astype(str)
 
 
 def ladder(held_out: HeldOut, manifest: pd.DataFrame) -> pd.DataFrame:

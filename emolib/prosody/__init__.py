@@ -33,4 +33,4 @@ from emolib.prosody.pairs import (
     renditions,
     track,
 )
-from emolib.prosody.transform import KNOBS, VERSION, Knob, ProsodyTransform, check_knobs, turn
+from emolib.prosody.transform import KNOBS, VERSION, Knob, ProsodyTransform, check_knobs

@@ -78,7 +78,7 @@ def record(wave: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Record
         If the clip is shorter than 0.2 s or longer than 120 s, silent, holds NaN, or has hardly a voiced
         frame (a whisper).
     """
-    clip = checked(wave, sample_rate)
+    clip, sample_rate = checked(wave, sample_rate), int(sample_rate)
     rate = int(np.clip(sample_rate, *RATE_LIMITS_HZ))
     samples = audio.resample(clip, sample_rate, rate)
     speech = decompose(samples, rate, aperiodicity=aperiodicity)
@@ -93,24 +93,30 @@ def record(wave: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Record
     return Recording(speech, head, tail, clip, sample_rate)
 
 
-def checked(wave: Wave, sample_rate: int) -> Wave:
-    """Return a clip as mono float32, (S,), or raise ValueError with what keeps it from being reshaped."""
+def checked(wave: Wave, sample_rate: float) -> Wave:
+    """Return a clip of one speaker as mono float32, (S,); several channels, (S, channels), are averaged.
+
+    Raises
+    ------
+    AudioError
+        If it can be neither reshaped nor steered: it is shorter than 0.2 s or longer than 120 s, silent,
+        holds NaN, or its sampling rate is no positive whole number.
+    """
     samples = np.asarray(wave)
-    if sample_rate <= 0:
-        raise ValueError(f"sampling rate {sample_rate} Hz; expected a positive number")
+    if not sample_rate > 0 or sample_rate % 1:
+        raise audio.AudioError(f"a sampling rate of {sample_rate} Hz; expected a positive whole number")
     if samples.ndim not in (1, 2) or samples.size == 0:
-        raise ValueError(f"a wave of shape {samples.shape}; expected samples, (S,) or (S, channels)")
+        raise audio.AudioError(f"a wave of shape {samples.shape}; expected samples, (S,) or (S, channels)")
     if not np.isfinite(samples).all():
-        raise ValueError("the wave holds NaN or infinite samples; expected finite ones")
+        raise audio.AudioError("the wave holds NaN or infinite samples; expected finite ones in [-1, 1]")
     clip, duration_s = audio.mono(samples.astype(np.float32)), len(samples) / sample_rate
     shortest, longest = DURATION_LIMITS_S
-    if duration_s < shortest:
-        raise ValueError(f"a clip of {duration_s:.3f} s; expected at least {shortest} s of speech")
-    if duration_s > longest:
-        raise ValueError(
-            f"a clip of {duration_s:.0f} s; expected at most {longest:.0f} s: cut it into phrases first"
+    if not shortest <= duration_s <= longest:
+        raise audio.AudioError(
+            f"a clip of {duration_s:.3g} s; expected at least {shortest} s of speech and at most "
+            f"{longest:.0f} s: cut a longer recording into sentences"
         )
-    audio.check_speech(clip, sample_rate, "the wave")
+    audio.check_speech(clip, int(sample_rate), "the wave")
     return clip
 
 

@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit
+from threadpoolctl import threadpool_limits
 
 from emolib.files import Saved
 from emolib.prosody import analysis
@@ -51,7 +53,7 @@ class Knob(NamedTuple):
     text: str
 
 
-#: The knobs of `turn`, by name.
+#: The knobs of `ProsodyTransform.apply`, by name.
 KNOBS: Mapping[str, Knob] = {
     "pitch": Knob(-1.0, 1.0, 0.0, "lower or higher; 1 is six semitones up"),
     "range": Knob(-1.0, 1.0, 0.0, "flatter or livelier; 1 doubles how far the pitch moves, -1 halves it"),
@@ -307,67 +309,58 @@ def fit_ridge(rows: Mapping[str, Rows]) -> Linear:
     Notes
     -----
     One matrix of products per speaker is enough to hold out each of them in turn at each penalty, without
-    another pass over the data. The penalty is the largest whose error is within one standard error of the
-    least. With one speaker nobody can be held out, and the largest penalty but one is used.
+    another pass over the data, and one for all outputs whose rows have equal weights. The penalty is the
+    largest whose error is within one standard error of the least. With one speaker nobody can be held out,
+    and the largest penalty but one is used.
     """
     if not rows or not all(len(inputs) for inputs, _, _ in rows.values()):
         raise ValueError("no rows to fit; expected at least one for every speaker")
-    inputs = np.vstack([x for x, _, _ in rows.values()])
+    inputs, outputs, weights = (np.vstack(tables) for tables in zip(*rows.values(), strict=True))
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
     scale[scale < 1e-9] = 1.0
-    grams = [_products((x - mean) / scale, y, w) for x, y, w in rows.values()]
-    weights = np.stack([_fit_output(output) for output in zip(*grams, strict=True)], axis=1)
-    return Linear(weights[1:] / scale[:, None], weights[0] - (mean / scale) @ weights[1:])
+    table = np.column_stack([np.ones(len(inputs)), (inputs - mean) / scale])
+    ends = np.cumsum([len(x) for x, _, _ in rows.values()])[:-1]
+    fitted = np.zeros((table.shape[1], outputs.shape[1]))
+    kinds: dict[bytes, list[int]] = {}
+    for column, weight in enumerate(weights.T):
+        kinds.setdefault(weight.tobytes(), []).append(column)
+    with threadpool_limits(1):  # threads of BLAS wait longer than they work on products of this size
+        for alike in kinds.values():
+            speakers = (np.split(part, ends) for part in (table, outputs[:, alike], weights[:, alike[0]]))
+            fitted[:, alike] = _fit_alike([part for part in zip(*speakers, strict=True) if part[2].any()])
+    return Linear(fitted[1:] / scale[:, None], fitted[0] - (mean / scale) @ fitted[1:])
 
 
-def _fit_output(grams: Sequence[Array]) -> Array:
-    """Return intercept and weights, (1 + P,), of one output from the speakers' products."""
-    known = [gram for gram in grams if gram[0, 0] > 0]
-    if not known:
-        return np.zeros(len(grams[0]) - 1)
-    total = np.sum(known, axis=0)
-    if len(known) == 1:
-        return _solve(total[None], PENALTIES[-2:-1])[0, 0]
-    errors = _errors(np.stack(known), _solve(total - np.stack(known), PENALTIES))
-    best = _largest_within_one_error(errors)
-    return _solve(total[None], PENALTIES[best : best + 1])[0, 0]
+def _fit_alike(parts: Sequence[Rows]) -> Array | float:
+    """Return intercepts and weights, (1 + P, R), from the (1, inputs), outputs and weights of speakers."""
+    if not parts:
+        return 0.0
+    weighted = [(x, y, x.T * (weight / weight.sum())) for x, y, weight in parts]
+    squares, crosses = (np.stack(of) for of in zip(*((t @ x, t @ y) for x, y, t in weighted), strict=True))
+    square, cross = squares.sum(axis=0), crosses.sum(axis=0)
+    if len(parts) == 1:
+        return _solve(square, cross, PENALTIES[-2:-1])[0]
+    powers = np.stack([t[0] @ np.square(y) for _, y, t in weighted])
+    held_out = _solve(square - squares, cross - crosses, PENALTIES)
+    explained = held_out * (squares[:, None] @ held_out - 2 * crosses[:, None])
+    best = _largest_within_one_error(powers[:, None] + explained.sum(axis=2))
+    return _solve(square, cross, PENALTIES)[best, :, np.arange(len(best))].T
 
 
-def _largest_within_one_error(errors: Array) -> int:
-    """Return the last column of errors by speaker, (S, A), within one standard error of the best one."""
-    excess = errors - errors[:, [errors.mean(axis=0).argmin()]]
+def _largest_within_one_error(errors: Array) -> NDArray[np.intp]:
+    """Return, of errors by speaker, (S, A, R), the last of A within one standard error of the best, (R,)."""
+    excess = errors - np.take_along_axis(errors, errors.mean(axis=0).argmin(axis=0)[None, None], axis=1)
     spread = excess.std(axis=0, ddof=1) / np.sqrt(len(errors))
-    return int(np.flatnonzero(excess.mean(axis=0) <= spread)[-1])
+    within = excess.mean(axis=0) <= spread
+    return len(within) - 1 - within[::-1].argmax(axis=0)
 
 
-def _products(inputs: Array, outputs: Array, weights: Array) -> list[Array]:
-    """Return for each output the mean products of (1, inputs, output), (P + 2, P + 2), of one speaker."""
-    table = np.column_stack([np.ones(len(inputs)), inputs])
-    made: list[Array] = []
-    previous = None
-    for output, weight in zip(outputs.T, weights.T, strict=True):
-        if previous is None or not np.array_equal(weight, previous):  # equal weights share most of the work
-            weighted = table * (weight / max(weight.sum(), 1e-12))[:, None]
-            square, previous = weighted.T @ table, weight
-        cross, power = weighted.T @ output, weighted[:, 0] @ np.square(output)
-        made.append(np.block([[square, cross[:, None]], [cross[None], np.array([[power]])]]))
-    return made
-
-
-def _solve(grams: Array, penalties: Sequence[float]) -> Array:
-    """Return ridge weights, (S, A, 1 + P), of S products at A penalties; the first, intercept, is free."""
-    width = grams.shape[1] - 1
-    penalised = np.diag([0.0, *np.ones(width - 1)])
-    strength = np.asarray(penalties) * grams[:, :1, 0]
-    left = grams[:, None, :-1, :-1] + strength[:, :, None, None] * penalised
-    right = np.broadcast_to(grams[:, None, :-1, -1:], (*left.shape[:3], 1))
-    return np.asarray(np.linalg.solve(left, right)[..., 0], np.float64)
-
-
-def _errors(grams: Array, weights: Array) -> Array:
-    """Return each speaker's mean squared error, (S, A), by weights, (S, A, 1 + P), from the products."""
-    signed = np.concatenate([weights, np.full((*weights.shape[:2], 1), -1.0)], axis=2)
-    return ((signed @ grams) * signed).sum(axis=2)
+def _solve(square: Array, cross: Array, penalties: Sequence[float]) -> Array:
+    """Return ridge weights, (..., A, 1 + P, R), of products at A penalties; the first, intercept, is free."""
+    penalised = np.diag([0.0, *np.ones(square.shape[-1] - 1)])
+    strength = np.asarray(penalties) * square[..., :1, 0]
+    left = square[..., None, :, :] + strength[..., None, None] * penalised
+    return np.asarray(np.linalg.solve(left, cross[..., None, :, :]), np.float64)
 
 
 def check_knobs(knobs: Mapping[str, float]) -> dict[str, float]:
@@ -387,28 +380,6 @@ def check_knobs(knobs: Mapping[str, float]) -> dict[str, float]:
                 f"0 for no change"
             )
     return {name: float(knobs.get(name, knob.default)) for name, knob in KNOBS.items()}
-
-
-def turn(speech: Speech, knobs: Mapping[str, float], seen: Contours | None = None) -> Speech:
-    """Change speech apart from emotion; with all knobs at 0 it is the same object.
-
-    Parameters
-    ----------
-    speech : Speech, T frames with at least one voiced; its spoken span
-    knobs : mapping of a name in `KNOBS` to a number
-    seen : Contours, optional
-        The contours of `speech`, if they are known already.
-
-    Raises
-    ------
-    ValueError
-        If a knob is unknown or out of its range.
-    """
-    turned = check_knobs(knobs)
-    if not any(turned.values()):
-        return speech
-    c = analysis.contours(speech) if seen is None else seen
-    return apply_change(speech, c, _of_knobs(turned, c))
 
 
 def _of_knobs(knobs: Mapping[str, float], c: Contours) -> Change:

@@ -23,23 +23,3 @@ from emolib.steering.preparation import (
     shares_at,
 )
 from emolib.steering.prosodic import HybridSteerer, ProsodySteerer, blend
-
-__all__ = [
-    "METHODS",
-    "HybridSteerer",
-    "LatentSteerer",
-    "ProsodySteerer",
-    "Roles",
-    "Steerer",
-    "Studio",
-    "blend",
-    "check_delta",
-    "judge",
-    "latent_steerer",
-    "prepare",
-    "prosodic_steerer",
-    "roles",
-    "rotations",
-    "shares_at",
-    "shipped",
-]

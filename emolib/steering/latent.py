@@ -23,7 +23,8 @@ from emolib.audio import HIFIGAN_MEL, Wave
 from emolib.axis import EmotionAxis
 from emolib.encoders import Encoder
 from emolib.mapper import Mapper
-from emolib.steering.base import Steerer, check_delta, check_input, check_rate
+from emolib.prosody.analysis import checked
+from emolib.steering.base import Steerer, check_delta
 from emolib.vocoder import Vocoder
 
 #: Iterations that fit the clip's wave to the moved spectrogram; more change little.
@@ -127,8 +128,7 @@ class LatentSteerer(Steerer):
 
     def analyse(self, wave: Wave, sample_rate: int) -> Analysis:
         """Encode a wave and map it back unmoved."""
-        sample_rate = check_rate(sample_rate)
-        wave = check_input(wave, sample_rate)
+        wave, sample_rate = checked(wave, sample_rate), int(sample_rate)
         resampled = audio.resample(wave, sample_rate, HIFIGAN_MEL.sample_rate)
         n_frames = HIFIGAN_MEL.frames(len(resampled))
         # straight from its own rate, as the frames that axis and mapper learned from

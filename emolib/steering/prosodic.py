@@ -13,7 +13,7 @@ import numpy as np
 from emolib import audio, prosody
 from emolib.audio import Wave
 from emolib.prosody import Contours, ProsodyTransform, Recording
-from emolib.steering.base import Steerer, check_delta, check_rate
+from emolib.steering.base import Steerer, check_delta
 
 
 class ProsodicAnalysis(NamedTuple):
@@ -61,7 +61,7 @@ class ProsodySteerer(Steerer):
 
     def analyse(self, wave: Wave, sample_rate: int) -> ProsodicAnalysis:
         """Analyse a wave with WORLD; also raises ValueError if hardly a frame is voiced (a whisper)."""
-        recording = prosody.record(wave, check_rate(sample_rate))
+        recording = prosody.record(wave, sample_rate)
         return ProsodicAnalysis(recording, prosody.contours(recording.speech))
 
     def render(self, analysis: ProsodicAnalysis, delta: float) -> Wave:

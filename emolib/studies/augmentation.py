@@ -502,10 +502,10 @@ class Grid:
 
     def leaks(self, cell: Cell) -> pd.DataFrame:
         """Return the leak audit of a cell's clips, and of all that took part in it; kept beside the cells."""
-        path = self.folder / "leaks" / f"{cell.name}-{self.identity(cell)}.json"
+        path = self.folder / "audits" / f"{cell.name}-{self.identity(cell)}.json"
         if not path.is_file():
             (real, test, seen), condition = self.clips(cell), cell.condition
-            made = self._samples(cell, condition.generated) if condition.generated else None
+            made = self.generated(cell)
             saw = {"normalisation": (seen if condition.warm else real).clips}
             took_part = {
                 "generator": condition.generated, "network that chose": condition.selected,
