@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,14 @@ AudioBufferSourceNode.prototype.start = function (...when) {
 """
 
 
+def until(page, condition: str, given: object = None, *, seconds: float = 20) -> None:
+    """Wait for a condition in the page, whose policy allows Playwright's own waiting its first look only."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, given):
+        assert time.monotonic() < end, condition
+        page.wait_for_timeout(10)
+
+
 @pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
     """The page, built anew, or that of the site in EMOLIB_SITE."""
@@ -45,7 +54,7 @@ def page(browser, path):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.add_init_script(EAVESDROP)
     page.goto(path.as_uri())
-    page.wait_for_function("document.getElementById('said').textContent !== ''", timeout=60_000)
+    until(page, "document.getElementById('said').textContent !== ''", seconds=60)
     yield page
     context.close()
     assert wrong == []
@@ -55,7 +64,7 @@ def given(page, key: str) -> tuple[float, np.ndarray]:
     """Press a key on the dial; return ms until a sound starts, and its samples."""
     n = page.evaluate("window.given.length")
     page.locator("#dial").press(key)
-    page.wait_for_function("n => window.given.length > n", arg=n, timeout=20_000)
+    until(page, "n => window.given.length > n", n)
     ms, samples = page.evaluate("window.given.at(-1)")
     return ms, np.array(samples)
 
@@ -83,7 +92,7 @@ def test_a_key_changes_the_samples_at_once(page):
 def test_another_voice_sounds_other_and_the_plane_is_read_by_keyboard(page):
     _, one = given(page, "ArrowRight")
     page.locator("#voice").select_option(index=1)
-    page.wait_for_function("window.given.length > 1", timeout=20_000)
+    until(page, "window.given.length > 1")
     other = np.array(page.evaluate("window.given.at(-1)[1]"))
     assert len(one) != len(other)
     page.locator("#plane").press("ArrowRight")
