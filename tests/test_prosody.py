@@ -123,9 +123,8 @@ def test_a_high_voice_does_not_rumble():
 def test_what_is_unvoiced_stays_the_clips_own_and_follows_what_is_asked():
     """WORLD makes shaped white noise of it: a click, a breath, or a room's noise would be another one."""
     rate, voice = 16_000, synthetic_speech(1.0, seed=1, sample_rate=16_000)
-    hiss = 0.02 * np.diff(
-        np.random.default_rng(0).standard_normal(rate // 2 + 4), 4
-    )  # no pitch is found in it
+    noise = np.random.default_rng(0).standard_normal(rate // 2 + 4)
+    hiss = 0.02 * np.diff(noise, 4)  # too bright for a pitch to be found in it
     recording = prosody.record(np.concatenate([voice, hiss, voice]).astype(np.float32), rate)
     within = slice(round(1.05 * rate), round(1.45 * rate))
     wave = prosody.resynthesise(recording, recording.speech)

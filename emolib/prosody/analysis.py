@@ -143,9 +143,8 @@ def resynthesise(recording: Recording, speech: Speech) -> Wave:
     Notes
     -----
     What is voiced is WORLD's. What is unvoiced is the clip's own sound, moved in time and filtered to the
-    envelope that is asked for: WORLD's shaped white noise there costs most of what its resynthesis costs, up
-    to three quarters of a point of opinion score, and words in noisy recordings. At both joins the clip's own
-    sound fades into the reshaped over 5 ms, so that neither clicks.
+    envelope that is asked for; WORLD would make shaped white noise of it (docs/trial.md has what that cost).
+    At both joins the clip's own sound fades into the reshaped over 5 ms, so that neither clicks.
     """
     rate, head, tail = speech.sample_rate, recording.head, recording.tail
     spoken = world.synthesise(_without_rumble(speech))[: round(len(speech.f0_hz) * HOP_MS * rate / 1000)]

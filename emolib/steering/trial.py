@@ -62,7 +62,7 @@ JUDGE_CORPORA, JUDGE_ENCODER, JUDGE_LAYER = ("ravdess", "crema-d", "emodb"), pat
 #: A natural rate whose interval reaches below is too near 0 to divide by.
 LEAST_RATE = 0.1
 
-_WORLD = "WORLD only"
+_WORLD = "WORLD only"  # resynthesis; the name is that of committed tables
 _CONTROLS = ("random", "shuffled", "level")  # first words of the ways that are no steering
 _P = ("p_0", *(f"p_{k + 1}" for k in range(len(DELTAS))))
 _UNKNOWN = Interval(np.nan, np.nan, np.nan)
@@ -153,8 +153,8 @@ def _levels_of(X: NDArray, speakers: pd.Series) -> dict[str, tuple[NDArray, NDAr
 def sample_rate(clips: pd.DataFrame) -> int:
     """Return Hz of the sound that is compared: `RATE`, or the lowest of the clips' own where that is lower.
 
-    At a higher rate, speech of 16 kHz has an empty band above 8 kHz, and what WORLD makes of it costs words
-    and up to three quarters of a point of opinion score.
+    At a higher rate, speech of 16 kHz has an empty band above 8 kHz, which neither the speaker nor the
+    instruments know, and which resynthesis fills.
     """
     return int(min(RATE, clips["sample_rate"].min()))
 
@@ -169,7 +169,6 @@ class Material:
     acted : DataFrame; of it the clips in the source and the targets, at their strongest
     analysed : Renditions; of `acted`
     inputs : float array, (N, D); what the judge reads
-    rate : int, Hz; of all sound, the lowest of the clips' own and `RATE`
     outside : OutsideJudge, optional; in place of judges from the corpus
     levels : mapping of speaker to mean and deviation; what an outside judge's features are freed of
     """
@@ -178,9 +177,13 @@ class Material:
     acted: pd.DataFrame
     analysed: Renditions
     inputs: NDArray
-    rate: int = RATE
     outside: OutsideJudge | None = None
     levels: Mapping[str, tuple[NDArray, NDArray]] = field(default_factory=dict)
+
+    @cached_property
+    def rate(self) -> int:
+        """Hz of all sound."""
+        return sample_rate(self.clips)
 
     def read(self, wave: Wave, speaker: str) -> NDArray:
         """Return what the judge reads of a wave, (D,), that has a speaker's voice."""
@@ -217,10 +220,10 @@ def gather(
     rows = tqdm(clips.to_dict("records"), desc="measures", unit="clip", disable=not progress)
     inputs = np.stack(threads.each(read, rows))
     if outside is None:
-        return Material(clips, acted, analysed, inputs, rate)
+        return Material(clips, acted, analysed, inputs)
     known = _levels_of(inputs, clips["speaker"])
     inputs = standardise_speakers(inputs, clips["speaker"], prior_clips=0)
-    return Material(clips, acted, analysed, inputs, rate, outside, known)
+    return Material(clips, acted, analysed, inputs, outside, known)
 
 
 # ------------------------------------------------------------------------------------- the steerers
@@ -405,7 +408,7 @@ class _Take(_Sound):
 
     @cached_property
     def resynthesised(self) -> _Sound:
-        """WORLD's analysis and resynthesis, with nothing changed but what they change."""
+        """Analysis and resynthesis, with nothing changed but what they change."""
         recording = self.analysis.recording
         wave = prosody.resynthesise(recording, recording.speech)
         return _Sound(audio.level(wave, audio.rms_dbfs(self.wave)), self.rate)
@@ -474,7 +477,7 @@ class _Round:
     def _conversions(
         self, target: str, steerers: Mapping[str, Steerer], take: _Take, goals: Sequence[_Take]
     ) -> list[dict[str, Any]]:
-        """Return the rows of the unmodified clip, of WORLD alone and of each steerer for one clip."""
+        """Return the rows of the unmodified clip, of its resynthesis and of each steerer for one clip."""
         rows = [self._row(target, "unmodified", take, take, goals)]
         if self.steerers.controls:
             rows.append(self._row(target, _WORLD, take, take.resynthesised, goals))
