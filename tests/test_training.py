@@ -15,26 +15,28 @@ from emolib.training import Recipe, Training
 X = torch.linspace(-1, 1, 64)[:, None]
 
 
-def made(identity="a", network=None, **settings) -> Training:
+def made(identity="a", network=None, device="cpu", **settings) -> Training:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = network or nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
     recipe = Recipe(**({"steps": 12, "learning_rate": 0.05, "warmup": 3} | settings))
-    return Training(network, recipe, identity, device="cpu")
+    return Training(network, recipe, identity, device=device)
 
 
 def run(fit: Training, folder=None, stop_at=None, **more) -> Training:
+    x = X.to(fit.accelerator.device)
+
     def loss(rows):
         if fit.step == stop_at:
             raise KeyboardInterrupt
-        return (fit.whole(X[rows]) - X[rows] ** 2).square().mean()
+        return (fit.whole(x[rows]) - x[rows] ** 2).square().mean()
 
     def batches(step):
         rows = np.random.default_rng(step).permutation(64)
         return [rows[:16], rows[16:32]]
 
     def validate():
-        return {"loss": float((fit.network(X) - X**2).square().mean())}
+        return {"loss": float((fit.network(x) - x**2).square().mean())}
 
     fit.run(
         batches,

@@ -46,7 +46,7 @@ def train(
         Folder of the generator. A training that was stopped there is resumed, a finished generator of the
         same settings and clips is returned at once. ``previews/`` shows a clip of each class as the training
         goes on, ``losses.csv`` and ``autoencoder.csv`` hold its losses and validations.
-    settings : Settings, optional; `Settings.full` by default
+    settings : Settings, optional; `Settings` with its defaults where not given
     classes : sequence of str, optional; those of the clips by default
     device : str
     resume : bool; False starts again
@@ -59,7 +59,7 @@ def train(
         something of other settings or other clips, or the loss isn't finite; the last good checkpoint then
         stays.
     """
-    started, out, settings = time.perf_counter(), Path(out), (settings or Settings.full()).check()
+    started, out, settings = time.perf_counter(), Path(out), (settings or Settings()).check()
     names = _classes(mels, classes)
     own = _identity(mels, settings, names)
     with in_folder(out, own, resume=resume):
