@@ -197,6 +197,14 @@ def dequantize(codes: NDArray[np.uint8], offset: NDArray, step: NDArray) -> NDAr
     return (offset.astype(np.float64) + codes * step.astype(np.float64)).astype(np.float32)
 
 
+def rounded(X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round features, (N, D) of a whole corpus, to the 8 bits in which they are shipped.
+
+    For what is sensitive to the last digits, such as codebooks: it then gives the same from a corpus's audio.
+    """
+    return dequantize(*quantize(X))
+
+
 def make(
     manifest: pd.DataFrame, store: FeatureStore, layers: Sequence[int] | None = None,
     folder: str | Path | None = None,

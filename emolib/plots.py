@@ -623,29 +623,6 @@ def plot_protocols(
     return ax
 
 
-def plot_gains(table: pd.DataFrame, *, score: str = "ua", ax: Axes | None = None) -> Axes:
-    """Draw what each condition gains over real clips and classical augmentation, in points.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Rows of one protocol and share, as `Study.differences` gives them: condition, and a score with
-        its _low and _high.
-    score : {"ua", "wa", "macro_f1"}
-    """
-    ax = ax or plt.gca()
-    rows = np.arange(len(table))[::-1]
-    value, low, high = _percent(table, score)
-    shades = np.where(low > 0, SERIES[2], np.where(high < 0, SERIES[1], FAINT)).tolist()
-    ax.hlines(rows, low, high, color=shades, linewidth=2)
-    ax.scatter(value, rows, color=shades, s=28, zorder=3)
-    ax.axvline(0, color=QUIET, linewidth=1, linestyle="--", zorder=0)
-    ax.set_yticks(rows, table["condition"].tolist())
-    ax.set_ylim(-0.6, len(table) - 0.4)
-    ax.set(xlabel=f"{score.replace('_', ' ').upper()} over real + classical (points)")
-    return ax
-
-
 def plot_controls(
     observed: Mapping[str, Interval], controls: Mapping[str, ArrayLike], *, ax: Axes | None = None
 ) -> Axes:

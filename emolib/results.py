@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,36 +114,42 @@ def measured(name: str, corpus: str, encoder: str, **parameters: Number) -> "pd.
     ----------
     name : str, the figure's, such as "01_channels"
     corpus, encoder : str
-    **parameters : the page's own parameters that the numbers depend on, such as TARGET="angry"
-
-    Returns
-    -------
-    numbers : DataFrame
-        As `plots.save_figure` was given them: the columns are those of ``<name>.csv`` beside the figure.
+    **parameters : values of the notebook's parameters that decide the numbers
 
     Raises
     ------
     ValueError
         If there are none of this corpus and encoder, or they were measured with other parameters.
     """
+    return all_measured([name], corpus, encoder, **parameters)[name]
+
+
+def all_measured(
+    names: Iterable[str], corpus: str, encoder: str, **parameters: Number
+) -> dict[str, "pd.DataFrame"]:
+    """Return what `measured` does of several figures, by name; where they come from is printed once."""
     import pandas as pd
 
-    folder = paths.measured(corpus, encoder)
-    if not (folder / f"{name}.csv").is_file():
-        raise ValueError(
-            f"{name} needs the audio of {corpus}, and no numbers of it by {encoder} are in {folder}; "
-            f"get the audio (`emolib corpora` says how) or take another corpus"
-        )
-    told = read_json(folder / "source.json").get(name, {})
-    for key, value in parameters.items():
-        if (known := told.get("parameters", {}).get(key, value)) != value:
+    folder, found, origins = paths.measured(corpus, encoder), {}, []
+    for name in names:
+        if not (folder / f"{name}.csv").is_file():
             raise ValueError(
-                f"{name} of {corpus} by {encoder} was measured with {key}={known}, not {value}; keep "
-                f"{key}={known}, or get the audio (`emolib corpora` says how)"
+                f"{name} needs the audio of {corpus}, and no numbers of it by {encoder} are in {folder}; "
+                f"get the audio (`emolib corpora` says how) or take another corpus"
             )
-    print(f"Not computed here: `{told.get('command')}` gave these numbers, on the corpus's audio")
-    print(f"(commit {told.get('commit')}).")
-    return pd.read_csv(folder / f"{name}.csv")
+        told = read_json(folder / "source.json").get(name, {})
+        for key, value in parameters.items():
+            if (known := told.get("parameters", {}).get(key, value)) != value:
+                raise ValueError(
+                    f"{name} of {corpus} by {encoder} was measured with {key}={known}, not {value}; keep "
+                    f"{key}={known}, or get the audio (`emolib corpora` says how)"
+                )
+        found[name] = pd.read_csv(folder / f"{name}.csv")
+        origins.append((told.get("command"), told.get("commit")))
+    for command, commit in dict.fromkeys(origins):
+        print(f"Not computed here: `{command}` gave these numbers, on the corpus's audio")
+        print(f"(commit {commit}).")
+    return found
 
 
 def _outcome(found: Number, committed: Number, tolerance: float | None) -> str:

@@ -4,6 +4,8 @@ These run wherever torch sees CUDA, and are skipped elsewhere. A training rounds
 steps, so that trainings are compared by their losses, after a few steps.
 """
 
+# ruff: noqa: PD011  (spectrograms have values, too)
+
 import dataclasses
 
 import numpy as np
@@ -75,13 +77,13 @@ def test_a_vocoder_network():
 def test_a_generators_training_and_samples(tmp_path):
     """Losses within 1 %; the same weights give the same clips: 99 % of bins within a tenth of a neper."""
     mels = some_mels()
-    folders = {device: tmp_path / device for device in (GPU, "cpu")}
-    for device, folder in folders.items():
+    homes = {device: tmp_path / device for device in (GPU, "cpu")}
+    for device, folder in homes.items():
         generate.train(mels, folder, GENERATING, device=device)
     for name, column in (("losses.csv", "loss"), ("autoencoder.csv", "total")):
-        curves = [losses(pd.read_csv(folder / name), column) for folder in folders.values()]
+        curves = [losses(pd.read_csv(folder / name), column) for folder in homes.values()]
         np.testing.assert_allclose(*curves, rtol=0.01)
-    there, here = (generate.Generator.load(folders["cpu"], device=device) for device in folders)
+    there, here = (generate.Generator.load(homes["cpu"], device=device) for device in homes)
     for sampler in ("dpm++", "ddim", "ddpm"):
         clips = [g.sample(["angry", "sad"], sampler=sampler, steps=20, seed=3) for g in (there, here)]
         apart = np.abs(clips[0].values - clips[1].values)
@@ -131,13 +133,15 @@ def test_fine_tuning(clips, model_folder, tmp_path, monkeypatch, free):
         curves.append(losses(done.curve, "loss"))
     np.testing.assert_allclose(*curves, rtol=0.02)
     waves = [speech(0.7, 5), speech(1.2, 6)]
-    tuned = [finetune.FineTuned(tmp_path / "cpu", device=device).encode(waves, RATE) for device in (GPU, "cpu")]
+    tuned = [
+        finetune.FineTuned(tmp_path / "cpu", device=device).encode(waves, RATE) for device in (GPU, "cpu")
+    ]
     assert max(map(relative_error, *tuned)) < 1e-3
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_stopped_training_goes_on(tmp_path, average):
-    """Dropout, optimiser and mean of the weights come back: losses within 1e-5 of an undisturbed training's."""
+    """Dropout, optimiser and mean of the weights come back: losses within 1e-5 of an undisturbed one's."""
     whole = test_training.run(test_training.made(device=GPU, average=average))
     with pytest.raises(KeyboardInterrupt):
         test_training.run(test_training.made(device=GPU, average=average), tmp_path, stop_at=8)

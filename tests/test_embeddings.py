@@ -60,6 +60,7 @@ def test_no_value_moves_by_more_than_half_a_step(seed, scale, n):
     rounding = 4 * np.spacing(np.abs(X).max(axis=0))
     assert (np.abs(back - X).max(axis=0) <= step / 2 + rounding).all()
     assert (back[:, 4] == X[:, 4]).all()
+    assert (np.abs(embeddings.rounded(back) - back) <= rounding).all(), "what is shipped is rounded already"
 
 
 # ------------------------------------------------------------------------------------- without audio

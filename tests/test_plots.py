@@ -45,7 +45,7 @@ RESPONSE = pd.DataFrame(
     ],
     columns=["name", "delta", "value", "low", "high"],
 )
-GAINS = pd.DataFrame(
+SCORES = pd.DataFrame(
     [
         ("disjoint", "classical", "classical", 1.0, 0.1, 0.05, 0.2),
         ("disjoint", "generated", "generated 25 %", 0.25, 0.3, 0.2, 0.4),
@@ -85,8 +85,7 @@ DRAWN = {
     "plane": lambda ax: plots.plot_plane(POINTS, WORDS, ax=ax),
     "moves": lambda ax: plots.plot_moves(POINTS[:3], POINTS[3:6], WORDS[:3], ax=ax),
     "by_layer": lambda ax: plots.plot_by_layer(CURVE, "mel L1 (nepers)", ax=ax),
-    "gains": lambda ax: plots.plot_gains(GAINS, ax=ax),
-    "protocols": lambda ax: plots.plot_protocols(GAINS, chance=0.2, ax=ax),
+    "protocols": lambda ax: plots.plot_protocols(SCORES, chance=0.2, ax=ax),
     "mel_grid": lambda ax: plots.plot_mel_grid({"sad": [MEL.T, MEL.T], "angry": [MEL.T]}, ax=ax),
     "denoising": lambda ax: plots.plot_denoising([MEL.T, MEL.T], ["999", "0"], ax=ax),
     "series": lambda ax: plots.plot_series(
@@ -113,7 +112,7 @@ def words(texts) -> list[str]:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_draws_on_the_given_or_the_current_axes_and_changes_nothing_else(name, axes):
-    tables = (TABLE, CURVE, BARS, SIMILARITY, RATES, RESPONSE, GAINS, SPREAD)
+    tables = (TABLE, CURVE, BARS, SIMILARITY, RATES, RESPONSE, SCORES, SPREAD)
     settings, figures, before = dict(mpl.rcParams), plt.get_fignums(), [table.copy() for table in tables]
     assert DRAWN[name](axes[0]) is axes[0]
     axes[0].figure.draw_without_rendering()
@@ -135,11 +134,11 @@ def test_every_plot_is_drawn_here():
 @pytest.mark.filterwarnings("error")
 def test_values_without_intervals_are_drawn_without_whiskers(monkeypatch):
     bare = {"low": np.nan, "high": np.nan, "ua_low": np.nan, "ua_high": np.nan}
-    for name in ("CURVE", "BARS", "GAINS", "RESPONSE", "WAYS"):
+    for name in ("CURVE", "BARS", "SCORES", "RESPONSE", "WAYS"):
         monkeypatch.setitem(globals(), name, globals()[name].assign(**bare))
     monkeypatch.setitem(globals(), "AUC", Interval(0.9, np.nan, np.nan))
     with_intervals = ["layer_curve", "bars", "auc_by_layer", "ladder", "ways", "by_layer"]
-    for name in [*with_intervals, "gains", "protocols", "series", "response"]:
+    for name in [*with_intervals, "protocols", "series", "response"]:
         ax = DRAWN[name](Figure(figsize=(8, 4)).subplots())
         ax.figure.canvas.draw()
         assert not is_empty(ax) and np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all(), name
@@ -202,14 +201,9 @@ def test_curves_levels_and_bars_are_where_the_numbers_are(axes):
     assert words(ax.get_xticklabels()) == ["a", "b"]
 
 
-def test_gains_show_their_sign_and_protocols_have_two_colours(axes):
-    ax = DRAWN["gains"](axes[0])
-    dots = ax.collections[1]
-    assert np.allclose(dots.get_offsets()[:, 0], 100 * GAINS["ua"])
-    shades = [to_hex(shade) for shade in dots.get_facecolor()]
-    assert shades[0] == shades[1] == shades[3] != shades[2], "above zero, or below"
+def test_protocols_have_two_colours(axes):
     bars = {bar.get_width(): to_hex(bar.get_facecolor()) for bar in DRAWN["protocols"](axes[1]).patches}
-    assert sorted(bars) == pytest.approx(sorted(100 * GAINS["ua"]))
+    assert sorted(bars) == pytest.approx(sorted(100 * SCORES["ua"]))
     assert len(set(bars.values())) == 2 and list(bars.values()).count(bars[max(bars)]) == 1
 
 

@@ -174,5 +174,11 @@ def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, c
     with pytest.raises(ValueError, match="01_leak needs the audio of nemo, and no numbers of it by x are in"):
         results.measured("01_leak", "nemo", "x")
     assert len(results.measured("01_channels", "nemo", "x", TARGET="angry", LAYER=3)) == 1
+    (folder / "01_frames.csv").write_text("frame\n1\n")
+    results.write_json(folder / "source.json", {"01_channels": TOLD, "01_frames": TOLD})
+    capsys.readouterr()
+    names = ["01_frames", "01_channels"]
+    assert list(results.all_measured(names, "nemo", "x")) == names
+    assert capsys.readouterr().out.count("commit ab1") == 1, "one source is told once"
     with pytest.raises(ValueError, match="measured with TARGET=angry, not happy; keep TARGET=angry, or get"):
         results.measured("01_channels", "nemo", "x", TARGET="happy")

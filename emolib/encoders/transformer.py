@@ -177,7 +177,7 @@ class TransformerEncoder:
             first, last = max(0, start - margin), min(n_frames, stop + margin)
             yield slice(first * hop, (last - 1) * hop + field), slice(start - first, stop - first)
 
-    # else a GPU's convolutions round float32 to ten bits, and states differ from a processor's by half a percent
+    # else a GPU's convolutions round to ten bits, and states differ from a processor's by half a percent
     @torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     @torch.inference_mode()
     def _encode_pieces(self, pieces: list[Tensor], places: list[Place]) -> list[NDArray[np.float32]]:
