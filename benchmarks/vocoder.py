@@ -3,7 +3,9 @@
 ``python benchmarks/vocoder.py [FOLDER]`` prints one table: RAVDESS's actors 01 11 20 21 (EmoBox's first fold)
 and EmoDB, where `EMOLIB_CORPORA` has them, else the demo corpus; a trained vocoder in FOLDER joins in, by
 default the shipped one where there is one. `measure`, which ``emolib bench`` runs, takes a few clips only.
-Each wave is turned into its log-mel-spectrogram and back. Intervals are bootstraps over speakers.
+Each wave is turned into its log-mel-spectrogram and back. Intervals are bootstraps over speakers. Where
+`make instruments` has installed it, DistillMOS, a network of others, gives its opinion of each wave and of
+the natural one.
 """
 
 import sys
@@ -15,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from emolib import audio, corpora, metrics, paths, quality, splits, vocoder
+from emolib import audio, corpora, instruments, metrics, paths, quality, splits, vocoder
 from emolib.audio import HIFIGAN_MEL, Wave
 
 RATE = HIFIGAN_MEL.sample_rate
@@ -25,7 +27,7 @@ MEASURES = {
     "mcd_db": quality.mel_cepstral_distortion,
     "log_mel_l1": quality.log_mel_l1,
 }
-BASELINE = "griffin-lim 60"
+BASELINE, NATURAL, OPINION = "griffin-lim 60", "natural", "distillmos"
 Vocode = Callable[[np.ndarray], Wave]
 
 
@@ -70,18 +72,19 @@ def _load(path: str) -> Wave:
 
 def score(drawn: Iterable[Clip], ways: dict[str, Vocode]) -> pd.DataFrame:
     """Return one row a clip and vocoder: its measures, and seconds of speech a second of work."""
-    rows = []
+    rows, is_heard = [], not instruments.missing("quality")
     for clip in drawn:
-        log_mel = audio.log_mel(clip.wave, RATE)
+        log_mel, named = audio.log_mel(clip.wave, RATE), {"corpus": clip.corpus, "speaker": clip.speaker}
+        if is_heard:
+            rows.append(named | {"vocoder": NATURAL, OPINION: instruments.opinion([clip.wave], RATE)[0]})
         for name, vocode in ways.items():
             started = time.perf_counter()
             made = vocode(log_mel)
             realtime = len(made) / RATE / (time.perf_counter() - started)
             values = {measure: of(clip.wave, made, RATE) for measure, of in MEASURES.items()}
-            rows.append(
-                {"corpus": clip.corpus, "speaker": clip.speaker, "vocoder": name, **values,
-                 "realtime": realtime}
-            )  # fmt: skip
+            if is_heard:
+                values[OPINION] = instruments.opinion([made], RATE)[0]
+            rows.append({**named, "vocoder": name, **values, "realtime": realtime})
     return pd.DataFrame(rows)
 
 
@@ -90,9 +93,11 @@ def table(scores: pd.DataFrame) -> pd.DataFrame:
     rows = {}
     for (corpus, name), group in scores.groupby(["corpus", "vocoder"], sort=False):
         speakers = group["speaker"].to_numpy()
-        cells = {measure: str(metrics.mean_interval(group[measure], speakers)) for measure in MEASURES}
-        realtime = f"{group['realtime'].median():.1f}"
-        rows[corpus, name] = {"n": len(group), **cells, "realtime": realtime}
+        taken = [
+            measure for measure in (*MEASURES, OPINION) if measure in group and group[measure].notna().any()
+        ]
+        cells = {measure: str(metrics.mean_interval(group[measure], speakers)) for measure in taken}
+        rows[corpus, name] = {"n": len(group), **cells, "realtime": f"{group['realtime'].median():.1f}"}
     return pd.DataFrame(rows).T
 
 
@@ -110,12 +115,14 @@ def measure() -> dict[str, float]:
     drawn = clips(at_hand({"ravdess": 2, "emodb": 1}))
     scores = score(drawn, {BASELINE: vocoder.GriffinLim(60).vocode, "default": vocoder.load().vocode})
     medians = scores.groupby("vocoder")["realtime"].median()
-    means = scores.groupby("vocoder")[list(MEASURES)].mean()
+    means = scores.groupby("vocoder").mean(numeric_only=True)
+    opinions = means[OPINION].to_dict() if OPINION in means else {}
     return {
         "vocoder_realtime": float(medians["default"]),
         "griffin_lim_realtime": float(medians[BASELINE]),
         **{f"vocoder_{name}": float(means.loc["default", name]) for name in MEASURES},
         **{f"griffin_lim_{name}": float(means.loc[BASELINE, name]) for name in MEASURES},
+        **{f"distillmos_{name.split()[0]}": float(value) for name, value in opinions.items()},
     }
 
 

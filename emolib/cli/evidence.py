@@ -431,7 +431,7 @@ def augment(
     out
         Folder of the cells, taken up again; models/augment-CORPUS-PROFILE.
     profile
-        quick takes minutes, full hours on two cores.
+        quick takes minutes; full is for an accelerator.
     limit
         Begin no further cell after this many seconds.
     conditions

@@ -1,9 +1,9 @@
 """Make this generator, and the recogniser beside it, of a run of notebook 07 on the audio of RAVDESS.
 
-    emolib run 07 --corpus ravdess --encoder whisper-tiny.en
-    python models/generator-ravdess/recipe.py models/augment-ravdess-quick
+    emolib run 07 --corpus ravdess --encoder whisper-tiny.en --profile full --device cuda
+    python models/generator-ravdess/recipe.py models/augment-ravdess-full
 
-Weights are kept in half precision, which the card says.
+The generator is that of the first half of the actors. Weights are kept in half precision, which the card says.
 """
 
 import sys
@@ -28,6 +28,6 @@ def keep(model: files.Saved, folder: Path) -> Path:
 
 if __name__ == "__main__":
     study = Path(sys.argv[1])
-    [trained] = study.glob("generators/disjoint-*")
+    [trained] = study.glob("generators/disjoint-fold0-real100-*")
     keep(generate.Generator.load(trained), HERE)
     keep(ser.ResNetRecogniser.load(study / "judge"), HERE.parent / "recogniser-ravdess")
