@@ -3,7 +3,7 @@
     emolib run 07 --corpus ravdess --encoder whisper-tiny.en --profile full --device cuda
     python models/generator-ravdess/recipe.py models/augment-ravdess-full
 
-The generator is that of the first half of the actors. Weights are kept in half precision, which the card says.
+The generator is that of the first half of the actors. Weights are kept in half precision, as the card says.
 """
 
 import sys
