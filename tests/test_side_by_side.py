@@ -144,6 +144,8 @@ def study(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
 
 def steer_and_judge(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     """Learn all parts of steering from all speakers but one or two, which the seed tells."""
+    # of all clips, as the runs share a store: which clips are encoded together may change a frame's last bit
+    features.extract(clips, encoder, layers=[1], frames=True, device="cpu")
     names = sorted(set(clips["speaker"]))[seed + 1 :]
     makers = clips[clips["speaker"].isin(names)].reset_index(drop=True)
     steerer = steering.latent_steerer(makers, "calm", "angry", encoder=encoder, layer=1, device="cpu")
