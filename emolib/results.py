@@ -114,7 +114,12 @@ def measured(name: str, corpus: str, encoder: str, **parameters: Number) -> "pd.
     ----------
     name : str, the figure's, such as "01_channels"
     corpus, encoder : str
-    **parameters : values of the notebook's parameters that decide the numbers
+    **parameters : the page's own parameters that the numbers depend on, such as TARGET="angry"
+
+    Returns
+    -------
+    numbers : DataFrame
+        As `plots.save_figure` was given them: the columns are those of ``<name>.csv`` beside the figure.
 
     Raises
     ------

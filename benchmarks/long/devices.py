@@ -17,7 +17,7 @@ import numpy as np
 from emolib import encoders
 
 RATE = 16_000
-#: Frames in a batch, and clips that are read: on a processor a tenth of the clips.
+#: Frames in a batch, and clips that are read: on a processor a twentieth of them.
 BUDGETS = {"cpu": (2_000, 15_000), "cuda": (2_000, 15_000, 60_000, 240_000)}
 N_CLIPS = 600
 
