@@ -102,11 +102,17 @@ class Speech(NamedTuple):
 
 
 def pitch(
-    wave: Wave | Array, sample_rate: int, *, low_hz: float = 60.0, high_hz: float, hop_ms: float = HOP_MS
-) -> Array:
-    """Return F0 by DIO and StoneMask, (T,), Hz; 0 where unvoiced, one value every `hop_ms` from 0 s on."""
+    wave: Wave | Array, sample_rate: int, *, low_hz: float = 60.0, high_hz: float, hop_ms: float = HOP_MS,
+    tolerance: float = 0.1,
+) -> Array:  # fmt: skip
+    """Return F0 by DIO and StoneMask, (T,), Hz; 0 where unvoiced, one value every `hop_ms` from 0 s on.
+
+    `tolerance` is how far, as a share of itself, F0 may jump within a voiced stretch (DIO's allowed_range).
+    """
     samples = np.asarray(wave, np.float64)
-    f0_hz, times = pyworld.dio(samples, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=hop_ms)
+    f0_hz, times = pyworld.dio(
+        samples, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=hop_ms, allowed_range=tolerance
+    )
     return pyworld.stonemask(samples, f0_hz, times, sample_rate)
 
 

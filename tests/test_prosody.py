@@ -84,6 +84,16 @@ def test_what_can_not_be_reshaped_is_refused_with_a_reason():
         refused(reason, prosody.record, wave.astype(np.float32), rate)
 
 
+def test_noise_does_not_hide_the_pitch():
+    clean, rate = espeak.speak("There are seven books on the lower shelf.", voice="en-us+f2")
+    noise = clean.std() * 10 ** (-5 / 20) * np.random.default_rng(0).standard_normal(len(clean))
+    shares = [
+        (analysis.decompose(wave.astype(np.float32), rate, aperiodicity=False).f0_hz > 0).mean()
+        for wave in (clean, clean + noise)
+    ]
+    assert shares[1] > 0.9 * shares[0] > 0.6, shares
+
+
 def test_any_rate_comes_back_as_long_and_as_loud_as_it_was():
     for rate in (8_000, 44_100):
         wave = synthetic_speech(1.0, seed=1, sample_rate=rate)
@@ -221,6 +231,24 @@ def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed):
         (manifest, "angry", prosody.Renditions({}, []), "were not analysed"),
     ):
         refused(message, prosody.pairs, table, "neutral", target, analysed=known)
+
+
+def test_raters_decide_which_renditions_teach(manifest, analysed):
+    voted = manifest.assign(speaker=manifest["speaker"] + manifest["text_id"], votes_neutral=4, votes_sad=4)
+    voted["votes_angry"] = np.where(
+        voted["emotion"] == "angry", 8, 0
+    )  # all are heard by half of their raters
+    assert len(prosody.pairs(voted, "neutral", "angry", analysed=analysed).pairs) == 8
+    weak = voted.index[voted["emotion"] == "angry"][:2]
+    voted.loc[weak, "votes_angry"] = 7
+    found = prosody.pairs(voted, "neutral", "angry", analysed=analysed)
+    assert len(found.pairs) == 6
+    assert found.skipped == [
+        {"clip": clip, "reason": "7 of 15 votes for angry"} for clip in voted.loc[weak, "clip"]
+    ]
+    assert len(prosody.pairs(voted, "neutral", "angry", agreement=0, analysed=analysed).pairs) == 8
+    voted.loc[voted["emotion"] == "angry", "votes_angry"] = 7  # nobody would be left to learn from
+    assert len(prosody.pairs(voted, "neutral", "angry", analysed=analysed).pairs) == 8
 
 
 def test_what_can_not_be_analysed_is_returned(manifest, tmp_path):

@@ -32,8 +32,10 @@ from emolib.world import HOP_MS, Array, Speech
 
 F0_LIMITS_HZ = (60.0, 700.0)  # a low male creak, and a woman's fear
 DURATION_LIMITS_S = (0.2, 120.0)  # shorter holds no contour; longer is no phrase, and much memory
+F0_TOLERANCE = 0.2  # at DIO's own 0.1 half of the voiced frames of noisy recordings (CREMA-D) have no pitch
 RATE_LIMITS_HZ = (16_000, 24_000)  # D4C needs its bands up to 8 kHz; above 12 kHz speech has little left
 _LEAST_VOICED_S, _PERIODIC, _LEAST_PERIODIC = 0.05, 0.6, 0.05  # less is a whisper
+_LEAST_REPEATED, _GATE_FRAMES = 0.1, 9  # median correlation of 45 ms with the next period; noise has none
 _SHORT_FRAMES = 3  # 15 ms: neither a voiced sound nor a stop is shorter
 _OCTAVE_ERROR = np.log(1.6)
 _RUMBLE = (0.55, 0.85)  # shares of F0: all is removed below the first, nothing above the second
@@ -123,7 +125,9 @@ def checked(wave: Wave, sample_rate: float) -> Wave:
 def decompose(samples: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Speech:
     """Analyse a whole wave, silence included; its voicing is repaired before the envelope is estimated."""
     low, high = F0_LIMITS_HZ
-    f0_hz = repair_voicing(world.pitch(samples, sample_rate, low_hz=low, high_hz=high))
+    f0_hz = world.pitch(samples, sample_rate, low_hz=low, high_hz=high, tolerance=F0_TOLERANCE)
+    repeats = _periodicity(samples, f0_hz, sample_rate)
+    f0_hz = repair_voicing(np.where(median_filter(repeats, _GATE_FRAMES) > _LEAST_REPEATED, f0_hz, 0))
     # D4C's own estimate of voicing takes a loud, bright vowel for noise, so it is told what is voiced
     return world.decompose(samples, sample_rate, f0_hz, floor=1e-16, threshold=0.0, aperiodicity=aperiodicity)
 
@@ -235,23 +239,24 @@ def _without_short_runs(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _has_voice(samples: Wave, f0_hz: Array, sample_rate: int) -> bool:
     """Return whether enough of the voiced frames repeat themselves: DIO finds a pitch in noise, too."""
-    voiced = np.flatnonzero(f0_hz)
+    n_periodic = (_periodicity(samples, f0_hz, sample_rate) > _PERIODIC).sum()
+    return bool(n_periodic >= max(_LEAST_VOICED_S * 1000 / HOP_MS, _LEAST_PERIODIC * (f0_hz > 0).sum()))
+
+
+def _periodicity(samples: Wave, f0_hz: Array, sample_rate: int) -> Array:
+    """Return how like the next period 30 ms around each frame are, (T,): 1 for a tone, 0 where unvoiced."""
+    found, voiced = np.zeros(len(f0_hz)), np.flatnonzero(f0_hz)
     if len(voiced) == 0:
-        return False
-    repeats = _periodicity(samples, voiced * HOP_MS / 1000, f0_hz[voiced], sample_rate) > _PERIODIC
-    return bool(repeats.sum() * HOP_MS / 1000 >= _LEAST_VOICED_S and repeats.mean() >= _LEAST_PERIODIC)
-
-
-def _periodicity(samples: Wave, at_s: Array, f0_hz: Array, sample_rate: int) -> Array:
-    """Return how like the next period 30 ms around each time are: (T,), a correlation, 1 for a tone."""
+        return found
     reach = np.arange(-round(0.015 * sample_rate), round(0.015 * sample_rate))
-    lag = np.round(sample_rate / f0_hz).astype(int)
+    lag = np.round(sample_rate / f0_hz[voiced]).astype(int)
     margin = len(reach) + int(lag.max())
     padded = np.pad(samples.astype(np.float64), margin)
-    first = margin + np.round(at_s * sample_rate).astype(int) - lag // 2
+    first = margin + np.round(voiced * HOP_MS / 1000 * sample_rate).astype(int) - lag // 2
     here, there = padded[first[:, None] + reach], padded[(first + lag)[:, None] + reach]
     energy = np.sqrt((here**2).sum(axis=1) * (there**2).sum(axis=1))
-    return (here * there).sum(axis=1) / np.maximum(energy, 1e-12)
+    found[voiced] = (here * there).sum(axis=1) / np.maximum(energy, 1e-12)
+    return found
 
 
 # ------------------------------------------------------------------------------------- features

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from emolib import audio, emotions, quality, threads
 from emolib.audio import HIFIGAN_MEL, Wave
+from emolib.corpora.tables import VOTES
 from emolib.prosody.analysis import (
     SILENCE,
     Contours,
@@ -38,6 +39,7 @@ from emolib.prosody.analysis import (
 )
 from emolib.world import HOP_MS, Array
 
+_LEAST_SPEAKERS = 6  # whose clips raters heard as labelled
 _STRIDE = 2  # every 10 ms: a phone is longer, and the matrix is a quarter as large
 _BAND = 0.3  # how far, as a share of the longer clip, the path may leave the diagonal
 _RATE_FRAMES = 31  # local rate is one of syllables, not of frames
@@ -114,6 +116,7 @@ def pairs(
     target: str,
     *,
     per_speaker: int = 60,
+    agreement: float = 0.5,
     analysed: Renditions | None = None,
     progress: bool = False,
 ) -> Parallel:
@@ -127,6 +130,9 @@ def pairs(
     source, target : str; emotions
     per_speaker : int
         At most so many pairs of each speaker, spread evenly over the sentences: more add little.
+    agreement : float
+        Where raters have voted (columns such as votes_angry), the share of them who must have heard a clip's
+        own emotion. An emotion that fewer than six speakers could teach so keeps all its clips.
     analysed : Renditions, optional
         Of at least the clips that are needed: several targets then cost one analysis.
     progress : bool; as in `renditions`
@@ -137,7 +143,8 @@ def pairs(
         If an emotion isn't in the manifest, no clip says which sentence it is, or no speaker says one
         sentence in both emotions.
     """
-    planned = _plan(manifest, source, target, per_speaker)
+    misheard = _misheard(manifest[manifest["emotion"].isin([source, target])], agreement)
+    planned = _plan(manifest[~manifest["clip"].isin(misheard)], source, target, per_speaker)
     wanted = set(planned["source"]) | set(planned["target"])
     known = analysed or renditions(manifest[manifest["clip"].isin(wanted)], progress=progress)
     skipped = [entry for entry in known.skipped if entry["clip"] in wanted]
@@ -149,7 +156,24 @@ def pairs(
         for row in usable.itertuples()
         for a, b in [(known.by_clip[str(row.source)], known.by_clip[str(row.target)])]
     ]
+    skipped += [{"clip": clip, "reason": reason} for clip, reason in misheard.items()]
     return Parallel(made, skipped)
+
+
+def _misheard(rows: pd.DataFrame, agreement: float) -> dict[str, str]:
+    """Return the clips whose emotion too few of their raters heard, each with the reason."""
+    votes = rows[[name for name in rows.columns if name.startswith(VOTES)]].astype(float).fillna(0)
+    found: dict[str, str] = {}
+    for emotion, part in rows.groupby("emotion"):
+        if f"{VOTES}{emotion}" not in votes:
+            continue
+        counts = votes.loc[part.index]
+        own, everyone = counts[f"{VOTES}{emotion}"], counts.sum(axis=1)
+        few = own < agreement * everyone
+        if part.loc[~few, "speaker"].nunique() >= _LEAST_SPEAKERS:
+            told = zip(part.loc[few, "clip"], own[few], everyone[few], strict=True)
+            found |= {clip: f"{heard:g} of {asked:g} votes for {emotion}" for clip, heard, asked in told}
+    return found
 
 
 def _plan(manifest: pd.DataFrame, source: str, target: str, per_speaker: int) -> pd.DataFrame:

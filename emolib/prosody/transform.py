@@ -30,7 +30,7 @@ from emolib.prosody.pairs import Pair, frame_changes
 from emolib.world import Array, Speech
 
 #: Version of what is learned: a saved transform is learned anew where this has changed.
-VERSION = 3
+VERSION = 4
 #: Penalties tried, relative to the number of rows; the last one leaves little but the mean.
 PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 30.0)
 #: Columns of a change.

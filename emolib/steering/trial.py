@@ -271,16 +271,16 @@ class Steerers:
         if self.controls and "prosody" in self.methods:
             scattered = _scattered(prosodic.transform, rng)
             made["random prosody"] = ProsodySteerer(scattered, shift_level=self.shift_level)
-            made["shuffled prosody"] = self._prosodic(shuffled, source, target, analysed)
+            made["shuffled prosody"] = self._prosodic(shuffled, source, target, analysed, agreement=0)
         if self.controls and "latent" in self.methods:
             made["random latent"] = latent.along(rng.normal(size=len(latent.axis.direction_)))
             made["shuffled latent"] = latent.along(self._direction(shuffled, source, target))
         return {way: steerer for way, steerer in made.items() if way in self.methods or " " in way}
 
     def _prosodic(
-        self, makers: pd.DataFrame, source: str, target: str, analysed: Renditions
+        self, makers: pd.DataFrame, source: str, target: str, analysed: Renditions, agreement: float = 0.5
     ) -> ProsodySteerer:
-        pairs = prosody.pairs(makers, source, target, analysed=analysed).pairs
+        pairs = prosody.pairs(makers, source, target, agreement=agreement, analysed=analysed).pairs
         transform = ProsodyTransform(source, target).fit(pairs)
         return ProsodySteerer(transform, shift_level=self.shift_level)
 
