@@ -239,6 +239,9 @@ def test_raters_decide_which_renditions_teach(manifest, analysed):
         voted["emotion"] == "angry", 8, 0
     )  # all are heard by half of their raters
     assert len(prosody.pairs(voted, "neutral", "angry", analysed=analysed).pairs) == 8
+    voted.index = [0] * len(voted)  # as after joining corpora
+    assert len(prosody.pairs(voted, "neutral", "angry", analysed=analysed).pairs) == 8
+    voted = voted.reset_index(drop=True)
     weak = voted.index[voted["emotion"] == "angry"][:2]
     voted.loc[weak, "votes_angry"] = 7
     found = prosody.pairs(voted, "neutral", "angry", analysed=analysed)

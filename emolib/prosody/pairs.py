@@ -162,6 +162,7 @@ def pairs(
 
 def _misheard(rows: pd.DataFrame, agreement: float) -> dict[str, str]:
     """Return the clips whose emotion too few of their raters heard, each with the reason."""
+    rows = rows.reset_index(drop=True)  # of joined corpora, numbers may repeat
     votes = rows[[name for name in rows.columns if name.startswith(VOTES)]].astype(float).fillna(0)
     found: dict[str, str] = {}
     for emotion, part in rows.groupby("emotion"):
