@@ -155,6 +155,17 @@ def test_the_wave_gets_the_spectrogram_that_the_mapped_difference_asks_for(laten
     assert np.abs(wanted - found).mean() < 0.5 * before
 
 
+def test_a_small_shift_is_a_small_change_at_any_rate(latent):
+    """The clip itself is not resampled, which would take its highest band away."""
+    for rate in (16_000, 48_000):
+        hiss = 0.02 * np.random.default_rng(0).standard_normal(rate)
+        clip = (speech(1.0, sample_rate=rate) + hiss).astype(np.float32)
+        before, after = (np.abs(np.fft.rfft(wave)) for wave in (clip, latent.steer(clip, rate, 1e-3)))
+        top = np.linspace(0, rate / 2, len(before)) > 0.96 * rate / 2
+        assert np.abs(after - before)[top].sum() < 0.01 * before[top].sum()
+        assert np.linalg.norm(after - before) < 0.01 * np.linalg.norm(before)
+
+
 def test_another_direction_is_followed_as_far(latent, rebuilder):
     analysis, kept = latent.analyse(speech(0.5, sample_rate=RATE), RATE), latent.axis.direction_.copy()
     other = latent.along(-3 * latent.axis.direction_)

@@ -135,10 +135,11 @@ class LatentSteerer(Steerer):
         states = self.encoder.encode([wave], sample_rate)[0]
         frames = states[self.encoder.layers.index(self.mapper.layer)]
         level_dbfs = audio.rms_dbfs(resampled - resampled.mean())  # the encoder takes the mean out, too
+        resampled = resampled[: n_frames * HIFIGAN_MEL.hop_length]
         return Analysis(
             wave=wave,
             sample_rate=sample_rate,
-            resampled=resampled[: n_frames * HIFIGAN_MEL.hop_length],
+            resampled=resampled,
             frames=frames,
             log_mel=audio.log_mel(resampled, HIFIGAN_MEL.sample_rate),
             mapped=self.mapper.map(frames, n_frames=n_frames, level_dbfs=level_dbfs),
@@ -156,12 +157,15 @@ class LatentSteerer(Steerer):
         delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
         if delta == 0:
             return analysis.wave.copy()
-        log_mel = self.moved_mel(analysis, delta)
+        log_mel, rates = self.moved_mel(analysis, delta), (HIFIGAN_MEL.sample_rate, analysis.sample_rate)
         if self.rebuild:
-            wave = self.vocoder.vocode(log_mel)
-        else:
-            wave = phase.fit_to_mel(analysis.resampled, log_mel, n_iter=N_ITER)
-        wave = audio.resample(wave, HIFIGAN_MEL.sample_rate, analysis.sample_rate)
-        n_samples = len(analysis.wave)
-        wave = np.pad(wave[:n_samples], (0, max(0, n_samples - len(wave))))
+            wave = _as_long(audio.resample(self.vocoder.vocode(log_mel), *rates), len(analysis.wave))
+        else:  # the change alone is resampled: on the way and back the clip would lose its highest band
+            change = phase.fit_to_mel(analysis.resampled, log_mel, n_iter=N_ITER) - analysis.resampled
+            wave = analysis.wave + _as_long(audio.resample(change, *rates), len(analysis.wave))
         return audio.level(wave, audio.rms_dbfs(analysis.wave))
+
+
+def _as_long(wave: Wave, n_samples: int) -> Wave:
+    """Cut a wave, or add silence to it, so that it has so many samples."""
+    return np.pad(wave[:n_samples], (0, max(0, n_samples - len(wave))))
