@@ -795,7 +795,8 @@ def measure(path: str | Path) -> dict[str, float]:
     """
     samples, sample_rate = audio.read(path)
     try:
-        speech = prosody.record(samples, sample_rate).speech
+        # means are steadier over fewer frames, surely voiced; resynthesis needs them all
+        speech = prosody.record(samples, sample_rate, tolerance=0.1).speech
     except ValueError as error:
         raise ValueError(f"reference {Path(path).name}: {error}") from None
     measured = prosody.statistics(prosody.contours(speech)).tolist()

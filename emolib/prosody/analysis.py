@@ -64,7 +64,9 @@ class Recording(NamedTuple):
     sample_rate: int
 
 
-def record(wave: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Recording:
+def record(
+    wave: Wave, sample_rate: int, *, aperiodicity: bool = True, tolerance: float = F0_TOLERANCE
+) -> Recording:
     """Check a clip and analyse it.
 
     Parameters
@@ -73,6 +75,8 @@ def record(wave: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Record
     sample_rate : int, Hz; any: the analysis runs at the nearest rate from 16 to 24 kHz
     aperiodicity : bool
         False leaves zeros in its place, in half the time, where only pitch and envelope are needed.
+    tolerance : float
+        As in `world.pitch`; with less, fewer frames are voiced, and these surely.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def record(wave: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Record
     clip, sample_rate = checked(wave, sample_rate), int(sample_rate)
     rate = int(np.clip(sample_rate, *RATE_LIMITS_HZ))
     samples = audio.resample(clip, sample_rate, rate)
-    speech = decompose(samples, rate, aperiodicity=aperiodicity)
+    speech = decompose(samples, rate, aperiodicity=aperiodicity, tolerance=tolerance)
     first, last = speech.spoken_span()
     speech, hop = speech.between(first, last), HOP_MS * rate / 1000
     head, tail = samples[: round(first * hop)], samples[round(last * hop) :]
@@ -122,10 +126,12 @@ def checked(wave: Wave, sample_rate: float) -> Wave:
     return clip
 
 
-def decompose(samples: Wave, sample_rate: int, *, aperiodicity: bool = True) -> Speech:
+def decompose(
+    samples: Wave, sample_rate: int, *, aperiodicity: bool = True, tolerance: float = F0_TOLERANCE
+) -> Speech:
     """Analyse a whole wave, silence included; its voicing is repaired before the envelope is estimated."""
     low, high = F0_LIMITS_HZ
-    f0_hz = world.pitch(samples, sample_rate, low_hz=low, high_hz=high, tolerance=F0_TOLERANCE)
+    f0_hz = world.pitch(samples, sample_rate, low_hz=low, high_hz=high, tolerance=tolerance)
     repeats = _periodicity(samples, f0_hz, sample_rate)
     f0_hz = repair_voicing(np.where(median_filter(repeats, _GATE_FRAMES) > _LEAST_REPEATED, f0_hz, 0))
     # D4C's own estimate of voicing takes a loud, bright vowel for noise, so it is told what is voiced

@@ -99,6 +99,9 @@ def renditions(manifest: pd.DataFrame, *, progress: bool = False) -> Renditions:
     manifest : DataFrame; each row's clip and sound are read
     progress : bool; show a bar on standard error
     """
+    # before the threads start: two that import it at once get a half of it
+    import librosa.filters  # noqa: F401
+
     by_clip: dict[str, Rendition] = {}
     skipped: list[dict[str, str]] = []
     rows = tqdm(manifest.to_dict("records"), desc="prosody", unit="clip", disable=not progress)
