@@ -39,7 +39,7 @@ from emolib.prosody.analysis import (
 )
 from emolib.world import HOP_MS, Array
 
-_LEAST_SPEAKERS = 6  # whose clips raters heard as labelled
+LEAST_SPEAKERS = 6  # what fewer voices have in common is chance
 _STRIDE = 2  # every 10 ms: a phone is longer, and the matrix is a quarter as large
 _BAND = 0.3  # how far, as a share of the longer clip, the path may leave the diagonal
 _RATE_FRAMES = 31  # local rate is one of syllables, not of frames
@@ -99,9 +99,6 @@ def renditions(manifest: pd.DataFrame, *, progress: bool = False) -> Renditions:
     manifest : DataFrame; each row's clip and sound are read
     progress : bool; show a bar on standard error
     """
-    # before the threads start: two that import it at once get a half of it
-    import librosa.filters  # noqa: F401
-
     by_clip: dict[str, Rendition] = {}
     skipped: list[dict[str, str]] = []
     rows = tqdm(manifest.to_dict("records"), desc="prosody", unit="clip", disable=not progress)
@@ -174,7 +171,7 @@ def _misheard(rows: pd.DataFrame, agreement: float) -> dict[str, str]:
         counts = votes.loc[part.index]
         own, everyone = counts[f"{VOTES}{emotion}"], counts.sum(axis=1)
         few = own < agreement * everyone
-        if part.loc[~few, "speaker"].nunique() >= _LEAST_SPEAKERS:
+        if part.loc[~few, "speaker"].nunique() >= LEAST_SPEAKERS:
             told = zip(part.loc[few, "clip"], own[few], everyone[few], strict=True)
             found |= {clip: f"{heard:g} of {asked:g} votes for {emotion}" for clip, heard, asked in told}
     return found

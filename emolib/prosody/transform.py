@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from emolib.files import Saved
 from emolib.prosody import analysis
 from emolib.prosody.analysis import N_BANDS, N_NOISE, N_WHOLE, SILENCE, STATISTICS, Contours
-from emolib.prosody.pairs import Pair, frame_changes
+from emolib.prosody.pairs import LEAST_SPEAKERS, Pair, frame_changes
 from emolib.world import Array, Speech
 
 #: Version of what is learned: a saved transform is learned anew where this has changed.
@@ -36,7 +36,6 @@ PENALTIES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 30.0)
 #: Columns of a change.
 PITCH, ENERGY, RATE = 0, 1, 2
 BANDS, NOISE = slice(3, 3 + N_BANDS), slice(3 + N_BANDS, 3 + N_BANDS + N_NOISE)
-_LEAST_SPEAKERS = 6  # differences between fewer voices are chance
 _INVERSE_ROUNDS = 2  # of the iteration for delta below 0; more change little
 _SETTLING_FRAMES = 5  # what is predicted moves no faster than a phone; the source's own roughness stays
 _STRETCH = 3.0  # a frame becomes at most three times as long or as short
@@ -152,7 +151,7 @@ class ProsodyTransform(Saved):
         if not pairs:
             raise ValueError(f"no pairs to learn {self.source} to {self.target} from; expected at least one")
         speakers = dict.fromkeys(pair.speaker for pair in pairs)
-        by_voice = len(speakers) >= _LEAST_SPEAKERS
+        by_voice = len(speakers) >= LEAST_SPEAKERS
         own = {who: [pair for pair in pairs if pair.speaker == who] for who in speakers}
         self.utterance_, self.frame_ = (
             fit_ridge({who: rows(own[who], by_voice) for who in own})

@@ -1,6 +1,6 @@
 """How often the intervals of `emolib.metrics` hold the true value, where 95 % is what they name.
 
-    python benchmarks/long/coverage.py
+    python benchmarks/long/interval_coverage.py
 
 Simulated, so that the true value is known: the mean of normal speaker effects, and UA of speakers who differ
 in how often they are recognised and in how many clips they have. The plain percentile interval of the same
