@@ -220,6 +220,9 @@ def test_without_a_corpus_it_steers_by_what_is_shipped(tmp_path):
         assert (found["target_probability"] is not None) == is_judged, "the judge's own actors have none"
     assert "--corpus" in complaint("steer", tmp_path / "mine.wav", *words, "--target", "contempt")
     mine = tmp_path / "mine.wav"
+    for method in ("latent", "hybrid"):
+        found = answer("steer", mine, *words, "--method", method)
+        assert (found["learned_from"], found["method"]) == ("ravdess", method)
     slow = answer("steer", mine, *words, "--target", "angry=.6, sad=.3", "--tempo", -1, "--range", 0.5)
     assert slow["knobs"] | {"tempo": 0, "range": 0} == dict.fromkeys(prosody.KNOBS, 0)
     assert slow["duration_s"] > 1.2 * len(wave) / rate and 0 <= slow["target_probability"] <= 1

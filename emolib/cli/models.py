@@ -401,9 +401,10 @@ def steer(
 ) -> dict[str, Any]:  # fmt: skip
     """Move a recording from one emotion towards another.
 
-    Prosody is steered by what was learned from actors (RAVDESS) and is shipped, from neutral or calm to an
-    emotion at its strongest. Another method, or a corpus that is named, learns from that corpus the
-    first time; other methods from the embedded one by default, whose voices are no humans'.
+    What moves it was learned from actors (RAVDESS) and is shipped: prosody from neutral or calm to an emotion
+    at its strongest, and for the other methods axes in layer 3 of wav2vec2-nano. Where a corpus, another
+    encoder or another layer is named, it is learned from that corpus the first time; from the embedded one,
+    whose voices are no humans', where no corpus is named.
 
     The judge never had the recording's speaker: for a clip of the corpus that is learned from, another judge
     is trained where needed. Where that can't be done, the probabilities are left out. Who speaks in any
@@ -444,7 +445,7 @@ def steer(
     breathiness
         Clearer or breathier, -1 to 1.
     """
-    from emolib import audio, prosody, steering
+    from emolib import audio, encoders, prosody, steering
     from emolib.steering import shipped
 
     knobs = prosody.check_knobs(
@@ -456,8 +457,12 @@ def steer(
     steering.check_delta(delta * sum(map(abs, weights.values())), allow_extrapolation=allow_extrapolation)
     wave, sample_rate = audio.load(recording)
     make: Callable[[str], steering.Steerer]
-    if not corpus.is_named and method == "prosody" and shipped.available():
-        make = functools.partial(shipped.steerer, source, allow_extrapolation=allow_extrapolation)
+    as_shipped = method == "prosody" or (encoder, layer) == (SHIPPED_ENCODER, shipped.LAYER)
+    if not corpus.is_named and as_shipped and shipped.available():
+        network = None if method == "prosody" else encoders.load(encoder, layers=[layer], device=device)
+        make = functools.partial(
+            shipped.prepare, method, source, encoder=network, allow_extrapolation=allow_extrapolation
+        )
         corpus_name, judge, speaker = "ravdess", shipped.judge(), shipped.speaker(recording)
     else:
         clips = corpus.load()

@@ -93,6 +93,21 @@ def latent_steerer(
     )
 
 
+def prepare(
+    method: Method, source: str, target: str, encoder: encoders.Encoder | None = None, *,
+    allow_extrapolation: bool = False,
+) -> Steerer:  # fmt: skip
+    """Return a shipped steerer by any method; see `steerer` and `latent_steerer`."""
+    preparation.check_method(method)
+    options = {"allow_extrapolation": allow_extrapolation}
+    if method == "prosody":
+        return steerer(source, target, **options)
+    moved = latent_steerer(source, target, encoder, **options)
+    return (
+        moved if method == "latent" else HybridSteerer(steerer(source, target, **options), moved, **options)
+    )
+
+
 @cache
 def _mapper() -> mapper.Mapper:
     return mapper.Mapper.load(paths.model(FOLDER) / _MAPPER)
@@ -110,11 +125,7 @@ class Studio(preparation.Studio):
         return steerer(source, target)
 
     def _steerer(self, method: Method, source: str, target: str) -> Steerer:
-        preparation.check_method(method)
-        if method == "prosody":
-            return steerer(source, target)
-        moved = latent_steerer(source, target, self._network)
-        return moved if method == "latent" else HybridSteerer(steerer(source, target), moved)
+        return prepare(method, source, target, None if method == "prosody" else self._network)
 
 
 def speaker(path: Path) -> str | None:
