@@ -235,9 +235,8 @@ def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed):
 
 def test_raters_decide_which_renditions_teach(manifest, analysed):
     voted = manifest.assign(speaker=manifest["speaker"] + manifest["text_id"], votes_neutral=4, votes_sad=4)
-    voted["votes_angry"] = np.where(
-        voted["emotion"] == "angry", 8, 0
-    )  # all are heard by half of their raters
+    # half of the raters of each angry clip heard anger
+    voted["votes_angry"] = np.where(voted["emotion"] == "angry", 8, 0)
     assert len(prosody.pairs(voted, "neutral", "angry", analysed=analysed).pairs) == 8
     voted.index = [0] * len(voted)  # as after joining corpora
     assert len(prosody.pairs(voted, "neutral", "angry", analysed=analysed).pairs) == 8

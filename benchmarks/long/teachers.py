@@ -2,35 +2,33 @@
 
 A sixth of the corpus's speakers is steered, two clips each to four targets, by transforms that 8, 16, 32, 64
 or all of the others have taught: with raters' votes, from what half of the raters heard as meant, and from
-all clips alike. The judge is `emolib trial`'s, of other corpora. Needs the corpus's audio, and takes about a
-quarter of an hour. Writes docs/img/teachers.png, and its numbers to docs/teachers.csv.
+all clips alike. The judge is `emolib trial`'s, of other corpora. Needs the corpus's audio, and takes about
+half an hour. Writes docs/img/teachers.png, and its numbers to docs/teachers.csv.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
 
 from emolib import corpora, plots, steering
+from emolib.corpora.tables import VOTES
 from emolib.steering import trial
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 SOURCE, NUMBERS = "neutral", (8, 16, 32, 64)
 
 
-def without_votes(clips: pd.DataFrame) -> pd.DataFrame:
-    """Return a manifest whose clips nobody has rated."""
-    return clips.drop(columns=[name for name in clips.columns if name.startswith("votes_")])
-
-
 def main(corpus: str) -> None:
     """Measure, print and draw."""
     clips = corpora.load(corpus)
     material = trial.gather(clips, SOURCE, trial.TARGETS, outside=trial.outside_judge(clips))
+    unrated = replace(material, acted=material.acted.filter(regex=f"^(?!{VOTES})"))
     first = steering.rotations(clips)[0]
     others, rows = sorted({*first.makers, *first.judges}), []
-    for taught_by, known in (("heard as meant", material), ("all clips", unrated(material))):
+    for taught_by, known in (("heard as meant", material), ("all clips", unrated)):
         for n in (*[n for n in NUMBERS if n < len(others)], len(others)):
             teachers = tuple(others[round(k * len(others) / n)] for k in range(n))
             roles = [steering.Roles(teachers, (), first.heard)]
@@ -44,12 +42,6 @@ def main(corpus: str) -> None:
     found = pd.concat(rows)
     found.to_csv(DOCS / "teachers.csv", index=False, float_format="%.4f")
     draw(corpus, found)
-
-
-def unrated(material: trial.Material) -> trial.Material:
-    """Return the same clips without their raters' votes."""
-    bare = (without_votes(material.clips), without_votes(material.acted))
-    return trial.Material(*bare, material.analysed, material.inputs, material.outside, material.levels)
 
 
 def draw(corpus: str, found: pd.DataFrame) -> None:

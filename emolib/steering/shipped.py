@@ -103,9 +103,9 @@ def prepare(
     if method == "prosody":
         return steerer(source, target, **options)
     moved = latent_steerer(source, target, encoder, **options)
-    return (
-        moved if method == "latent" else HybridSteerer(steerer(source, target, **options), moved, **options)
-    )
+    if method == "latent":
+        return moved
+    return HybridSteerer(steerer(source, target, **options), moved, **options)
 
 
 @cache
