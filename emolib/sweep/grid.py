@@ -28,7 +28,7 @@ _KEYS = ("name", "notebooks", "parameters", "axes", "include", "exclude")
 #: Models that a notebook reads though no parameter names them: what is shipped, and a vocoder trained here.
 UNNAMED = (
     paths.SHIPPED_ENCODER, "prosody-ravdess", "generator-ravdess", "recogniser-ravdess", "mapper-ravdess",
-    "hifigan-nano",
+    "axes-ravdess", "av-ravdess-crema-d", "hifigan-nano",
 )  # fmt: skip
 #: Parameters that hold a path; where relative, they start from the grid's folder.
 _PATHS = ("ROOT", "TABLE")
