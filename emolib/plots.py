@@ -47,6 +47,8 @@ STYLE: Any = {
 INK, FAINT, QUIET = "#222222", "#666666", "#9A9A9A"
 #: Colours of what is compared and is no emotion (Okabe and Ito 2008).
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+#: Heights of level lines by their names.
+Levels = Mapping[str, float] | None
 
 
 def use_style() -> None:
@@ -209,9 +211,9 @@ def plot_wave(wave: Wave, sample_rate: int, *, colour: str = INK, ax: Axes | Non
 def plot_mel(log_mel: NDArray, *, limits: tuple[float, float] | None = None, ax: Axes | None = None) -> Axes:
     """Draw a log-mel-spectrogram, (T, M), in dB; the same `limits`, in dB, make several comparable."""
     ax, spec = ax or plt.gca(), HIFIGAN_MEL
-    top = _decibel(log_mel, spec).max()
+    level_db = _decibel(log_mel, spec)
     place = (0, log_mel.shape[0] * spec.hop_length / spec.sample_rate, 0, spec.n_mels)
-    _picture(ax, log_mel.T, place, spec, limits or (top - 80, top))
+    _picture(ax, level_db.T, place, limits or (level_db.max() - 80, level_db.max()))
     ticks_khz = [0.5, 1, 2, 4, 8]
     centres_hz = librosa.mel_frequencies(spec.n_mels + 2, fmin=spec.fmin, fmax=spec.fmax)[1:-1]
     bands = np.interp(1000 * np.array(ticks_khz), centres_hz, np.arange(spec.n_mels) + 0.5)
@@ -234,9 +236,9 @@ def plot_mel_grid(columns: Mapping[str, Sequence[NDArray]], *, ax: Axes | None =
     n_rows = max(len(columns[name]) for name in names)
     for i, name in enumerate(names):
         for j, mel in enumerate(columns[name]):
-            top = _decibel(mel, EMOGEN_MEL).max()
+            level_db = _decibel(mel, EMOGEN_MEL)
             place = (i + 0.02, i + 0.98, n_rows - j - 0.96, n_rows - j - 0.04)
-            _picture(ax, mel, place, EMOGEN_MEL, (top - _RANGE_DB, top))
+            _picture(ax, level_db, place, (level_db.max() - _RANGE_DB, level_db.max()))
     _strip(ax, names, n_rows)
     for tick, name in zip(ax.xaxis.get_major_ticks(), names, strict=True):
         tick.label2.set(color=emotions.COLOURS[name] if known else INK, fontweight="bold")
@@ -254,9 +256,10 @@ def plot_denoising(steps: Sequence[NDArray], labels: Sequence[str], *, ax: Axes 
     labels : sequence of K str; such as the share of the steps that are done
     """
     ax = ax or plt.gca()
-    top = _decibel(steps[-1], EMOGEN_MEL).max()
-    for i, mel in enumerate(steps):
-        _picture(ax, mel, (i + 0.02, i + 0.98, 0, 1), EMOGEN_MEL, (top - _RANGE_DB, top))
+    levels_db = [_decibel(mel, EMOGEN_MEL) for mel in steps]
+    for i, level_db in enumerate(levels_db):
+        top = levels_db[-1].max()
+        _picture(ax, level_db, (i + 0.02, i + 0.98, 0, 1), (top - _RANGE_DB, top))
     _strip(ax, labels, 1)
     ax.set_xlabel("share of the steps done")
     return ax
@@ -283,15 +286,8 @@ def _affect_frame(ax: Axes) -> None:
     ax.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=0)
     ticks, limits = np.linspace(-1, 1, 5), (-1.1, 1.1)
-    ax.set(
-        xlabel="valence (-1 to 1)",
-        ylabel="arousal (-1 to 1)",
-        xlim=limits,
-        ylim=limits,
-        xticks=ticks,
-        yticks=ticks,
-    )
-    ax.set_aspect("equal")
+    ax.set(xlabel="valence (-1 to 1)", xlim=limits, xticks=ticks)
+    ax.set(ylabel="arousal (-1 to 1)", ylim=limits, yticks=ticks, aspect="equal")
 
 
 def _decibel(log_mel: NDArray, spec: MelSpec) -> NDArray:
@@ -299,17 +295,11 @@ def _decibel(log_mel: NDArray, spec: MelSpec) -> NDArray:
 
 
 def _picture(
-    ax: Axes,
-    mel: NDArray,
-    place: tuple[float, float, float, float],
-    spec: MelSpec,
-    limits: tuple[float, float],
+    ax: Axes, level_db: NDArray, place: tuple[float, float, float, float], limits: tuple[float, float]
 ) -> None:
-    """Draw a log-mel-spectrogram, (M, T), within limits in dB, at left, right, bottom and top."""
-    ax.imshow(
-        _decibel(mel, spec), origin="lower", aspect="auto", extent=place, vmin=limits[0], vmax=limits[1],
-        interpolation="nearest",
-    )  # fmt: skip
+    """Draw a mel-spectrogram, (M, T), in dB within limits, at left, right, bottom and top."""
+    image = ax.imshow(level_db, origin="lower", aspect="auto", extent=place, interpolation="nearest")
+    image.set_clim(*limits)
 
 
 def _strip(ax: Axes, labels: Sequence[str], n_rows: int) -> None:
@@ -331,7 +321,7 @@ _JOINED = 0.25  # share of the axis of bits beyond which two rates are not joine
 def plot_layer_curve(
     curves: Mapping[str, pd.DataFrame],
     *,
-    baselines: Mapping[str, float] | None = None,
+    baselines: Levels = None,
     chance: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -355,23 +345,15 @@ def plot_layer_curve(
 
 def plot_auc_by_layer(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw AUC by layer, one line per method, from the columns method, layer, value, low and high."""
-    ax = ax or plt.gca()
-    for (method, curve), shade in zip(table.groupby("method", sort=False), SERIES, strict=False):
-        _curve(ax, curve, "layer", "value", method, shade)
+    ax = plot_by_layer(table, "AUC", series="method", ax=ax)
     least = np.nanmin(table[["value", "low"]].to_numpy(float))  # low is NaN where there is no interval
-    ax.set(xlabel="layer (0 = the transformer's input)", ylabel="AUC", ylim=(min(0.5, least), 1.005))
-    ax.set_xticks(sorted(set(table["layer"])))
+    ax.set(xlabel="layer (0 = the transformer's input)", ylim=(min(0.5, least), 1.005))
     ax.axhline(0.5, color=QUIET, linewidth=1, linestyle=":", zorder=0)
     return ax
 
 
 def plot_by_layer(
-    table: pd.DataFrame,
-    label: str,
-    *,
-    series: str | None = None,
-    levels: Mapping[str, float] | None = None,
-    ax: Axes | None = None,
+    table: pd.DataFrame, label: str, *, series: str = "", levels: Levels = None, ax: Axes | None = None
 ) -> Axes:
     """Draw one measure by layer, with its interval as a band, and level lines named inside.
 
@@ -379,32 +361,24 @@ def plot_by_layer(
     ----------
     table : DataFrame with layer, value, low and high, and the column `series` where that is given
     label : str; the axis's label with its unit
-    series : str, optional; the column for the colour, in the order of its first appearance
+    series : str; the column for the colour, if any, in the order of its first appearance
     levels : mapping of name to value, optional
     """
     ax = ax or plt.gca()
-    groups = [("", table)] if series is None else list(table.groupby(series, sort=False))
+    groups = list(table.groupby(series, sort=False)) if series else [("", table)]
     for (name, rows), shade in zip(groups, SERIES, strict=False):
         _curve(ax, rows, "layer", "value", name, shade)
     for name, value in dict(levels or {}).items():
         ax.axhline(value, color=QUIET, linewidth=1, linestyle="--", zorder=0)
-        ax.annotate(
-            name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=FAINT,
-            fontsize=8.5,
-        )  # fmt: skip
+        at, place = (0.99, value), ("axes fraction", "data")
+        ax.annotate(name, at, xycoords=place, ha="right", va="bottom", color=FAINT, fontsize=8.5)
     ax.set(xlabel="layer", ylabel=label, xticks=sorted(set(table["layer"])))
     ax.margins(y=0.12)
     return ax
 
 
 def plot_series(
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    by: str,
-    *,
-    levels: Mapping[str, float] | None = None,
-    ax: Axes | None = None,
+    table: pd.DataFrame, x: str, y: str, by: str, *, levels: Levels = None, ax: Axes | None = None
 ) -> Axes:
     """Draw one line per series, with its interval where the table has the columns low and high.
 
@@ -517,7 +491,7 @@ def plot_ladder(tables: Mapping[str, pd.DataFrame], *, ax: Axes | None = None) -
     steps = next(iter(tables.values()))["step"].tolist()
     ax.axhline(0, color=QUIET, linewidth=1, zorder=0)
     ax.axhline(1, color=QUIET, linewidth=1, linestyle="--", zorder=0)
-    ax.annotate("the target's mean", (1.01, 1), xycoords=("axes fraction", "data"), va="center", color=FAINT)
+    _name_level(ax, "the target's mean", 1, None)
     ax.set_xticks(range(len(steps)), steps)
     ax.set(ylabel="projection (0 = source, 1 = target)", xlim=(-0.4, len(steps) - 0.6))
     return ax
@@ -580,9 +554,7 @@ def plot_bars(
                             color=FAINT, fontsize=8)  # fmt: skip
     if chance is not None:
         ax.axhline(chance, color=QUIET, linewidth=1, linestyle=":")
-        ax.annotate(
-            "chance", (1.01, chance), xycoords=("axes fraction", "data"), va="center", color=FAINT, fontsize=8
-        )
+        _name_level(ax, "chance", chance, 8)
     ax.set_xticks(range(len(groups)), groups)
     ax.legend(loc="upper left", ncols=len(names))
     top = np.nanmax(table[["value", "high"]].to_numpy(float))  # high is NaN where there is no interval
@@ -590,22 +562,19 @@ def plot_bars(
     return ax
 
 
-def plot_protocols(
-    table: pd.DataFrame, *, score: str = "ua", chance: float | None = None, ax: Axes | None = None
-) -> Axes:
-    """Draw the conditions of both protocols as bars beside each other, with intervals over speakers.
+def plot_protocols(table: pd.DataFrame, *, chance: float | None = None, ax: Axes | None = None) -> Axes:
+    """Draw the UA of both protocols' conditions as bars beside each other, with intervals over speakers.
 
     Parameters
     ----------
     table : DataFrame; rows of one share, as `Study.table` gives them
-    score : {"ua", "wa", "macro_f1"}
     chance : float, optional
     """
     ax = ax or plt.gca()
     words = {"disjoint": "speakers apart", "flattering": "flattering: speakers shared"}
     ordered = pd.concat([table[table["protocol"] == name] for name in words])
     rows = np.arange(len(ordered))[::-1] - 0.6 * (ordered["protocol"] == "flattering").to_numpy()
-    value, low, high = _percent(ordered, score)
+    value, low, high = 100 * ordered[["ua", "ua_low", "ua_high"]].to_numpy(float).T
     for (name, label), shade in zip(words.items(), SERIES, strict=False):
         own = (ordered["protocol"] == name).to_numpy()
         if own.any():
@@ -619,7 +588,7 @@ def plot_protocols(
         ax.axvline(100 * chance, color=QUIET, linewidth=1, linestyle=":")
     ax.set_yticks(rows, ordered["condition"].tolist())
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    ax.set(xlabel=f"{score.replace('_', ' ').upper()} (%)", xlim=(0, 108))
+    ax.set(xlabel="UA (%)", xlim=(0, 108))
     return ax
 
 
@@ -666,14 +635,15 @@ def plot_spread(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 def plot_transfer(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw AUC by the corpus that an axis was fitted on (rows) and tried on (columns) as a heat map."""
-    ax = _heat_map(table, "AUC", (0.5, 1), "cividis", ax, size=9, square=True)
-    ax.set(xlabel="tried on", ylabel="fitted on")
+    ax = _heat_map(table, "AUC", (0.5, 1), "cividis", ax, size=9)
+    ax.set(xlabel="tried on", ylabel="fitted on", aspect="equal")
     return ax
 
 
 def plot_similarity(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw a table of cosine similarities as a heat map, -1 to 1."""
-    ax = _heat_map(table, "cosine similarity", (-1, 1), "RdBu_r", ax, square=True)
+    ax = _heat_map(table, "cosine similarity", (-1, 1), "RdBu_r", ax)
+    ax.set_aspect("equal")
     ax.tick_params(axis="x", rotation=45)
     return ax
 
@@ -700,18 +670,11 @@ def plot_matrix(
 
 
 def _heat_map(
-    table: pd.DataFrame,
-    label: str,
-    limits: tuple[float, float],
-    colours: str,
-    ax: Axes | None,
-    *,
-    size: float = 8,
-    square: bool = False,
+    table: pd.DataFrame, label: str, limits: tuple[float, float], cmap: str, ax: Axes | None, size: float = 8
 ) -> Axes:
     ax = sns.heatmap(
-        table, vmin=limits[0], vmax=limits[1], cmap=colours, annot=True, fmt=".2f", annot_kws={"size": size},
-        square=square, linewidths=0.5, cbar_kws={"label": label, "shrink": 0.8}, ax=ax or plt.gca(),
+        table, vmin=limits[0], vmax=limits[1], cmap=cmap, annot=True, fmt=".2f", annot_kws={"size": size},
+        linewidths=0.5, cbar_kws={"label": label, "shrink": 0.8}, ax=ax or plt.gca(),
     )  # fmt: skip
     ax.tick_params(axis="both", length=0)
     ax.tick_params(axis="y", rotation=0)
@@ -733,11 +696,6 @@ def _errors(rows: pd.DataFrame) -> NDArray:
     return np.abs(np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]))
 
 
-def _percent(table: pd.DataFrame, score: str) -> NDArray:
-    """Return a score with the ends of its interval, (3, N), percent."""
-    return 100 * table[[f"{score}{end}" for end in ("", "_low", "_high")]].to_numpy(float).T
-
-
 def _with_gaps(table: pd.DataFrame, x: str, joined: float, ax: Axes) -> pd.DataFrame:
     """Return rows in the order of x, with an empty one wherever two are too far apart to be joined."""
     rows = table.sort_values(x).reset_index(drop=True)
@@ -755,6 +713,10 @@ def _name_levels(ax: Axes, levels: Mapping[str, float]) -> None:
     for name, value in sorted(levels.items(), key=lambda item: item[1]):
         ax.axhline(value, color=QUIET, linewidth=1, linestyle=":" if name == "chance" else "--", zorder=0)
         lowest = max(value, lowest + gap)
-        ax.annotate(
-            name, (1.01, lowest), xycoords=("axes fraction", "data"), va="center", color=FAINT, fontsize=8.5
-        )
+        _name_level(ax, name, lowest)
+
+
+def _name_level(ax: Axes, name: str, y: float, size: float | None = 8.5) -> None:
+    """Write the name of a level at its right end; None is the size of other text."""
+    place = ("axes fraction", "data")
+    ax.annotate(name, (1.01, y), xycoords=place, va="center", color=FAINT, fontsize=size)

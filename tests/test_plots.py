@@ -1,5 +1,7 @@
 """Plots draw where they are told, in the colours of the emotions, and leave everything else as it was."""
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -15,85 +17,64 @@ from emolib.metrics import Interval
 mpl.use("agg")
 
 RNG = np.random.default_rng(0)
-AUC = Interval(0.9, 0.8, 0.95)
 WORDS = ["sad", "angry", "neutral"] * 20
-SPEAKERS = [f"{i % 14}" for i in range(60)]
 TABLE = pd.DataFrame(
     {"emotion": WORDS, "gender": ["female", "male"] * 30, "f0_hz": 150 + 30 * RNG.standard_normal(60)}
 )
-CURVE = pd.DataFrame(
-    {"layer": [0, 1, 2], "value": [0.3, 0.5, 0.4], "low": [0.2, 0.4, 0.3], "high": [0.4, 0.6, 0.5]}
-)
-BARS = pd.DataFrame(
-    [
-        (g, s, v, v - 0.1, v + 0.05)
-        for g, s, v in [("a", "x", 0.4), ("a", "y", 0.5), ("b", "x", 0.6), ("b", "y", 0.2)]
-    ],
-    columns=["features", "split", "value", "low", "high"],
-)
+CURVE = pd.DataFrame({"layer": [0, 1, 2], "value": [0.3, 0.5, 0.4]})
+CURVE = CURVE.assign(low=CURVE["value"] - 0.1, high=CURVE["value"] + 0.1)
+BARS = pd.DataFrame({"features": [*"aabb"], "split": [*"xyxy"], "value": [0.4, 0.5, 0.6, 0.2]})
+BARS = BARS.assign(low=BARS["value"] - 0.1, high=BARS["value"] + 0.05)
 SIMILARITY = pd.DataFrame([[1, -0.2], [-0.2, 1]], index=["sad", "angry"], columns=["sad", "angry"])
-RATES = pd.DataFrame(
-    [(e, lam, bits, v) for e in ("sad", "angry") for lam, bits, v in ((0.1, 40, 0.9), (1.0, 10, 0.6))],
-    columns=["emotion", "lam", "bits", "value"],
-)
-WAYS = RATES.rename(columns={"emotion": "way"})
-RESPONSE = pd.DataFrame(
-    [
-        (n, d, 0.2 + 0.1 * d, 0.1 + 0.1 * d, 0.3 + 0.1 * d)
-        for n in ("axis", "random 1")
-        for d in (-1.0, 0.0, 1.0)
-    ],
-    columns=["name", "delta", "value", "low", "high"],
-)
-SCORES = pd.DataFrame(
-    [
-        ("disjoint", "classical", "classical", 1.0, 0.1, 0.05, 0.2),
-        ("disjoint", "generated", "generated 25 %", 0.25, 0.3, 0.2, 0.4),
-        ("disjoint", "generated", "generated 100 %", 1.0, -0.1, -0.2, -0.05),
-        ("flattering", "generated", "generated 400 %", 4.0, 0.9, 0.8, 0.95),
-    ],
-    columns=["protocol", "series", "condition", "amount", "ua", "ua_low", "ua_high"],
-)
-SPREAD = pd.DataFrame(
-    [("ua", 3, 0.5, 0.4, 0.6), ("auc", 2, 0.9, 0.9, 1.0)], columns=["label", "n", "mean", "low", "high"]
-)
+RATES = pd.DataFrame({"emotion": ["sad", "sad", "angry", "angry"], "lam": [0.1, 1] * 2, "bits": [40, 10] * 2})
+RATES["value"] = [0.9, 0.6] * 2
+RESPONSE = pd.DataFrame({"name": ["axis"] * 3 + ["random 1"] * 3, "delta": [-1.0, 0.0, 1.0] * 2})
+RESPONSE = RESPONSE.assign(value=0.2 + 0.1 * RESPONSE["delta"], low=0.1, high=0.3)
+SCORES = pd.DataFrame({"condition": ["classical", "generated 25 %", "generated 100 %", "generated 400 %"]})
+SCORES = SCORES.assign(protocol=["disjoint"] * 3 + ["flattering"], ua=[0.1, 0.3, -0.1, 0.9])
+SCORES = SCORES.assign(ua_low=SCORES["ua"] - 0.1, ua_high=SCORES["ua"] + 0.05)
+SPREAD = pd.DataFrame({"label": ["ua", "auc"], "n": [3, 2], "mean": [0.5, 0.9], "low": 0.4, "high": 1.0})
 POINTS = RNG.uniform(-1, 1, (60, 2))
 MEL = RNG.standard_normal((50, audio.HIFIGAN_MEL.n_mels))
 
+
+def given(*arguments: Any, **options: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return arguments, options
+
+
 DRAWN = {
-    "counts": lambda ax: plots.plot_counts(TABLE, ax=ax),
-    "wave": lambda ax: plots.plot_wave(np.sin(np.arange(1600) / 9).astype(np.float32), 16_000, ax=ax),
-    "mel": lambda ax: plots.plot_mel(MEL, ax=ax),
-    "by_emotion": lambda ax: plots.plot_by_emotion(TABLE, "f0_hz", "F0 (Hz)", zero=True, ax=ax),
-    "map": lambda ax: plots.plot_map(RNG.standard_normal((60, 2)), WORDS, ax=ax),
-    "map_of_speakers": lambda ax: plots.plot_map(RNG.standard_normal((60, 2)), SPEAKERS, ax=ax),
-    "layer_curve": lambda ax: plots.plot_layer_curve(
-        {"nano": CURVE, "random": CURVE}, baselines={"logmel": 0.35}, chance=0.14, ax=ax
-    ),
-    "bars": lambda ax: plots.plot_bars(BARS, "features", "split", chance=0.14, ax=ax),
-    "similarity": lambda ax: plots.plot_similarity(SIMILARITY, ax=ax),
-    "auc_by_layer": lambda ax: plots.plot_auc_by_layer(CURVE.assign(method="lda"), ax=ax),
-    "controls": lambda ax: plots.plot_controls(
-        {"axis": AUC}, {"random": RNG.uniform(0.3, 0.7, 40)}, ax=ax
-    ),
-    "transfer": lambda ax: plots.plot_transfer(SIMILARITY.abs(), ax=ax),
-    "ridges": lambda ax: plots.plot_ridges(POINTS[:, 0], WORDS, ax=ax),
-    "ladder": lambda ax: plots.plot_ladder({"axis": CURVE.assign(step=["calm", "normal", "strong"])}, ax=ax),
-    "rate_curves": lambda ax: plots.plot_rate_curves(RATES, "value", "cosine similarity", ax=ax),
-    "ways": lambda ax: plots.plot_ways(WAYS, "bits", "value", ax=ax),
-    "matrix": lambda ax: plots.plot_matrix(SIMILARITY, "drift", ax=ax),
-    "plane": lambda ax: plots.plot_plane(POINTS, WORDS, ax=ax),
-    "moves": lambda ax: plots.plot_moves(POINTS[:3], POINTS[3:6], WORDS[:3], ax=ax),
-    "by_layer": lambda ax: plots.plot_by_layer(CURVE, "mel L1 (nepers)", ax=ax),
-    "protocols": lambda ax: plots.plot_protocols(SCORES, chance=0.2, ax=ax),
-    "mel_grid": lambda ax: plots.plot_mel_grid({"sad": [MEL.T, MEL.T], "angry": [MEL.T]}, ax=ax),
-    "denoising": lambda ax: plots.plot_denoising([MEL.T, MEL.T], ["999", "0"], ax=ax),
-    "series": lambda ax: plots.plot_series(
-        CURVE.assign(who="nano"), "layer", "value", "who", levels={"log-mel": 0.35}, ax=ax
-    ),
-    "spread": lambda ax: plots.plot_spread(SPREAD, ax=ax),
-    "response": lambda ax: plots.plot_response(RESPONSE, "P(angry)", controls=["random 1"], ax=ax),
-}  # fmt: skip
+    "counts": given(TABLE),
+    "wave": given(np.sin(np.arange(1600) / 9).astype(np.float32), 16_000),
+    "mel": given(MEL),
+    "by_emotion": given(TABLE, "f0_hz", "F0 (Hz)", zero=True),
+    "map": given(POINTS, WORDS),
+    "map of speakers": given(POINTS, [f"{i % 14}" for i in range(60)]),
+    "layer_curve": given({"nano": CURVE, "random": CURVE}, baselines={"logmel": 0.35}, chance=0.14),
+    "bars": given(BARS, "features", "split", chance=0.14),
+    "similarity": given(SIMILARITY),
+    "auc_by_layer": given(CURVE.assign(method="lda")),
+    "controls": given({"axis": Interval(0.9, 0.8, 0.95)}, {"random": RNG.uniform(0.3, 0.7, 40)}),
+    "transfer": given(SIMILARITY.abs()),
+    "ridges": given(POINTS[:, 0], WORDS),
+    "ladder": given({"axis": CURVE.assign(step=["calm", "normal", "strong"])}),
+    "rate_curves": given(RATES, "value", "cosine similarity"),
+    "ways": given(RATES, "bits", "value", series="emotion"),
+    "matrix": given(SIMILARITY, "drift"),
+    "plane": given(POINTS, WORDS),
+    "moves": given(POINTS[:3], POINTS[3:6], WORDS[:3]),
+    "by_layer": given(CURVE, "mel L1 (nepers)"),
+    "protocols": given(SCORES, chance=0.2),
+    "mel_grid": given({"sad": [MEL.T, MEL.T], "angry": [MEL.T]}),
+    "denoising": given([MEL.T - 3, MEL.T], ["0 %", "100 %"]),
+    "series": given(CURVE.assign(who="nano"), "layer", "value", "who", levels={"log-mel": 0.35}),
+    "spread": given(SPREAD),
+    "response": given(RESPONSE, "P(angry)", controls=["random 1"]),
+}
+
+
+def draw(name: str, ax: Axes | None) -> Axes:
+    arguments, options = DRAWN[name]
+    return getattr(plots, f"plot_{name.split()[0]}")(*arguments, **options, ax=ax)
 
 
 @pytest.fixture
@@ -110,56 +91,60 @@ def words(texts) -> list[str]:
     return [text.get_text() for text in texts]
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_draws_on_the_given_or_the_current_axes_and_changes_nothing_else(name, axes):
+def test_each_draws_on_the_given_or_the_current_axes_and_changes_nothing_else():
     tables = (TABLE, CURVE, BARS, SIMILARITY, RATES, RESPONSE, SCORES, SPREAD)
     settings, figures, before = dict(mpl.rcParams), plt.get_fignums(), [table.copy() for table in tables]
-    assert DRAWN[name](axes[0]) is axes[0]
-    axes[0].figure.draw_without_rendering()
-    assert not is_empty(axes[0]) and is_empty(axes[1])
-    assert dict(mpl.rcParams) == settings and plt.get_fignums() == figures
+    assert {f"plot_{name.split()[0]}" for name in DRAWN} == {n for n in vars(plots) if n.startswith("plot_")}
+    for name in DRAWN:
+        axes = Figure(figsize=(8, 4)).subplots(1, 2)
+        assert draw(name, axes[0]) is axes[0], name
+        axes[0].figure.draw_without_rendering()
+        assert not is_empty(axes[0]) and is_empty(axes[1]), name
+        assert dict(mpl.rcParams) == settings and plt.get_fignums() == figures, name
+        figure, current = plt.subplots()
+        try:
+            assert draw(name, None) is current and plt.get_fignums() == [*figures, figure.number], name
+        finally:
+            plt.close(figure)
     for old, new in zip(before, tables, strict=True):
         pd.testing.assert_frame_equal(old, new)
-    figure, current = plt.subplots()
-    try:
-        assert DRAWN[name](None) is current and plt.get_fignums() == [*figures, figure.number]
-    finally:
-        plt.close(figure)
 
 
-def test_every_plot_is_drawn_here():
-    assert {name.removeprefix("plot_") for name in vars(plots) if name.startswith("plot_")} <= set(DRAWN)
+def without_interval(value: Any) -> Any:
+    """Return an argument whose intervals have no ends."""
+    if isinstance(value, dict):
+        return {name: without_interval(part) for name, part in value.items()}
+    if isinstance(value, pd.DataFrame):
+        return value.assign(low=np.nan, high=np.nan, ua_low=np.nan, ua_high=np.nan)
+    return Interval(value.value, np.nan, np.nan) if isinstance(value, Interval) else value
 
 
 @pytest.mark.filterwarnings("error")
 def test_values_without_intervals_are_drawn_without_whiskers(monkeypatch):
-    bare = {"low": np.nan, "high": np.nan, "ua_low": np.nan, "ua_high": np.nan}
-    for name in ("CURVE", "BARS", "SCORES", "RESPONSE", "WAYS"):
-        monkeypatch.setitem(globals(), name, globals()[name].assign(**bare))
-    monkeypatch.setitem(globals(), "AUC", Interval(0.9, np.nan, np.nan))
     with_intervals = ["layer_curve", "bars", "auc_by_layer", "ladder", "ways", "by_layer"]
-    for name in [*with_intervals, "protocols", "series", "response"]:
-        ax = DRAWN[name](Figure(figsize=(8, 4)).subplots())
+    for name in [*with_intervals, "protocols", "series", "response", "controls"]:
+        arguments, options = DRAWN[name]
+        monkeypatch.setitem(DRAWN, name, (tuple(map(without_interval, arguments)), options))
+        ax = draw(name, Figure(figsize=(8, 4)).subplots())
         ax.figure.canvas.draw()
         assert not is_empty(ax) and np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all(), name
         whiskers = [line.get_segments() for line in ax.collections if hasattr(line, "get_segments")]
         assert not any(len(one) > 1 and np.isfinite(one).all() for drawn in whiskers for one in drawn), name
-    assert not is_empty(DRAWN["controls"](Figure().subplots()))
 
 
 def test_emotions_have_their_colours_and_order_and_every_clip_is_drawn(axes):
     order = ["neutral", "sad", "angry"]
     colours = [emotions.COLOURS[name].lower() for name in order]
-    ax = DRAWN["counts"](axes[0])
+    ax = draw("counts", axes[0])
     assert words(ax.get_xticklabels()) == order
     assert [to_hex(bar.get_facecolor()) for bar in ax.containers[0]] == colours
     assert sum(bar.get_height() for bars in ax.containers for bar in bars) == len(TABLE)
     assert words(ax.texts).count("20") == 3
-    ax = DRAWN["map"](axes[1])
+    ax = draw("map", axes[1])
     assert [to_hex(dots.get_facecolor()[0]) for dots in ax.collections] == colours
     assert words(ax.get_legend().get_texts()) == order
     assert sum(len(dots.get_offsets()) for dots in ax.collections) == 60
-    ax = DRAWN["by_emotion"](Figure().subplots())
+    ax = draw("by_emotion", Figure().subplots())
     assert words(ax.get_yticklabels()) == order and ax.get_xlabel() == "F0 (Hz)"
     assert [to_hex(dots.get_facecolor()[0]) for dots in ax.collections] == colours
 
@@ -182,27 +167,27 @@ def test_a_mel_shows_a_tone_at_its_frequency_and_mels_share_limits(axes):
     spec, extent = audio.HIFIGAN_MEL, ax.images[0].get_extent()
     assert extent[:2] == pytest.approx((0, len(log_mel) * spec.hop_length / spec.sample_rate))
     assert plots.plot_mel(MEL, limits=(-60, 0), ax=axes[1]).images[0].get_clim() == (-60, 0)
-    ax = DRAWN["mel_grid"](Figure().subplots())
+    ax = draw("mel_grid", Figure().subplots())
     assert words(ax.get_xticklabels()) == ["sad", "angry"]
     assert len({tuple(image.get_extent()) for image in ax.images}) == 3
-    ax = plots.plot_denoising([MEL.T - 3, MEL.T], ["0 %", "100 %"], ax=Figure().subplots())
+    ax = draw("denoising", Figure().subplots())
     assert len({image.get_clim() for image in ax.images}) == 1
 
 
 def test_curves_levels_and_bars_are_where_the_numbers_are(axes):
-    ax = DRAWN["layer_curve"](axes[0])
+    ax = draw("layer_curve", axes[0])
     curves = [line for line in ax.lines if line.get_marker() == "o"]
     assert all(np.array_equal(line.get_ydata(), CURVE["value"]) for line in curves) and len(curves) == 2
     assert {line.get_ydata()[0] for line in ax.lines if line.get_marker() != "o"} == {0.35, 0.14}
     assert {"logmel", "chance"} <= set(words(ax.texts))
     assert words(ax.get_legend().get_texts()) == ["nano", "random"]
-    ax = DRAWN["bars"](axes[1])
+    ax = draw("bars", axes[1])
     assert sorted(bar.get_height() for bar in ax.patches) == sorted(BARS["value"])
     assert words(ax.get_xticklabels()) == ["a", "b"]
 
 
 def test_protocols_have_two_colours(axes):
-    bars = {bar.get_width(): to_hex(bar.get_facecolor()) for bar in DRAWN["protocols"](axes[1]).patches}
+    bars = {bar.get_width(): to_hex(bar.get_facecolor()) for bar in draw("protocols", axes[1]).patches}
     assert sorted(bars) == pytest.approx(sorted(100 * SCORES["ua"]))
     assert len(set(bars.values())) == 2 and list(bars.values()).count(bars[max(bars)]) == 1
 
@@ -237,7 +222,7 @@ def test_a_saved_figure_is_three_files_equal_to_the_byte_without_date_or_place(t
     settings, made = dict(mpl.rcParams), []
     for folder in (tmp_path / "one", tmp_path / "two"):
         figure = Figure(figsize=(4, 3))
-        DRAWN["layer_curve"](figure.subplots())
+        draw("layer_curve", figure.subplots())
         plots.save_figure(figure, "x", folder, CURVE)
         made.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert made[0] == made[1] and set(made[0]) == {"x.png", "x.svg", "x.csv"}
