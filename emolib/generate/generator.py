@@ -24,6 +24,7 @@ from emolib.generate.mels import N_FRAMES, N_MELS, Mels, Normaliser, centred
 from emolib.generate.networks import PATCH, VAE, Denoiser, check_sampling, draw, padded
 from emolib.training import torch_device
 
+Labels = Sequence[str] | NDArray[Any]
 #: The speaker of every generated clip.
 SPEAKER = "generated"
 #: Weight of what is padding, in the diffusion's loss.
@@ -224,13 +225,10 @@ class Generator(files.Saved):
             else:
                 self.space = MelSpace(normaliser)
             torch.manual_seed(settings.seed)
-            channels, height, width = self.space.shape
-            self.denoiser = Denoiser(
-                channels, (height, width), settings.widths, settings.layers, len(self.classes)
-            )
+            self.denoiser = Denoiser(self.space.shape, settings.widths, settings.layers, len(self.classes))
         self._parts = nn.ModuleDict({"denoiser": self.denoiser, "space": self.space}).eval().to(self.device)
 
-    def codes(self, labels: Sequence[str] | NDArray[Any]) -> Tensor:
+    def codes(self, labels: Labels) -> Tensor:
         """Return the numbers of classes, (N,); raise ValueError if a label is no class, or there is none."""
         names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
         if unknown := sorted(set(names) - set(self.classes)):
@@ -243,14 +241,7 @@ class Generator(files.Saved):
 
     @torch.inference_mode()
     def sample(
-        self,
-        labels: Sequence[str] | NDArray[Any],
-        *,
-        sampler: str = "dpm++",
-        steps: int = 20,
-        guidance: float = 2.0,
-        seed: int = 0,
-        batch: int = 64,
+        self, labels: Labels, *, sampler: str = "dpm++", steps: int = 20, guidance: float = 2.0, seed: int = 0
     ) -> Mels:
         """Generate a clip for each label.
 
@@ -261,7 +252,6 @@ class Generator(files.Saved):
         steps : int; 1000 is what ``ddpm`` is made for, 20 are enough for ``dpm++``
         guidance : float, 0 to 20; 1 is none, more makes the class clearer and the clips more alike
         seed : int; equal seeds give equal clips on one processor
-        batch : int, clips at a time
 
         Returns
         -------
@@ -273,13 +263,13 @@ class Generator(files.Saved):
             If a label or the sampler is unknown, or a number is out of its range.
         """
         codes = self.codes(labels)
-        check_sampling(sampler, steps, guidance, batch)
+        check_sampling(sampler, steps, guidance)
         start, later = sources(seed)
         noise = torch.randn((len(codes), *self.space.shape), generator=start)
         parts = [
             draw(self.denoiser, own.to(self.device), of_class, sampler=sampler, steps=steps,
                  guidance=guidance, generator=later)
-            for own, of_class in zip(noise.split(batch), codes.split(batch), strict=True)
+            for own, of_class in zip(noise.split(_BATCH), codes.split(_BATCH), strict=True)
         ]  # fmt: skip
         values, mask = self.space.decode(torch.cat(parts))
         names = np.array([self.classes[code] for code in codes.tolist()])
@@ -305,7 +295,7 @@ class Generator(files.Saved):
             As `sample`, and if `n` is below two or above the number of steps and one.
         """
         codes = self.codes([label])
-        check_sampling(sampler, steps, guidance, 1)
+        check_sampling(sampler, steps, guidance)
         if not 2 <= n <= steps + 1:
             raise ValueError(f"{n} pictures of {steps} steps; expected 2 to {steps + 1}")
         (start, later), trace = sources(seed), list[Tensor]()

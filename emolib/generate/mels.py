@@ -5,7 +5,7 @@ shorter one is in the centre of padding, which the mask leaves out.
 
 Back to sound goes plain Griffin-Lim. The project's vocoder networks and its Griffin-Lim on the mel scale read
 `audio.HIFIGAN_MEL`, magnitudes of 46 ms every 12 ms in 80 bands, and `EMOGEN_MEL` has the energy of 93 ms
-every 23 ms in 128: the one can't be computed from the other, so they are refused.
+every 23 ms in 128: the one can't be computed from the other.
 
 References
 ----------
@@ -73,9 +73,7 @@ class Mels:
                 f"clips for {len(values)} spectrograms; expected (N, {N_FRAMES}), and one of each for each"
             )
         if not np.isfinite(values).all():
-            raise ValueError(
-                "a log-mel-spectrogram holds NaN or infinity; expected finite natural logarithms"
-            )
+            raise ValueError("a spectrogram holds NaN or infinity; expected finite natural logarithms")
         if not mask.any(1).all():
             raise ValueError("a clip has no frame of speech in its mask; leave such clips out")
         values = np.where(mask[:, None], values, np.float32(FLOOR))
@@ -197,48 +195,13 @@ class Normaliser:
         return np.where(mask[:, None], whole, np.float32(FLOOR)).astype(np.float32)
 
 
-def to_sound(
-    mels: Mels | NDArray[np.float32],
-    vocoder_name: str = vocoder.GRIFFIN_LIM,
-    *,
-    n_iter: int = 60,
-) -> list[Wave]:
-    """Turn log-mel-spectrograms into waves without their padding.
-
-    Parameters
-    ----------
-    mels : Mels, or float32 array, (128, 172) or (N, 128, 172)
-        In an array, frames at the floor at either end are padding.
-    vocoder_name : {"griffin-lim"}
-    n_iter : int
+def to_sound(mels: Mels, *, n_iter: int = 60) -> list[Wave]:
+    """Turn log-mel-spectrograms into waves without their padding, by Griffin-Lim.
 
     Returns
     -------
     waves : list of float32 arrays, (S,), at 22,050 Hz and -26 dB relative to full scale
-
-    Raises
-    ------
-    ValueError
-        If the vocoder reads other spectrograms, a shape is wrong, or a value isn't finite.
     """
-    if vocoder_name != vocoder.GRIFFIN_LIM:
-        raise ValueError(
-            f"vocoder {vocoder_name!r} doesn't read audio.EMOGEN_MEL (energies in {N_MELS} bands, a frame "
-            f"every {EMOGEN_MEL.hop_length} samples); use {vocoder.GRIFFIN_LIM!r}"
-        )
     griffin_lim = vocoder.GriffinLim(n_iter, EMOGEN_MEL)
-    return [audio.level(griffin_lim.vocode(frames), LEVEL_DBFS) for frames in _speech(mels)]
-
-
-def _speech(mels: Mels | NDArray[Any]) -> list[NDArray[np.float32]]:
-    """Return each clip's frames of speech, (T, 128)."""
-    if isinstance(mels, Mels):
-        return [values.T[mask] for values, mask in zip(mels.values, mels.mask, strict=True)]
-    arrays = np.asarray(mels, np.float32)
-    arrays = arrays[None] if arrays.ndim == 2 else arrays
-    if arrays.ndim != 3 or arrays.shape[1] != N_MELS:
-        raise ValueError(
-            f"a log-mel-spectrogram of shape {np.shape(mels)}; expected bands, then frames: ({N_MELS}, T)"
-        )
-    audible = [np.flatnonzero((values > FLOOR + 1e-3).any(0)) for values in arrays]
-    return [a.T[at[0] : at[-1] + 1] if len(at) else a.T for a, at in zip(arrays, audible, strict=True)]
+    speech = [values.T[mask] for values, mask in zip(mels.values, mels.mask, strict=True)]
+    return [audio.level(griffin_lim.vocode(frames), LEVEL_DBFS) for frames in speech]

@@ -235,7 +235,6 @@ def _zero(layer: Any) -> Any:
 
 
 N_STEPS = 1000
-_BETAS = {"num_train_timesteps": N_STEPS, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
 #: More than this exaggerates the class.
 MOST_GUIDANCE = 20.0
 
@@ -245,7 +244,7 @@ class Denoiser(nn.Module):
 
     Parameters
     ----------
-    channels : int; size : pair of int; of the planes, (channels, *size)
+    shape : tuple of int; of the planes, (channels, height, width)
     widths : sequence of int; channels of the levels, finest first; attention is at the coarsest
     layers : int; residual blocks per level
     n_classes : int; class number `n_classes` stands for none, and is learned where a label is left out
@@ -257,50 +256,41 @@ class Denoiser(nn.Module):
     """
 
     def __init__(
-        self, channels: int, size: tuple[int, int], widths: Sequence[int], layers: int, n_classes: int
+        self, shape: tuple[int, int, int], widths: Sequence[int], layers: int, n_classes: int
     ) -> None:
         super().__init__()
-        plain = len(widths) - 1
+        depth, plain = shape[0], len(widths) - 1
         self.none = n_classes
         self.unet: Any = UNet2DModel(
-            sample_size=size, in_channels=channels, out_channels=channels, block_out_channels=tuple(widths),
+            sample_size=shape[1:], in_channels=depth, out_channels=depth, block_out_channels=tuple(widths),
             layers_per_block=layers, down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",),
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * plain, num_class_embeds=n_classes + 1,
             norm_num_groups=8, attention_head_dim=min(32, widths[-1]),
         )  # fmt: skip
-        kept = scheduler("ddpm").alphas_cumprod
-        self.register_buffer("kept", kept, persistent=False)
+        self.register_buffer("kept", scheduler("ddpm").alphas_cumprod, persistent=False)
 
     def forward(self, planes: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        """Estimate the noise in planes, (N, channels, *size), at steps, (N,), of 1000."""
+        """Estimate the noise in planes, (N, *shape), at steps, (N,), of 1000."""
         times = times.expand(len(planes))
         kept = self.kept[times][:, None, None, None]  # type: ignore[index]
         velocity = self.unet(planes, times, classes).sample.float()
         return (1 - kept).sqrt() * planes + kept.sqrt() * velocity
 
 
-_EXTRA: dict[str, tuple[Any, dict[str, Any]]] = {
-    "dpm++": (
-        DPMSolverMultistepScheduler,
-        {"algorithm_type": "dpmsolver++", "solver_order": 2, "timestep_spacing": "trailing"},
-    ),
+_SOLVER: dict[str, Any] = {"algorithm_type": "dpmsolver++", "solver_order": 2, "timestep_spacing": "trailing"}
+_SAMPLERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dpm++": (DPMSolverMultistepScheduler, _SOLVER),
     "ddim": (DDIMScheduler, {"clip_sample": False, "timestep_spacing": "trailing"}),
     "ddpm": (DDPMScheduler, {"clip_sample": False}),
 }
-SAMPLERS = tuple(_EXTRA)
 
 
 def scheduler(sampler: str) -> Any:
     """Return one of diffusers' schedulers over 1000 steps of linear betas from 1e-4 to 0.02."""
-    if sampler not in _EXTRA:
-        raise ValueError(f"unknown sampler {sampler!r}; expected one of: {', '.join(SAMPLERS)}")
-    kind, extra = _EXTRA[sampler]
-    return kind(**_BETAS, **extra)
-
-
-def noised(clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """Add the noise of their steps, (N,) of 1000, to planes, (N, ...)."""
-    return scheduler("ddpm").add_noise(clean, noise, times)
+    if sampler not in _SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}; expected one of: {', '.join(_SAMPLERS)}")
+    kind, extra = _SAMPLERS[sampler]
+    return kind(N_STEPS, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", **extra)
 
 
 def noise_loss(estimate: Tensor, noise: Tensor, weight: Tensor, kept: Tensor) -> Tensor:
@@ -368,7 +358,7 @@ def _guided(network: Denoiser, planes: Tensor, time: Tensor, classes: Tensor, gu
     return free + guidance * (conditional - free)
 
 
-def check_sampling(sampler: str, steps: int, guidance: float, batch: int) -> None:
+def check_sampling(sampler: str, steps: int, guidance: float) -> None:
     """Raise ValueError if clips can't be drawn so."""
     scheduler(sampler)
     if not 1 <= steps <= N_STEPS:
@@ -378,5 +368,3 @@ def check_sampling(sampler: str, steps: int, guidance: float, batch: int) -> Non
             f"guidance {guidance}; expected 0 to {MOST_GUIDANCE:g}: 1 is none, 2 to 4 make a class clear, "
             f"more exaggerates it"
         )
-    if batch < 1:
-        raise ValueError(f"batches of {batch} clips; expected 1 or more")

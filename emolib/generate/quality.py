@@ -27,54 +27,46 @@ Features = NDArray[np.float64]
 
 
 def frechet_distance(
-    features_real: ArrayLike,
-    features_generated: ArrayLike,
-    *,
-    speakers: ArrayLike | None = None,
-    n_components: int = 16,
-    seed: int = 0,
+    real: ArrayLike, generated: ArrayLike, *, speakers: ArrayLike | None = None, n_components: int = 16
 ) -> Interval:
     """Return the Frechet distance between two sets of features, 0 for equal moments, with its interval.
 
     Parameters
     ----------
-    features_real, features_generated : arrays, (N, D) and (M, D)
-        The distance shrinks as either set grows, so it compares only sets of equal sizes.
+    real, generated : arrays, (N, D) and (M, D)
+        Features. The distance shrinks as either set grows, so it compares only sets of equal sizes.
     n_components : int, at most
         Both sets are measured in the first principal components of the real one. A covariance of more
         dimensions than there are clips is singular, and the distance is then mostly the bias of small sets.
     speakers : array-like, (N,), optional; of the real clips, which are then resampled by speaker
-    seed : int
 
     Raises
     ------
     ValueError
         If a set isn't (N, D) of finite numbers with at least two clips, or the widths differ.
     """
-    real, generated = _pair(features_real, features_generated)
-    names = _names(speakers, len(real))
-    centre = real.mean(0)
-    axes = np.linalg.svd(real - centre, full_matrices=False)[2][:n_components].T
-    real, generated = (real - centre) @ axes, (generated - centre) @ axes
+    both = _pair(real, generated)
+    names, centre = _names(speakers, len(both[0])), both[0].mean(0)
+    axes = np.linalg.svd(both[0] - centre, full_matrices=False)[2][:n_components].T
+    x, y = ((features - centre) @ axes for features in both)
 
     def measure(rows: NDArray[np.intp], others: NDArray[np.intp]) -> float:
-        a, b = real[rows], generated[others]
-        first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-        both = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0.0)).sum()
+        a, b = x[rows], y[others]
+        first, second = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (a, b))
+        shared = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0.0)).sum()
         between = np.square(a.mean(0) - b.mean(0)).sum()
-        return max(0.0, float(between + np.trace(first) + np.trace(second) - 2 * both))
+        return max(0.0, float(between + np.trace(first) + np.trace(second) - 2 * shared))
 
-    found = _bootstrap(measure, names, np.arange(len(generated)), seed=seed)
+    found = _bootstrap(measure, names, np.arange(len(y)))
     return Interval(found.value, float(np.maximum(found.low, 0.0)), found.high)
 
 
-def inception_score(probabilities: ArrayLike, *, seed: int = 0) -> Interval:
+def inception_score(probabilities: ArrayLike) -> Interval:
     """Return the Inception Score, 1 (unsure, or always the same class) to C (sure, all classes alike).
 
     Parameters
     ----------
     probabilities : array, (N, C); of the classes, by a network
-    seed : int
 
     Raises
     ------
@@ -90,22 +82,20 @@ def inception_score(probabilities: ArrayLike, *, seed: int = 0) -> Interval:
         own = given[rows]
         return float(np.exp((own * np.log(own / own.mean(0))).sum(1).mean()))
 
-    return _bootstrap(measure, np.arange(len(given)), seed=seed)
+    return _bootstrap(measure, np.arange(len(given)))
 
 
-def precision_recall(
-    features_real: ArrayLike, features_generated: ArrayLike, *, k: int = 3
-) -> tuple[float, float]:
+def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> tuple[float, float]:
     """Return precision, the share of generated clips among the real ones, and recall, the other way round.
 
     Parameters
     ----------
-    features_real, features_generated : arrays, (N, D) and (M, D); N and M above k
+    real, generated : arrays, (N, D) and (M, D); features, N and M above k
     k : int
         A clip is among a set where it lies no farther from one of the set's clips than that clip's k-th
         neighbour in its own set does.
     """
-    real, generated = _pair(features_real, features_generated)
+    real, generated = _pair(real, generated)
     if not 1 <= k < min(len(real), len(generated)):
         raise ValueError(
             f"k={k} of {len(real)} real and {len(generated)} generated clips; expected 1 or more, and fewer "
@@ -139,29 +129,23 @@ class CopyAudit:
 
 
 def copy_audit(
-    features_training: ArrayLike,
-    speakers: ArrayLike,
-    features_generated: ArrayLike,
-    *,
-    clips: ArrayLike | None = None,
-    quantile: float = 0.01,
+    training: ArrayLike, speakers: ArrayLike, generated: ArrayLike, *, clips: ArrayLike | None = None
 ) -> CopyAudit:
     """Compare generated clips' distances to their nearest training clip with those of training clips.
 
     Parameters
     ----------
-    features_training : array, (N, D); `mel_features`, or a network's: distances are Euclidean
+    training : array, (N, D); `mel_features`, or a network's: distances are Euclidean
     speakers : array-like, (N,)
-    features_generated : array, (M, D)
+    generated : array, (M, D)
     clips : array-like of str, (N,), optional; names of the training clips
-    quantile : float in (0, 1)
 
     Raises
     ------
     ValueError
         If no speaker has two training clips, or shapes are wrong.
     """
-    training, generated = _pair(features_training, features_generated)
+    training, generated = _pair(training, generated)
     names = np.arange(len(training)).astype(str) if clips is None else np.asarray(clips).astype(str)
     nearest_own = np.full(len(training), np.inf)
     who = _names(speakers, len(training))
@@ -172,7 +156,7 @@ def copy_audit(
     known = nearest_own[np.isfinite(nearest_own)]
     if not len(known):
         raise ValueError("no speaker has two training clips; expected at least one who has")
-    threshold = float(np.quantile(known, quantile))
+    threshold = float(np.quantile(known, 0.01))
     distances = cdist(generated, training)
     nearest = distances.min(1)
     return CopyAudit(threshold, float((nearest < threshold).mean()), nearest, names[distances.argmin(1)])
@@ -199,10 +183,9 @@ def _features(given: ArrayLike, what: str) -> Features:
 
 def _pair(real: ArrayLike, generated: ArrayLike) -> tuple[Features, Features]:
     both = _features(real, "features of real clips"), _features(generated, "features of generated clips")
-    if both[0].shape[1] != both[1].shape[1]:
-        raise ValueError(
-            f"features of {both[0].shape[1]} and {both[1].shape[1]} dimensions; expected equal ones"
-        )
+    widths = [features.shape[1] for features in both]
+    if widths[0] != widths[1]:
+        raise ValueError(f"features of {widths[0]} and {widths[1]} dimensions; expected equal ones")
     return both
 
 
@@ -214,10 +197,10 @@ def _names(speakers: ArrayLike | None, n_clips: int) -> NDArray:
     return names
 
 
-def _bootstrap(measure: Callable[..., float], *units: NDArray, seed: int) -> Interval:
+def _bootstrap(measure: Callable[..., float], *units: NDArray) -> Interval:
     """Return a measure of the rows of one or two sets, each given as the unit that a row is drawn with."""
     codes = [np.unique(names, return_inverse=True)[1] for names in units]
-    value, rng = measure(*map(np.arange, map(len, codes))), np.random.default_rng(seed)
+    value, rng = measure(*map(np.arange, map(len, codes))), np.random.default_rng(0)
     counts = [int(of.max()) + 1 for of in codes]
     resampled = [
         measure(*(np.repeat(np.arange(len(of)), n[of]) for of, n in zip(codes, times, strict=True)))

@@ -74,11 +74,14 @@ def train(
             generator.space.to(fit.accelerator.device).fit(mels)
             pd.DataFrame(fit.curve).to_csv(out / VAE_CURVE, index=False)
             kept = fit.curve[best(fit.curve, fit.recipe)]
-            record |= {"autoencoder": kept, "autoencoder_s": _since(started)}
+            record |= {"autoencoder": kept, "autoencoder_s": round(time.perf_counter() - started, 1)}
         fit = _fit_diffusion(generator, mels, out, own, device, progress)
         steps = np.arange(1, len(fit.losses) + 1)
         pd.DataFrame({"step": steps, "loss": fit.losses}).to_csv(out / CURVE, index=False)
-        record |= {"loss": float(np.mean(fit.losses[-200:])), "seconds": _since(started)}
+        record |= {
+            "loss": float(np.mean(fit.losses[-200:])),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
         generator.record = record
         if fit.accelerator.is_main_process:
             generator.save(out)
@@ -141,7 +144,8 @@ def _fit_diffusion(
         times = torch.randint(0, networks.N_STEPS, (len(clean),), generator=source).to(clean.device)
         left_out = (torch.rand(len(clean), generator=source) < settings.label_dropout).to(clean.device)
         known = torch.where(left_out, network.none, codes[rows])
-        estimate = fit.whole(networks.noised(clean, noise, times), times, known)
+        noisy = networks.scheduler("ddpm").add_noise(clean, noise, times)
+        estimate = fit.whole(noisy, times, known)
         return networks.noise_loss(estimate, noise, weights[rows], network.kept[times])  # type: ignore[index]
 
     def preview() -> None:
@@ -228,7 +232,3 @@ def _finished(out: Path, own: str, device: str) -> Generator | None:
             f"to start again"
         )
     return generator
-
-
-def _since(started: float) -> float:
-    return round(time.perf_counter() - started, 1)
