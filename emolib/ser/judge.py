@@ -30,6 +30,8 @@ from emolib.metrics import Interval, ua_interval
 from emolib.ser.acoustics import VERSION, acoustics
 
 Array = NDArray[np.float64]
+#: Sampling rates in Hz: one, or one for each wave.
+Rates = int | Sequence[int]
 #: File in a trained part's folder that says what it was made from.
 RECIPE = "recipe.json"
 
@@ -120,11 +122,7 @@ class Judge(files.Saved):
         )
 
     def fit(
-        self,
-        waves: Sequence[audio.Wave],
-        sample_rates: int | Sequence[int],
-        emotions: ArrayLike,
-        speakers: ArrayLike,
+        self, waves: Sequence[audio.Wave], sample_rates: Rates, emotions: ArrayLike, speakers: ArrayLike
     ) -> "Judge":
         """Train on waves, calibrate, and measure the accuracy on held-out speakers.
 
@@ -169,9 +167,7 @@ class Judge(files.Saved):
         self._discriminant = Discriminant.fit(X, codes, len(self.classes_), self.shrinkage)
         return self
 
-    def predict_proba(
-        self, waves: Sequence[audio.Wave], sample_rate: int | Sequence[int]
-    ) -> NDArray[np.float64]:
+    def predict_proba(self, waves: Sequence[audio.Wave], sample_rate: Rates) -> NDArray[np.float64]:
         """Return each wave's calibrated probabilities, (N, C), in the order of `classes_`.
 
         Parameters
@@ -194,7 +190,7 @@ class Judge(files.Saved):
             raise ValueError("this judge isn't fitted; call fit, or load a saved one with Judge.load")
         return softmax(self._discriminant.scores(np.asarray(X, np.float64)) / self.temperature_, axis=1)
 
-    def predict(self, waves: Sequence[audio.Wave], sample_rate: int | Sequence[int]) -> NDArray:
+    def predict(self, waves: Sequence[audio.Wave], sample_rate: Rates) -> NDArray:
         """Return each wave's most probable emotion, (N,)."""
         answers = self.predict_proba(waves, sample_rate).argmax(axis=1)
         return self.classes_[answers]
@@ -252,11 +248,8 @@ class Judge(files.Saved):
                     f"{len(train)} clips of {n_classes} emotions without a group of speakers; more "
                     f"clips than emotions are needed"
                 )
-            if len(test):
-                scores[test] = Discriminant.fit(X[train], codes[train], n_classes, self.shrinkage).scores(
-                    X[test]
-                )
-            fold_of[test] = fold
+            fitted = Discriminant.fit(X[train], codes[train], n_classes, self.shrinkage)
+            scores[test], fold_of[test] = fitted.scores(X[test]), fold
         return scores, fold_of
 
 
@@ -277,9 +270,8 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
     return float(sum(gaps) / len(right))
 
 
-def _measures(waves: Sequence[audio.Wave], sample_rates: int | Sequence[int]) -> NDArray[np.float32]:
-    several = isinstance(sample_rates, Sequence | np.ndarray)
-    rates: Sequence[Any] = list(sample_rates) if several else [sample_rates] * len(waves)  # type: ignore[arg-type]
+def _measures(waves: Sequence[audio.Wave], sample_rates: Rates) -> NDArray[np.float32]:
+    rates: list[Any] = [sample_rates] * len(waves) if np.ndim(sample_rates) == 0 else [*sample_rates]  # type: ignore[misc]
     if len(rates) != len(waves) or not len(waves):
         raise ValueError(f"{len(waves)} waves, {len(rates)} sampling rates; expected as many, at least one")
     measures = []

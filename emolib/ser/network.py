@@ -136,13 +136,12 @@ class ResNetRecogniser(files.Saved):
             If shapes are wrong, a value isn't finite, a clip has no speech, there is one class, or the loss
             stops being a number.
         """
-        _check(mels)
-        labels = np.asarray(mels.labels).astype(str)
+        labels = _checked(mels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"one class, {str(labels[0])!r}; expected at least two")
         if normalised_by is not None:
-            _check(normalised_by)
+            _checked(normalised_by)
         speech = np.concatenate(_speech(normalised_by or mels), axis=1)
         self.mean_ = speech.mean(1, dtype=np.float64).astype(np.float32)
         self.scale_ = np.maximum(speech.std(1, dtype=np.float64), 0.1).astype(np.float32)
@@ -156,8 +155,7 @@ class ResNetRecogniser(files.Saved):
         ValueError
             As `fit` does, and if a label is none of `classes_`.
         """
-        _check(mels)
-        labels = np.asarray(mels.labels).astype(str)
+        labels = _checked(mels)
         if unknown := sorted(set(labels) - set(self.classes_)):
             raise ValueError(f"labels {', '.join(unknown)}; expected some of {', '.join(self.classes_)}")
         other = ResNetRecogniser(settings, device=self.device)
@@ -192,15 +190,11 @@ class ResNetRecogniser(files.Saved):
     def _loaded(
         cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any
     ) -> "ResNetRecogniser":
-        settings = ResNetSettings(**config["settings"] | {"widths": tuple(config["settings"]["widths"])})
-        found = cls(settings, **given)
+        found = cls(ResNetSettings(**files.from_json(config["settings"])), **given)
         found.classes_, found.losses_ = np.array(config["classes"]), []
         found.mean_, found.scale_ = arrays.pop("mean"), arrays.pop("scale")
         found._build()
-        try:
-            found._network.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
-        except RuntimeError as error:
-            raise ValueError(f"weights of another network ({str(error).splitlines()[0]})") from None
+        found._network.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
         found._network.eval()
         return found
 
@@ -269,7 +263,7 @@ class ResNetRecogniser(files.Saved):
     @torch.inference_mode()
     def _answers(self, mels: Spectrograms, method: str) -> Tensor:
         network = self._fitted()
-        _check(mels)
+        _checked(mels)
         if mels.values.shape[1] != len(self.mean_):
             raise ValueError(f"{mels.values.shape[1]} bands; this recogniser reads {len(self.mean_)}")
         x, frames = (torch.from_numpy(array).to(network.head.weight.device) for array in self._packed(mels))
@@ -286,8 +280,8 @@ def _speech(mels: Spectrograms) -> list[Array]:
     return [value[:, mask] for value, mask in zip(mels.values, mels.mask, strict=True)]
 
 
-def _check(mels: Spectrograms) -> None:
-    """Raise ValueError if spectrograms are unfit; the message says why."""
+def _checked(mels: Spectrograms) -> NDArray[np.str_]:
+    """Return the labels, (N,); raise ValueError if the spectrograms are unfit, which the message explains."""
     values, mask = np.asarray(mels.values), np.asarray(mels.mask)
     if values.ndim != 3 or not len(values) or mask.shape != (len(values), values.shape[2]):
         raise ValueError(
@@ -300,21 +294,21 @@ def _check(mels: Spectrograms) -> None:
         raise ValueError("a spectrogram holds NaN or infinity; expected finite natural logarithms")
     if not mask.any(1).all():
         raise ValueError(f"{int((~mask.any(1)).sum())} clips have no frame of speech; leave them out")
+    return np.asarray(mels.labels).astype(str)
 
 
 # ------------------------------------------------------------------------------------- augmentation
 
 
 def spec_augment(
-    batch: Array, rng: np.random.Generator, *, n_masks: int = 1, max_bands: int = 16, max_frames: int = 8
+    batch: Array, rng: np.random.Generator, *, max_bands: int = 16, max_frames: int = 8
 ) -> Array:
-    """Return a batch with stripes of bands and of frames set to zero, which is each band's training mean.
+    """Return a batch with a stripe of bands and one of frames set to zero, each band's training mean.
 
     Parameters
     ----------
     batch : float32 array, (B, M, T); normalised
     rng : Generator
-    n_masks : int; stripes of either kind
     max_bands, max_frames : int; the widths are drawn uniformly from 0 to these, and cut to half the batch's
 
     Notes
@@ -324,12 +318,10 @@ def spec_augment(
     n, n_bands, n_frames = batch.shape
     kept = np.ones_like(batch, dtype=bool)
     for length, most, axis in ((n_bands, max_bands, 1), (n_frames, max_frames, 2)):
-        places = np.arange(length)
-        for _ in range(n_masks):
-            widths = rng.integers(0, min(most, length // 2) + 1, n)
-            starts = rng.integers(0, length - widths + 1)
-            hidden = (places >= starts[:, None]) & (places < (starts + widths)[:, None])
-            kept &= ~np.expand_dims(hidden, 3 - axis)
+        places, widths = np.arange(length), rng.integers(0, min(most, length // 2) + 1, n)
+        starts = rng.integers(0, length - widths + 1)
+        hidden = (places >= starts[:, None]) & (places < (starts + widths)[:, None])
+        kept &= ~np.expand_dims(hidden, 3 - axis)
     return batch * kept
 
 
