@@ -140,20 +140,19 @@ def _rows_before(symbols: Symbols, n_codes: int) -> Symbols:
 def _tables(
     contexts: Symbols, symbols: Symbols, sent: NDArray[np.bool_], n_codes: int, stops: float = 0.0
 ) -> NDArray[np.uint16]:
-    """Return each stage's frequencies out of 2^16, (Q, K + 1, K + 1)."""
-    pairs = zip(contexts.T, symbols.T, sent.T, strict=True)
-    return np.stack([_table(above[on], column[on], n_codes, stops) for above, column, on in pairs])
+    """Return each stage's frequencies out of 2^16, (Q, K + 1, K + 1).
 
-
-def _table(contexts: Symbols, symbols: Symbols, n_codes: int, stops: float) -> NDArray[np.uint16]:
-    """Return frequencies out of 2^16, (K + 1, K + 1); a context that never came up gets the marginal."""
-    size = n_codes + 1
-    counts = np.bincount(contexts * size + symbols, minlength=size * size).reshape(size, size)
-    counts[:, n_codes] += np.ceil(stops * counts.sum(axis=1)).astype(np.int64)
-    total, seen = counts.sum(axis=0), counts.sum(axis=1, keepdims=True)
-    marginal = (total + 0.5) / (total.sum() + 0.5 * size)
-    strength = _strength(counts, marginal)
-    return _whole((counts + strength * marginal) / (seen + strength))
+    A context that never came up gets the marginal.
+    """
+    size, tables = n_codes + 1, []
+    for pairs, on in zip((contexts * size + symbols).T, sent.T, strict=True):
+        counts = np.bincount(pairs[on], minlength=size * size).reshape(size, size)
+        counts[:, n_codes] += np.ceil(stops * counts.sum(axis=1)).astype(np.int64)
+        total, seen = counts.sum(axis=0), counts.sum(axis=1, keepdims=True)
+        marginal = (total + 0.5) / (total.sum() + 0.5 * size)
+        strength = _strength(counts, marginal)
+        tables.append(_whole((counts + strength * marginal) / (seen + strength)))
+    return np.stack(tables)
 
 
 def _strength(counts: NDArray, marginal: NDArray) -> float:

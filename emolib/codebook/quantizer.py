@@ -365,10 +365,9 @@ def _check_parameters(quantizer: ResidualQuantizer, n_features: int) -> None:
     """Raise ValueError where a parameter is out of its range."""
     most = {"n_stages": 255, "n_codes": 4096, "groups": n_features, "beam": 256}
     for name in (*most, "n_iter", "n_epochs"):
-        limit, value = most.get(name), getattr(quantizer, name)
-        least = 0 if limit is None else 1
-        if not isinstance(value, int | np.integer) or value < least or (limit is not None and value > limit):
-            upper = "or more" if limit is None else f"to {limit}"
+        value, least, limit = getattr(quantizer, name), int(name in most), most.get(name, np.inf)
+        if not isinstance(value, int | np.integer) or not least <= value <= limit:
+            upper = f"to {limit}" if name in most else "or more"
             raise ValueError(f"{name}={value!r}; expected a whole number, {least} {upper}")
     if quantizer.context not in ("stage", "frame"):
         raise ValueError(f"context={quantizer.context!r}; expected 'stage' or 'frame'")

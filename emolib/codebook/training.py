@@ -30,6 +30,8 @@ Array = NDArray[np.float32]
 
 #: Rows whose distances to all codes are held at once: the table should stay in the processor's cache.
 CHUNK = 2048
+#: Rows a step of moving averages, and the share of an average that a step keeps.
+BATCH, DECAY = 1024, 0.8
 #: A code whose moving count falls below this share of an even count is idle.
 IDLE = 0.02
 
@@ -46,10 +48,7 @@ def nearest(rows: Array, codes: Array) -> NDArray[np.intp]:
     return found
 
 
-def train_stages(
-    rows: Array, n_stages: int, n_codes: int, *, n_iter: int = 5, n_epochs: int = 12, batch: int = 1024,
-    decay: float = 0.8, seed: int = 0,
-) -> Array:  # fmt: skip
+def train_stages(rows: Array, n_stages: int, n_codes: int, *, n_iter: int, n_epochs: int, seed: int) -> Array:
     """Train the codebooks of all stages, (Q, K, D).
 
     Parameters
@@ -58,8 +57,6 @@ def train_stages(
     n_stages, n_codes : int, Q and K
     n_iter : int; iterations of k-means at each stage
     n_epochs : int; passes of moving averages over all stages together
-    batch : int; rows a step of those
-    decay : float in (0, 1); the share of a moving average that a step keeps
     seed : int
     """
     rng = np.random.default_rng(seed)
@@ -69,7 +66,7 @@ def train_stages(
         residual -= stages[-1][nearest(residual, stages[-1])]
     codes = np.stack(stages)
     for epoch in range(n_epochs):
-        _average(rows, codes, rng.permutation(len(rows)), batch, decay, rng, revive=epoch < n_epochs - 1)
+        _average(rows, codes, rng, revive=epoch < n_epochs - 1)
     return _fill_idle(rows, codes, rng)
 
 
@@ -96,22 +93,20 @@ def _sums(rows: Array, symbols: NDArray[np.intp], n_codes: int) -> tuple[NDArray
     return np.bincount(symbols, minlength=n_codes).astype(np.float32), chosen @ rows
 
 
-def _average(
-    rows: Array, codes: Array, order: NDArray[np.intp], batch: int, decay: float, rng: np.random.Generator,
-    *, revive: bool,
-) -> None:  # fmt: skip
+def _average(rows: Array, codes: Array, rng: np.random.Generator, *, revive: bool) -> None:
     """Move all codes, in place, to moving averages of the residuals that choose them, batch by batch."""
     n_stages, n_codes, _ = codes.shape
-    counts = np.full((n_stages, n_codes), min(batch, len(rows)) / n_codes, dtype=np.float32)
+    order = rng.permutation(len(rows))
+    counts = np.full((n_stages, n_codes), min(BATCH, len(rows)) / n_codes, dtype=np.float32)
     sums = codes * counts[..., None]
-    for start in range(0, len(order), batch):
-        residual = rows[order[start : start + batch]]
+    for start in range(0, len(order), BATCH):
+        residual = rows[order[start : start + BATCH]]
         for q in range(n_stages):
             symbols = nearest(residual, codes[q])
             left = residual - codes[q][symbols]
             count, total = _sums(residual, symbols, n_codes)
-            counts[q] = decay * counts[q] + (1 - decay) * count
-            sums[q] = decay * sums[q] + (1 - decay) * total
+            counts[q] = DECAY * counts[q] + (1 - DECAY) * count
+            sums[q] = DECAY * sums[q] + (1 - DECAY) * total
             idle = np.flatnonzero(counts[q] < IDLE * counts[q].mean())
             if revive and len(idle):
                 counts[q][idle] = counts[q].mean()
