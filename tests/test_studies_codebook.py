@@ -87,11 +87,8 @@ def test_the_operating_point_is_chosen_without_the_clips_that_are_judged():
 def test_controls_meet_their_targets(held):
     X = held.seen
     after = ResidualQuantizer(n_stages=2, n_codes=8).fit(X).transform(X)
-    far, cosines, lost = (
-        np.linalg.norm(after - X, axis=1),
-        measures.similarity(X, after),
-        measures.distortion(X, after),
-    )
+    far, cosines = np.linalg.norm(after - X, axis=1), measures.similarity(X, after)
+    lost = measures.distortion(X, after)
     rows = study.controls(X, after, held.axes, np.random.default_rng(0))
     length = np.linalg.norm(X, axis=1)
     assert np.allclose(np.linalg.norm(rows["noise"] - X, axis=1), far)
@@ -99,9 +96,8 @@ def test_controls_meet_their_targets(held):
     assert np.allclose(measures.similarity(X, rows["random turn"]), cosines)
     assert np.allclose(np.linalg.norm(rows["random turn"], axis=1), length)
     dropped = rows["greedy drop"]
-    assert (measures.similarity(X, dropped) <= cosines + 1e-9).all() and (
-        (dropped == 0) | (dropped == X)
-    ).all()
+    assert (measures.similarity(X, dropped) <= cosines + 1e-9).all()
+    assert ((dropped == 0) | (dropped == X)).all()
     assert measures.distortion(X, rows["scalar grid"]) == pytest.approx(lost, rel=0.05)
     assert abs(measures.distortion(X, rows["PCA"]) - lost) < 0.15
     assert np.linalg.matrix_rank(rows["PCA"]) < X.shape[1]
@@ -210,10 +206,8 @@ def test_a_blend_moves_as_far_as_the_shares_say(audible):
 def test_text_to_speech_takes_shares_too(audible):
     text = "The bus leaves at nine."
     plain, sample_rate = tts.speak(text, alpha=0)
-    steerers = [
-        steering.ProsodySteerer(audible[0].voices.blend({name: 1.0})) for name in ("neutral", "angry")
-    ]
-    neutral, angry = (tts.speak(text, target=steerer)[0] for steerer in steerers)
+    blends = [audible[0].voices.blend({name: 1.0}) for name in ("neutral", "angry")]
+    neutral, angry = (tts.speak(text, target=steering.ProsodySteerer(blend))[0] for blend in blends)
     spoken = (prosody.record(wave, sample_rate).speech for wave in (plain, angry))
     pitch = [np.exp(prosody.statistics(prosody.contours(speech))[0]) for speech in spoken]
     assert abs(len(neutral) - len(plain)) < 0.02 * sample_rate and pitch[1] > 1.1 * pitch[0]

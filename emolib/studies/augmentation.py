@@ -16,7 +16,7 @@ random, 8 to 2, whoever speaks them.
 # ruff: noqa: PD011  (spectrograms have values, too)
 import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -33,7 +33,7 @@ from emolib import generate
 from emolib.files import write_file
 from emolib.generate import Settings as GeneratorSettings
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels
-from emolib.metrics import Interval, draws, percentile_interval
+from emolib.metrics import draws, percentile_interval
 from emolib.ser import ResNetRecogniser, ResNetSettings
 from emolib.splits import Fold, check_disjoint
 
@@ -102,18 +102,17 @@ FLATTERING = (
 )
 
 
-def conditions(amounts: Iterable[float]) -> list[Condition]:
-    """Return the conditions of the speaker-disjoint protocol for amounts of generated clips.
-
-    Those that decide come first. Mixup stands beside SpecAugment, not in it: where it does harm, a rival with
-    it would be the weaker one.
-    """
-    more = [Condition(f"generated {100 * amount:.0f} %", generated=amount) for amount in amounts]
-    more.sort(key=lambda condition: condition.generated != 1.0)
-    chosen = replace(BOTH, name="classical + selected 100 %", selected=True)
-    first = replace(BOTH, name="classical + generated 100 % first", first=True)
-    mixed = replace(CLASSICAL, name="classical + mixup", mixup=True)
-    return [*DECIDING, first, *more[:1], ALONE, mixed, *more[1:], chosen]
+#: All of the speaker-disjoint protocol, those that decide first. Mixup stands beside SpecAugment, not in it:
+#: where it does harm, a rival with it would be the weaker one.
+EVERY = (
+    *DECIDING,
+    replace(BOTH, name="classical + generated 100 % first", first=True),
+    Condition("generated 100 %", generated=1.0),
+    ALONE,
+    replace(CLASSICAL, name="classical + mixup", mixup=True),
+    *(Condition(f"generated {100 * more:.0f} %", generated=more) for more in (0.25, 0.5, 2.0, 4.0)),
+    replace(BOTH, name="classical + selected 100 %", selected=True),
+)
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,8 @@ class Settings:
             If the profile is neither.
         """
         if profile == "full":
-            generator, amounts = replace(GeneratorSettings.full(), seed=seed), (0.25, 0.5, 1.0, 2.0, 4.0)
-            return cls(tuple(conditions(amounts)), seeds=(seed, seed + 1, seed + 2), generator=generator)
+            generator = replace(GeneratorSettings.full(), seed=seed)
+            return cls(EVERY, seeds=(seed, seed + 1, seed + 2), generator=generator)
         if profile == "quick":
             return cls(
                 DECIDING, flattering=FLATTERING[:1], shares=(1.0,), generated_shares=(1.0,), folds=(0,),
@@ -313,14 +312,14 @@ def share_of(labels: ArrayLike, speakers: ArrayLike, share: float, *, seed: int 
     return np.sort(np.concatenate(kept))
 
 
-def leaky(labels: ArrayLike, *, test_share: float = 0.2, seed: int = 0) -> Fold:
-    """Cut clips at random, each class alike, whoever speaks them: (train, test)."""
+def leaky(labels: ArrayLike, *, seed: int = 0) -> Fold:
+    """Cut clips at random, 8 to 2, each class alike, whoever speaks them: (train, test)."""
     labels, rng, test = np.asarray(labels), np.random.default_rng(seed), []
     for name in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == name))
         if len(rows) < 2:
             raise ValueError(f"{len(rows)} clip of {str(name)!r}; a split at random needs at least two")
-        test.append(rows[: max(1, round(test_share * len(rows)))])
+        test.append(rows[: max(1, round(0.2 * len(rows)))])
     held = np.sort(np.concatenate(test))
     return np.setdiff1d(np.arange(len(labels)), held), held
 
@@ -692,9 +691,9 @@ class Study:
     grid: Grid
     predictions: pd.DataFrame
     leaks: pd.DataFrame
-    missing: list[str] = field(default_factory=list)
-    skipped: list[Any] = field(default_factory=list)
-    seconds: float = 0.0
+    missing: list[str]
+    skipped: list[Any]
+    seconds: float
 
     def table(self) -> pd.DataFrame:
         """Return the scores of each condition, averaged over seeds, with 95 % intervals over speakers.
@@ -731,37 +730,15 @@ class Study:
                 rows.append(head | {"over": over} | scores(own, rival) | _sizes(own))
         return pd.DataFrame(rows)
 
-    def gain(self, share: float | None = None, over: str = CLASSICAL.name) -> Interval:
-        """Return what generated clips gain in UA with classical augmentation, speaker-disjoint.
-
-        Parameters
-        ----------
-        share : float, optional; of the real training clips, by default the smallest with generated clips
-        over : str
-            By default the same number of steps with real clips repeated in place of the generated ones.
-            `EQUAL.name` is what they add where each real clip is drawn as often on both sides.
-
-        Raises
-        ------
-        ValueError
-            If the study has no such cells yet.
-        """
-        gains = self.differences(over)
-        if len(gains):
-            gains = gains[(gains["protocol"] == "disjoint") & (gains["condition"] == BOTH.name)]
-            gains = gains[gains["share"] == (gains["share"].min() if share is None else share)]
-        if not len(gains):
-            raise ValueError(f"no cells of {BOTH.name!r} and {over!r} to compare yet; run the study further")
-        return Interval(*gains.iloc[0][["ua", "ua_low", "ua_high"]].astype(float))
-
     def headline(self) -> dict[str, float]:
         """Return the numbers of the smallest share of real clips with generated ones; NaN before any.
 
         Returns
         -------
         numbers : dict
-            ua_real, ua_classical, ua_generated, ua_equal; gain and gain_equal (over `CLASSICAL`, `EQUAL`),
-            with _low and _high; n (test clips) and share.
+            ua_real, ua_classical, ua_generated, ua_equal; with _low and _high, gain, over `CLASSICAL`: the
+            same number of steps with real clips repeated in place of generated ones, and gain_equal, over
+            `EQUAL`: each real clip is drawn as often on both sides; n (test clips) and share.
         """
         scores = self.table()
         scores = scores[scores["protocol"] == "disjoint"]
@@ -769,9 +746,11 @@ class Study:
         rows = scores[scores["share"] == share].set_index("condition")
         ua = rows["ua"].reindex([REAL.name, CLASSICAL.name, BOTH.name, EQUAL.name]).tolist()
         found = dict(zip(("ua_real", "ua_classical", "ua_generated", "ua_equal"), ua, strict=True))
-        for name, over in (("gain", CLASSICAL.name), ("gain_equal", EQUAL.name)):
-            gain = self.gain(over=over) if over in rows.index else Interval(*[float("nan")] * 3)
-            found |= {name: gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
+        both = {"protocol": "disjoint", "share": share, "condition": BOTH.name}
+        for name, over in (("gain", CLASSICAL), ("gain_equal", EQUAL)):
+            gains = self.differences(over.name).to_dict("records")
+            gain = next((row for row in gains if row | both == row), {})
+            found |= {f"{name}{end}": gain.get(f"ua{end}", float("nan")) for end in ("", "_low", "_high")}
         return found | {"n": int(rows["n"].max()) if len(rows) else 0, "share": share}
 
     def _parts(self) -> list[tuple[dict[str, Any], pd.DataFrame]]:
@@ -839,21 +818,16 @@ def _frame(cell: Cell, found: Mapping[str, Any]) -> pd.DataFrame:
 
 def _leaks(grid: Grid, done: Sequence[Cell]) -> pd.DataFrame:
     """Return the audit of the cell of each protocol in which most took part."""
-    tables = []
+    found = {}
     for protocol in dict.fromkeys(cell.protocol for cell in done):
         own = [cell for cell in done if cell.protocol == protocol]
-        cell = max(
-            own, key=lambda c: (c.condition.warm, c.condition.selected, c.condition.generated, c.share)
-        )
-        rows = grid.leaks(cell)
-        rows.insert(0, "protocol", protocol)
-        rows.insert(1, "condition", cell.condition.name)
-        tables.append(rows)
-    return pd.concat(tables, ignore_index=True)
+        parts = [(c.condition.warm, c.condition.selected, c.condition.generated, c.share) for c in own]
+        cell = own[parts.index(max(parts))]
+        found[protocol, cell.condition.name] = grid.leaks(cell)
+    return pd.concat(found, names=["protocol", "condition"]).reset_index([0, 1]).reset_index(drop=True)
 
 
 def _sizes(part: pd.DataFrame) -> dict[str, Any]:
-    folds = part.drop_duplicates("fold")
-    sizes: dict[str, Any] = {"n": part["clip"].nunique()}
-    sizes |= {f"{name}s": part[name].nunique() for name in ("speaker", "seed")}
+    folds, columns = part.drop_duplicates("fold"), {"n": "clip", "speakers": "speaker", "seeds": "seed"}
+    sizes: dict[str, Any] = {name: part[column].nunique() for name, column in columns.items()}
     return sizes | {name: float(folds[name].mean()) for name in ("n_real", "n_generated")}
