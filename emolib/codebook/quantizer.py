@@ -121,13 +121,9 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
         self.scale_ = float(np.float32(spread if spread > 0 else 1.0))
         with threadpool_limits(1):  # so that a seed fixes the outcome on any number of cores
             groups = self._split(self.centred(table))
-            self.codes_ = [
-                training.train_stages(
-                    rows, self.n_stages, self.n_codes_, n_iter=self.n_iter, n_epochs=self.n_epochs,
-                    seed=self.seed + g,
-                )
-                for g, rows in enumerate(groups)
-            ]  # fmt: skip
+            sizes = self.n_stages, self.n_codes_, self.n_iter, self.n_epochs
+            train = training.train_stages
+            self.codes_ = [train(rows, *sizes, self.seed + g) for g, rows in enumerate(groups)]
             self._train_models(groups, starts if self.context == "frame" else None)
         return self
 
@@ -247,9 +243,7 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
         """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
         table = codes.reshape(-1, self.groups, self.n_stages)[:, :, :depth].astype(np.int64)
         table = np.where(table < 0, self.n_codes_, table)
-        by_group = [
-            [model.code_lengths(table[:, g]) for g, model in enumerate(each)] for each in self.models_
-        ]
+        by_group = [[m.code_lengths(table[:, g]) for g, m in enumerate(each)] for each in self.models_]
         return np.sum(by_group, axis=1)
 
     def walk(self, coder: coding.Coder, codes: Codes, rate: int, depth: int) -> Codes:
@@ -283,13 +277,11 @@ class ResidualQuantizer(files.Saved, TransformerMixin, BaseEstimator):
         made.provenance_, made.scale_, made.mean_ = config["provenance"], config["scale_"], arrays["mean"]
         groups = range(made.groups)
         made.codes_ = [arrays[f"codes.{g}"] for g in groups]
-        made.models_ = [
-            [
-                EntropyModel(arrays[at + "stages"], arrays.get(at + "rows"), arrays.get(at + "weights"))
-                for at in (f"{r}.{g}." for g in groups)
-            ]
-            for r in range(len(made.rates))
-        ]
+
+        def model(at: str) -> EntropyModel:
+            return EntropyModel(arrays[at + "stages"], arrays.get(at + "rows"), arrays.get(at + "weights"))
+
+        made.models_ = [[model(f"{r}.{g}.") for g in groups] for r in range(len(made.rates))]
         made._set_fingerprint()
         if made.fingerprint.hex() != config["fingerprint"]:
             raise ValueError("the codebook was altered: its weights are not those of config.json; fit again")

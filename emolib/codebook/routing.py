@@ -65,10 +65,11 @@ class RoutedQuantizer:
         X, lam, scale = np.asarray(X), check_lam(lam), self._books[0].scale_
         tables = [book.encode(X, lam * (scale / book.scale_) ** 2) for book in self._books]
         if names is None:
-            pairs = zip(self._books, tables, strict=True)
-            errors = [np.square(X - book.decode(table)).sum(axis=1) / scale**2 for book, table in pairs]
-            bits = [book.bits(table) for book, table in zip(self._books, tables, strict=True)]
-            chosen = np.argmin(np.array(errors) + lam * np.array(bits), axis=0)
+            costs = [
+                np.square(X - book.decode(table)).sum(axis=1) / scale**2 + lam * book.bits(table)
+                for book, table in zip(self._books, tables, strict=True)
+            ]
+            chosen = np.argmin(costs, axis=0)
         else:
             chosen = self._numbers(np.asarray(names), len(X))
         picked = np.stack(tables)[chosen, np.arange(len(X))] if len(X) else tables[0]

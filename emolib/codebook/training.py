@@ -48,7 +48,7 @@ def nearest(rows: Array, codes: Array) -> NDArray[np.intp]:
     return found
 
 
-def train_stages(rows: Array, n_stages: int, n_codes: int, *, n_iter: int, n_epochs: int, seed: int) -> Array:
+def train_stages(rows: Array, n_stages: int, n_codes: int, n_iter: int, n_epochs: int, seed: int) -> Array:
     """Train the codebooks of all stages, (Q, K, D).
 
     Parameters

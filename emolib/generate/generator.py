@@ -25,6 +25,7 @@ from emolib.generate.networks import PATCH, VAE, Denoiser, check_sampling, draw,
 from emolib.training import torch_device
 
 Labels = Sequence[str] | NDArray[Any]
+Mask = NDArray[np.bool_]
 #: The speaker of every generated clip.
 SPEAKER = "generated"
 #: Weight of what is padding, in the diffusion's loss.
@@ -147,9 +148,7 @@ class LatentSpace(nn.Module):
         return planes, PADDING_WEIGHT + (1 - PADDING_WEIGHT) * share[:, None, None]
 
     @torch.no_grad()
-    def decode(
-        self, planes: Tensor, mask: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def decode(self, planes: Tensor, mask: Mask | None = None) -> tuple[NDArray[np.float32], Mask]:
         """Return log-mel-spectrograms, (N, 128, 172), and masks, (N, 172): those given, or the planes'."""
         decoded = [self.vae.decode(part) for part in (planes * self.scale + self.centre).split(_BATCH)]
         lengths = torch.cat([logits.sigmoid().sum(1) for _, logits in decoded])
@@ -174,9 +173,7 @@ class MelSpace(nn.Module):
         weight = PADDING_WEIGHT + (1 - PADDING_WEIGHT) * mask
         return torch.stack([values, 2 * mask - 1], 1), torch.stack([weight, torch.ones_like(weight)], 1)
 
-    def decode(
-        self, planes: Tensor, mask: NDArray[np.bool_] | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def decode(self, planes: Tensor, mask: Mask | None = None) -> tuple[NDArray[np.float32], Mask]:
         """Return log-mel-spectrograms and masks."""
         planes = planes[..., :N_FRAMES]
         mask = _masks((planes[:, 1].mean(1) > 0).sum(1)) if mask is None else mask
@@ -188,7 +185,7 @@ def tensors(mels: Mels, normaliser: Normaliser) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(normaliser.apply(mels)), torch.from_numpy(mels.mask)
 
 
-def _masks(lengths: Tensor) -> NDArray[np.bool_]:
+def _masks(lengths: Tensor) -> Mask:
     """Return the masks, (N, 172), of clips of some frames, (N,)."""
     return np.stack([centred(round(float(length))) for length in lengths])
 
@@ -267,10 +264,9 @@ class Generator(files.Saved):
         start, later = sources(seed)
         noise = torch.randn((len(codes), *self.space.shape), generator=start)
         parts = [
-            draw(self.denoiser, own.to(self.device), of_class, sampler=sampler, steps=steps,
-                 guidance=guidance, generator=later)
+            draw(self.denoiser, own.to(self.device), of_class, sampler, steps, guidance, later)
             for own, of_class in zip(noise.split(_BATCH), codes.split(_BATCH), strict=True)
-        ]  # fmt: skip
+        ]
         values, mask = self.space.decode(torch.cat(parts))
         names = np.array([self.classes[code] for code in codes.tolist()])
         clips = np.array([f"generated-{seed}-{number:05d}-{name}" for number, name in enumerate(names)])
@@ -300,10 +296,7 @@ class Generator(files.Saved):
             raise ValueError(f"{n} pictures of {steps} steps; expected 2 to {steps + 1}")
         (start, later), trace = sources(seed), list[Tensor]()
         noise = torch.randn((1, *self.space.shape), generator=start).to(self.device)
-        draw(
-            self.denoiser, noise, codes, sampler=sampler, steps=steps, guidance=guidance, generator=later,
-            trace=trace,
-        )  # fmt: skip
+        draw(self.denoiser, noise, codes, sampler, steps, guidance, later, trace)
         planes = torch.cat([trace[i] for i in np.linspace(0, steps, n).round().astype(int)])
         mask = self.space.decode(planes[-1:])[1].repeat(n, axis=0)  # of the finished clip: all are as long
         names = np.array([f"{label}-{i}" for i in range(n)])

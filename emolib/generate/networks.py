@@ -316,7 +316,6 @@ def draw(
     network: Denoiser,
     noise: Tensor,
     classes: Tensor,
-    *,
     sampler: str = "dpm++",
     steps: int = 20,
     guidance: float = 2.0,

@@ -192,8 +192,6 @@ def _modulation(log_mel: NDArray) -> NDArray[np.float64]:
     n_fft = max(1024, 1 << (len(groups) - 1).bit_length())
     power = np.abs(np.fft.rfft(groups, n_fft, axis=0)) ** 2 / len(groups)
     rates_hz = np.fft.rfftfreq(n_fft, HOP_S)
-    bands = [
-        power[(rates_hz >= low) & (rates_hz < high)].mean(0)
-        for low, high in itertools.pairwise(_MODULATION_HZ)
-    ]
+    bounds = itertools.pairwise(_MODULATION_HZ)
+    bands = [power[(rates_hz >= low) & (rates_hz < high)].mean(0) for low, high in bounds]
     return np.log(np.stack(bands) + 1e-5).ravel()

@@ -359,9 +359,7 @@ class ResNet(nn.Module):
     dropout : float; of the features
     """
 
-    def __init__(
-        self, n_classes: int, widths: Sequence[int] = (16, 32, 64, 96), dropout: float = 0.2
-    ) -> None:
+    def __init__(self, n_classes: int, widths: Sequence[int], dropout: float) -> None:
         super().__init__()
         self.stem = nn.Conv2d(2, widths[0], 5, 2, 2, bias=False)
         self.norm = nn.BatchNorm2d(widths[0])
