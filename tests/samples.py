@@ -84,6 +84,19 @@ def write_corpus(folder: Path, n_clips: int = 10, seed: int = 0, duration_s: flo
     return pd.DataFrame(rows)
 
 
+def corners(n_each: int = 6) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return embeddings, (N, 10), of emotions at corners of their own, neutral near the middle; the manifest.
+
+    Six speakers have `n_each` clips of each emotion, with noise and voices.
+    """
+    words, rng = ("neutral", "happy", "sad", "angry"), np.random.default_rng(0)
+    centres = np.vstack([0.2 * np.ones(10), 3 * np.eye(10)[:3]])
+    rows = [(e, s) for e in range(4) for s in range(6) for _ in range(n_each)]
+    voices = 0.5 * rng.standard_normal((6, 10))
+    X = np.stack([centres[e] + voices[s] for e, s in rows]) + 0.5 * rng.standard_normal((len(rows), 10))
+    return X, pd.DataFrame([{"emotion": words[e], "speaker": f"s{s}"} for e, s in rows])
+
+
 def write_notebook(home: Path, name: str, *sources: str) -> Path:
     """Write a notebook of code cells, whose first one holds its parameters, into a home; return the home."""
     cells = [nbformat.v4.new_code_cell(source) for source in sources]

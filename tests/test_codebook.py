@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from samples import refused
+from samples import corners, refused
 from sklearn.utils.estimator_checks import check_estimator
 
 from emolib import metrics
@@ -18,7 +18,6 @@ from emolib.codebook.coding import TOTAL, codes_at_bits, fit_model
 
 QUICK = {"n_stages": 4, "n_codes": 16, "n_epochs": 3}
 LAMS = (0.0, 0.001, 0.01, 0.03, 0.1, 0.3, 2.0)
-EMOTIONS = ("neutral", "happy", "sad", "angry")
 
 
 def clouds(n_rows: int = 600, width: int = 12, seed: int = 0) -> np.ndarray:
@@ -283,11 +282,8 @@ def test_constant_columns_and_constant_rows_are_kept():
 
 @pytest.fixture(scope="module")
 def clips() -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Clips of emotions at corners of their own, neutral near the middle."""
-    rng, labels = np.random.default_rng(0), np.repeat(EMOTIONS, 36)
-    centres = np.vstack([0.2 * np.ones(10), 3 * np.eye(10)[:3]])
-    X = np.repeat(centres, 36, axis=0) + 0.7 * rng.standard_normal((144, 10))
-    X -= X.mean(axis=0)
+    X, manifest = corners()
+    X, labels = X - X.mean(axis=0), manifest["emotion"].to_numpy()
     return X, labels, measures.class_centroids(X, labels)
 
 

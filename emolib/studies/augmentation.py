@@ -445,8 +445,8 @@ class Grid:
         self, mels: Mels, genders: Mapping[str, str], folder: Path, settings: Settings, *,
         device: str = "auto", seed: int = 0, progress: bool = False,
     ) -> None:  # fmt: skip
-        self.mels, self.folder, self.settings, self.device, self.seed = mels, folder, settings, device, seed
-        self.progress = progress
+        self.mels, self.folder, self.settings = mels, folder, settings
+        self.device, self.seed, self.progress = device, seed, progress
         self.halves = halves(mels.labels, mels.speakers, genders, seed=seed)
         self.cells: list[Cell] = []
         self.left_out: dict[str, str] = {}

@@ -14,7 +14,7 @@ Codebooks specialised on emotions and a router over them: "Emotion-aware quantiz
 arXiv:2603.21224.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -293,9 +293,9 @@ def operating_points(
 # ------------------------------------------------------------------------------------- one emotion each
 
 
-def train_books(held: HeldOut, template: ResidualQuantizer, names: Collection[str] = ()) -> Books:
+def train_books(held: HeldOut, template: ResidualQuantizer) -> Books:
     """Train one codebook an emotion, each a clone of `template`, on its rows of what codebooks may see."""
-    return {name: clone(template).fit(held.seen[held.own[name]]) for name in names or held.own}
+    return {name: clone(template).fit(held.seen[rows]) for name, rows in held.own.items()}
 
 
 def biased_rows(rows: Mapping[str, Rows], favourite: str, share: float, *, seed: int = 0) -> Rows:
@@ -576,8 +576,7 @@ def voices_by_fold(
             name: ProsodyTransform(home, name).fit(prosody.pairs(own, home, name, analysed=analysed).pairs)
             for name in emotions.ordered(set(own["emotion"]) - {home})
         }
-        spoken = corpus.iloc[test]
-        carriers = {}
+        spoken, carriers = corpus.iloc[test], {}
         for row in spoken[spoken["emotion"] == home].drop_duplicates("speaker").to_dict("records"):
             recording = prosody.record(*audio.load_clip(row))
             carriers[str(row["speaker"])] = (recording, prosody.contours(recording.speech))
