@@ -149,18 +149,11 @@ def cross_validate(
         If the lengths differ, a feature is not finite, a clip is in no test fold, or a training fold has one
         class.
     """
-    X, y = checked_features(features, manifest)
-    tested = X if test_features is None else checked_features(test_features, manifest)[0]
+    X = checked_features(features, manifest)
+    tested = X if test_features is None else checked_features(test_features, manifest)
     if tested.shape != X.shape:
         raise ValueError(f"test features of shape {tested.shape}; expected the features' {X.shape}")
-    y_pred = np.full(len(y), "", dtype=object)
-    tasks = (  # one by one: all at once they would hold the features once a fold
-        {"number": i, "X": X[train], "y": y[train], "test": tested[test], "estimator": estimator}
-        for i, (train, test) in enumerate(folds)
-    )
-    for number, prediction in _each(_fit_fold, tasks, client):
-        y_pred[folds[number][1]] = prediction
-    return _judged(y, y_pred, manifest, layer, partial)
+    return _held_out({layer: (X, tested)}, manifest, folds, "speaker", estimator, partial, client)
 
 
 def choose_layer(
@@ -196,24 +189,9 @@ def choose_layer(
     -----
     A layer that is chosen on the clips it is then judged by is chosen partly for its luck with them.
     """
-    if len(layers) == 1:
-        [(layer, X)] = layers.items()
-        return cross_validate(X, manifest, folds, layer=layer, partial=partial, client=client)
-    y = manifest["emotion"].to_numpy().astype(str)
-    y_pred, chosen = np.full(len(y), "", dtype=object), dict[int, int | str]()
-    tasks = (
-        {
-            "number": i,
-            "layers": {k: (X[train], X[test]) for k, X in layers.items()},
-            "part": manifest.iloc[train].reset_index(drop=True),
-            "scheme": scheme,
-        }
-        for i, (train, test) in enumerate(folds)
-    )
-    for number, (best, prediction) in _each(_choose_and_fit, tasks, client):
-        chosen[number], y_pred[folds[number][1]] = best, prediction
-    picks = list(chosen.values())
-    return _judged(y, y_pred, manifest, max(sorted(set(picks), key=str), key=picks.count), partial)
+    tables = {k: checked_features(X, manifest) for k, X in layers.items()}
+    both = {k: (X, X) for k, X in tables.items()}
+    return _held_out(both, manifest, folds, scheme, None, partial, client)
 
 
 # ------------------------------------------------------------------------------------- soft labels
@@ -323,36 +301,31 @@ def cross_validate_soft(
     """
     counts = votes(manifest)
     shares = counts.to_numpy() / counts.to_numpy().sum(axis=1, keepdims=True)
-    tables = {layer: checked_features(X, manifest)[0] for layer, X in layers.items()}
-    y_pred, chosen = np.full(shares.shape, np.nan), list[Any]()
-    for train, test in folds:
+    tables = {layer: checked_features(X, manifest) for layer, X in layers.items()}
+    chosen = list[Any]()
+
+    def gain(X: NDArray, part: pd.DataFrame, inner: list[splits.Fold]) -> float:
+        return -cross_validate_soft({0: X}, part, inner, labels=labels).cross_entropy.value
+
+    def answer(train: NDArray, test: NDArray) -> NDArray:
         targets = shares[train]
-        best = next(iter(tables))
         if labels == "prior":
-            y_pred[test] = targets.mean(axis=0)
-            continue
-        if len(tables) > 1:
-            part = manifest.iloc[train].reset_index(drop=True)
-            inner = splits.folds(part, "speaker", n_folds=3)
-            losses = {
-                k: cross_validate_soft({k: X[train]}, part, inner, labels=labels).cross_entropy.value
-                for k, X in tables.items()
-            }
-            best = min(losses, key=lambda k: losses[k])
+            return targets.mean(axis=0)
+        best = best_layer({k: X[train] for k, X in tables.items()}, manifest.iloc[train], gain)
         chosen.append(best)
         if labels == "hard":
             targets = np.eye(shares.shape[1])[targets.argmax(axis=1)]
         rows, classes = np.nonzero(targets)
         weights = targets[rows, classes]
-        with threadpool_limits(1):
-            probe = make_probe().fit(
-                tables[best][train][rows], classes, standardscaler__sample_weight=weights,
-                logisticregression__sample_weight=weights,
-            )  # fmt: skip
-            y_pred[test] = 0
-            y_pred[np.ix_(test, probe.classes_)] = probe.predict_proba(tables[best][test])
-    if n_left := int(np.isnan(y_pred).any(axis=1).sum()):
-        raise ValueError(f"{n_left} of {len(shares)} clips are in no test fold")
+        probe = make_probe().fit(
+            tables[best][train][rows], classes, standardscaler__sample_weight=weights,
+            logisticregression__sample_weight=weights,
+        )  # fmt: skip
+        answers = np.zeros((len(test), shares.shape[1]))
+        answers[:, probe.classes_] = probe.predict_proba(tables[best][test])
+        return answers
+
+    y_pred = splits.held_out(folds, shares.shape, answer)
     layer = max(sorted(set(chosen), key=str), key=chosen.count) if chosen else None
     return SoftProbe(shares, y_pred, tuple(counts.columns), manifest["speaker"].to_numpy(str), layer)
 
@@ -525,54 +498,75 @@ def silhouette(features: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> floa
     return float(silhouette_score(X, np.asarray(labels), sample_size=sample, random_state=seed))
 
 
-def checked_features(features: ArrayLike, manifest: pd.DataFrame) -> tuple[NDArray[Any], NDArray]:
-    """Return features, float32 where they are and else float64, and emotions of a manifest's clips.
+def checked_features(features: ArrayLike, manifest: pd.DataFrame) -> NDArray[Any]:
+    """Return features, float32 where they are and else float64.
 
     Raises
     ------
     ValueError
-        If there is not one finite row for each clip.
+        If there is not one finite row for each clip of the manifest.
     """
-    X, y = np.asarray(features), manifest["emotion"].to_numpy().astype(str)
+    X, n = np.asarray(features), len(manifest)
     if X.dtype != np.float32:  # which a store gives, and halves the time of a fit
         X = X.astype(np.float64)
-    if X.ndim != 2 or len(X) != len(y):
-        raise ValueError(f"features of shape {X.shape} for {len(y)} clips; expected ({len(y)}, D)")
+    if X.ndim != 2 or len(X) != n:
+        raise ValueError(f"features of shape {X.shape} for {n} clips; expected ({n}, D)")
     if not np.isfinite(X).all():
         n_bad = int((~np.isfinite(X)).any(axis=1).sum())
         raise ValueError(f"features of {n_bad} clips are not finite; extract them again")
-    return X, y
+    return X
 
 
-def _judged(
-    y: NDArray, y_pred: NDArray, manifest: pd.DataFrame, layer: int | str | None, partial: bool
-) -> Probe:
-    tested = y_pred != ""
+def best_layer(
+    layers: Mapping[Any, NDArray], part: pd.DataFrame, score: Callable[..., float],
+    scheme: splits.Scheme = "speaker",
+) -> Any:  # fmt: skip
+    """Return the layer of the highest ``score(X, part, folds)`` on a training part by itself."""
+    if len(layers) == 1:
+        return next(iter(layers))
+    part = part.reset_index(drop=True)
+    inner = splits.folds(part, scheme, n_folds=3)
+    scores = {k: score(X, part, inner) for k, X in layers.items()}
+    return max(scores, key=lambda k: scores[k])
+
+
+def _held_out(
+    layers: Mapping[Any, tuple[NDArray, NDArray]], manifest: pd.DataFrame, folds: Sequence[splits.Fold],
+    scheme: splits.Scheme, estimator: Any, partial: bool, client: Any,
+) -> Probe:  # fmt: skip
+    """Predict every clip from layers as they are in training and in testing, each fold choosing its own."""
+    y_pred, chosen = np.full(len(manifest), "", dtype=object), list[Any]()
+    tasks = (  # one by one: all at once they would hold the features once a fold
+        {
+            "number": i,
+            "layers": {k: (X[train], tested[test]) for k, (X, tested) in layers.items()},
+            "part": manifest.iloc[train],
+            "scheme": scheme,
+            "estimator": estimator,
+        }
+        for i, (train, test) in enumerate(folds)
+    )
+    for number, (best, prediction) in _each(_fit_fold, tasks, client):
+        chosen.append(best)
+        y_pred[folds[number][1]] = prediction
+    y, speakers, tested = manifest["emotion"].to_numpy().astype(str), manifest["speaker"], y_pred != ""
     if not partial and not tested.all():
         raise ValueError(f"{int((~tested).sum())} of {len(y)} clips are in no test fold")
-    return Probe(y[tested], y_pred[tested].astype(str), manifest["speaker"].to_numpy()[tested], layer)
+    layer = max(sorted(set(chosen), key=str), key=chosen.count)
+    return Probe(y[tested], y_pred[tested].astype(str), speakers.to_numpy()[tested], layer)
 
 
-def _fit_fold(task: dict[str, Any]) -> NDArray:
-    """Return the answers to a fold's test clips of a probe that is trained on its training clips."""
-    y = task["y"]
-    if len(np.unique(y)) < 2:
-        raise ValueError(f"a training fold holds {str(y[0])!r} alone; a probe needs two emotions")
-    probe = clone(task["estimator"]) if task["estimator"] is not None else make_probe()
-    # on problems of this size the threads of BLAS wait for each other longer than they work
-    with threadpool_limits(1):
-        return probe.fit(task["X"], y).predict(task["test"])
-
-
-def _choose_and_fit(task: dict[str, Any]) -> tuple[int | str, NDArray]:
+def _fit_fold(task: dict[str, Any]) -> tuple[Any, NDArray]:
     """Return the layer that is best within a fold's training clips, and its answers to the test clips."""
     part, layers = task["part"], task["layers"]
-    inner = splits.folds(part, task["scheme"], n_folds=3)
-    scores = {k: _ua(cross_validate(X, part, inner)) for k, (X, _) in layers.items()}
-    best = max(scores, key=lambda k: scores[k])
-    X, test = layers[best]
+    best = best_layer({k: X for k, (X, _) in layers.items()}, part, _ua, task["scheme"])
     y = part["emotion"].to_numpy().astype(str)
-    return best, _fit_fold({"X": X, "y": y, "test": test, "estimator": None})
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"a training fold holds {str(y[0])!r} alone; a probe needs two emotions")
+    probe = make_probe() if task["estimator"] is None else clone(task["estimator"])
+    # on problems of this size the threads of BLAS wait for each other longer than they work
+    with threadpool_limits(1):
+        return best, probe.fit(layers[best][0], y).predict(layers[best][1])
 
 
 def _each(
@@ -586,7 +580,8 @@ def _each(
         yield task["number"], result()
 
 
-def _ua(probe: Probe) -> float:
+def _ua(X: NDArray, part: pd.DataFrame, inner: list[splits.Fold]) -> float:
+    probe = cross_validate(X, part, inner)
     return unweighted_accuracy(probe.y_true, probe.y_pred)
 
 

@@ -9,6 +9,7 @@ Recognition Toolkit and Benchmark", arXiv:2406.07162.
 import json
 import re
 import warnings
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold, StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 Scheme = Literal["speaker", "loso", "text", "speaker+text", "emobox", "random", "rendition"]
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -86,6 +88,23 @@ def folds(
     for train, test in cut:
         check_disjoint(speakers[train], speakers[test])
     return cut
+
+
+def held_out(
+    cut: Iterable[Fold], shape: tuple[int, ...], answer: Callable[[NDArray, NDArray], ArrayLike]
+) -> NDArray[np.float64]:
+    """Return what ``answer(train, test)`` says of the test rows of each fold, as one array, (N, ...).
+
+    Raises ValueError if a row is in no test fold.
+    """
+    found = np.full(shape, np.nan)
+    # on problems of this size the threads of BLAS wait for each other longer than they work
+    with threadpool_limits(1):
+        for train, test in cut:
+            found[test] = answer(train, test)
+    if n_left := int(np.isnan(found.reshape(len(found), -1)).any(axis=1).sum()):
+        raise ValueError(f"{n_left} of {len(found)} clips are in no test fold")
+    return found
 
 
 def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:

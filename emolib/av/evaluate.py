@@ -99,15 +99,15 @@ def place(
         If the lengths differ, a clip is in no test fold, or as `AVLearner.fit` does.
     """
     tables, y, speakers = _checked(layers, manifest)
-    points, chosen = np.full((len(y), 2), np.nan), []
-    with threadpool_limits(1):  # of BLAS: on problems of this size they wait longer than they work
-        for train, test in folds:
-            part = {layer: X[train] for layer, X in tables.items()}
-            layer, fitted = _fit_best(part, y[train], speakers[train], learner or AVLearner(), anchors)
-            points[test] = fitted.transform(tables[layer][test])
-            chosen.append(layer)
-    if n_left := int(np.isnan(points).any(axis=1).sum()):
-        raise ValueError(f"{n_left} of {len(y)} clips are in no test fold")
+    chosen: list[int] = []
+
+    def answer(train: NDArray, test: NDArray) -> NDArray:
+        part = {layer: X[train] for layer, X in tables.items()}
+        layer, fitted = _fit_best(part, y[train], speakers[train], learner or AVLearner(), anchors)
+        chosen.append(layer)
+        return fitted.transform(tables[layer][test])
+
+    points = splits.held_out(folds, (len(y), 2), answer)
     return Plane(points, _ratings(manifest), speakers, max(sorted(set(chosen)), key=chosen.count))
 
 

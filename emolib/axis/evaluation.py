@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from emolib import splits
 from emolib.axis.estimator import EmotionAxis, Floats, complete_speakers, two_labels
 from emolib.metrics import Interval, draws, mean_interval, percentile_interval, speaker_bootstrap
-from emolib.probing import centre_speakers, checked_features
+from emolib.probing import best_layer, centre_speakers, checked_features
 
 #: A corpus's words for the strength of an acted emotion.
 INTENSITIES = ("normal", "strong")
@@ -39,8 +39,6 @@ class HeldOut:
     emotions, speakers : arrays, (N,)
     source, target, method : str
     layer : int, optional
-    incomplete : list of str; a sentence for each speaker who lacks one of the emotions: the AUC leaves them
-        out
     """
 
     projections: Floats
@@ -50,13 +48,16 @@ class HeldOut:
     target: str
     method: str
     layer: int | None
-    incomplete: list[str]
 
     @property
     def rows(self) -> NDArray[np.bool_]:
         """The clips that the AUC is of: of both emotions, of speakers who have both."""
-        known, _ = complete_speakers(self.emotions, self.speakers, self.source, self.target)
-        return np.isin(self.emotions, (self.source, self.target)) & np.isin(self.speakers, known)
+        return _rows(self.emotions, self.speakers, self.source, self.target)
+
+    @property
+    def incomplete(self) -> list[str]:
+        """A sentence for each speaker who lacks one of the emotions: the AUC leaves them out."""
+        return complete_speakers(self.emotions, self.speakers, self.source, self.target)[1]
 
     @property
     def auc(self) -> Interval:
@@ -142,19 +143,15 @@ def cross_project(
     ValueError
         If lengths differ, a feature is not finite, an emotion is missing, or a clip is in no test fold.
     """
-    clips, labels, speakers = checked(X, manifest)
-    two_labels(labels, source, target)
-    _, incomplete = complete_speakers(labels, speakers, source, target)
+    clips, labels, speakers = checked(X, manifest, source, target)
     clips = centre_speakers(clips, speakers) if centre else clips
-    projections = np.full(len(clips), np.nan)
-    # on problems of this size the threads of BLAS wait for each other longer than they work
-    with threadpool_limits(1):
-        for train, test in folds:
-            axis = EmotionAxis(source, target, method).fit(clips[train], labels[train], speakers[train])
-            projections[test] = axis.project(clips[test])
-    if n_left := int(np.isnan(projections).sum()):
-        raise ValueError(f"{n_left} of {len(clips)} clips are in no test fold")
-    return HeldOut(projections, labels, speakers, source, target, method, layer, incomplete)
+
+    def project(train: NDArray, test: NDArray) -> Floats:
+        axis = EmotionAxis(source, target, method).fit(clips[train], labels[train], speakers[train])
+        return axis.project(clips[test])
+
+    projections = splits.held_out(folds, (len(clips),), project)
+    return HeldOut(projections, labels, speakers, source, target, method, layer)
 
 
 def transfer(
@@ -173,13 +170,10 @@ def transfer(
     centre : bool
         As in `cross_project`.
     """
-    clips, labels, speakers = checked(X, manifest)
     source, target = source or axis.source_, target or axis.target_
-    two_labels(labels, source, target)
-    _, incomplete = complete_speakers(labels, speakers, source, target)
+    clips, labels, speakers = checked(X, manifest, source, target)
     projections = axis.project(clips, speakers if centre else None)
-    layer = axis.provenance["layer"]
-    return HeldOut(projections, labels, speakers, source, target, axis.method, layer, incomplete)
+    return HeldOut(projections, labels, speakers, source, target, axis.method, axis.provenance["layer"])
 
 
 def choose_layer(
@@ -204,16 +198,11 @@ def choose_layer(
         As `cross_project` does, and if a fold has fewer than three training speakers to choose by.
     """
     project = partial(cross_project, source=source, target=target, method=method, centre=centre)
-    if len(layers) == 1:
-        [(layer, X)] = layers.items()
-        return project(X, manifest, folds, layer=layer)
     everywhere = {k: project(X, manifest, folds) for k, X in layers.items()}
     chosen, projections = [], np.empty(len(manifest))
     for train, test in folds:
-        part = manifest.iloc[train].reset_index(drop=True)
-        inner = splits.folds(part, "speaker", n_folds=3)
-        scores = {k: project(np.asarray(X)[train], part, inner).score for k, X in layers.items()}
-        chosen.append(max(scores, key=lambda k: scores[k]))
+        parts = {k: np.asarray(X)[train] for k, X in layers.items()}
+        chosen.append(best_layer(parts, manifest.iloc[train], lambda *part: project(*part).score))
         projections[test] = everywhere[chosen[-1]].projections[test]
     most_often = max(sorted(set(chosen)), key=chosen.count)
     return replace(everywhere[most_often], projections=projections, layer=most_often)
@@ -253,10 +242,20 @@ def sentence_folds(
     ]
 
 
-def checked(X: ArrayLike, manifest: pd.DataFrame) -> tuple[Floats, NDArray, NDArray]:
-    """Return features, emotions and speakers of a manifest's clips."""
-    clips, labels = checked_features(np.asarray(X, dtype=np.float64), manifest)
-    return clips, labels, manifest["speaker"].to_numpy().astype(str)
+def checked(
+    X: ArrayLike, manifest: pd.DataFrame, source: str, target: str
+) -> tuple[Floats, NDArray, NDArray]:
+    """Return features, emotions and speakers of a manifest's clips, some of which are of both emotions."""
+    clips = checked_features(np.asarray(X, dtype=np.float64), manifest)
+    labels, speakers = (manifest[name].to_numpy().astype(str) for name in ("emotion", "speaker"))
+    two_labels(labels, source, target)
+    complete_speakers(labels, speakers, source, target)
+    return clips, labels, speakers
+
+
+def _rows(labels: NDArray, speakers: NDArray, source: str, target: str) -> NDArray[np.bool_]:
+    known, _ = complete_speakers(labels, speakers, source, target)
+    return np.isin(labels, (source, target)) & np.isin(speakers, known)
 
 
 def ladder(held_out: HeldOut, manifest: pd.DataFrame) -> pd.DataFrame:
@@ -342,11 +341,8 @@ def random_aucs(
     them, nearly every random direction contains some of it, with either sign. Whitening takes that away.
     Compare with the spread, not with 0.5 alone.
     """
-    clips, labels, speakers = checked(X, manifest)
-    two_labels(labels, source, target)
-    known, _ = complete_speakers(labels, speakers, source, target)
-    rows = np.isin(labels, (source, target)) & np.isin(speakers, known)
-    points = centre_speakers(clips, speakers)
+    clips, labels, speakers = checked(X, manifest, source, target)
+    rows, points = _rows(labels, speakers, source, target), centre_speakers(clips, speakers)
     rng = np.random.default_rng(seed)
     with threadpool_limits(1):
         if whiten:
