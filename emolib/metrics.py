@@ -51,9 +51,8 @@ def unweighted_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(f"{y_true.shape} true values and {y_pred.shape} predictions; expected equal shapes")
-    classes, codes = np.unique(y_true, return_inverse=True)
-    hits = np.bincount(codes, weights=y_true == y_pred, minlength=len(classes))
-    return float(np.mean(hits / np.bincount(codes, minlength=len(classes))))
+    _, codes = np.unique(y_true, return_inverse=True)
+    return float(np.mean(np.bincount(codes, weights=y_true == y_pred) / np.bincount(codes)))
 
 
 def weighted_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
@@ -69,13 +68,7 @@ def macro_f1(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def speaker_bootstrap(
-    metric: Metric,
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    speakers: ArrayLike,
-    *,
-    confidence: float = 0.95,
-    seed: int = 0,
+    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *, seed: int = 0
 ) -> Interval:
     """Return a metric with its interval from a bootstrap over speakers.
 
@@ -86,7 +79,6 @@ def speaker_bootstrap(
     y_true, y_pred : array-likes, (N,) or (N, ...)
     speakers : array-like, (N,)
         Whole speakers are drawn with replacement; all clips of one go together.
-    confidence : float in (0, 1)
     seed : int
 
     Returns
@@ -98,28 +90,29 @@ def speaker_bootstrap(
     ValueError
         If the lengths differ or there is nothing to judge.
     """
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
-    if not len(y_true) == len(y_pred) == len(np.asarray(speakers)) > 0:
-        raise ValueError(
-            f"{len(y_true)} true values, {len(y_pred)} predictions, {len(np.asarray(speakers))} speakers; "
-            f"expected equal numbers, at least one"
-        )
-    names, codes = np.unique(np.asarray(speakers), return_inverse=True)
+    y_true, y_pred, speakers = _of_equal_length(y_true, y_pred, speakers)
+    names, codes = np.unique(speakers, return_inverse=True)
     value = float(metric(y_true, y_pred))
     if len(names) < MIN_SPEAKERS:
         return percentile_interval(value, [], len(names))
     clips = (np.repeat(np.arange(len(codes)), times[codes]) for times in draws(len(names), seed))
     resampled = [metric(y_true[drawn], y_pred[drawn]) for drawn in clips]
-    return percentile_interval(value, resampled, len(names), confidence=confidence)
+    return percentile_interval(value, resampled, len(names))
+
+
+def _of_equal_length(y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike) -> list[NDArray]:
+    arrays = [np.asarray(values) for values in (y_true, y_pred, speakers)]
+    n_true, n_predicted, n_speakers = map(len, arrays)
+    if not n_true == n_predicted == n_speakers > 0:
+        raise ValueError(
+            f"{n_true} true values, {n_predicted} predictions, {n_speakers} speakers; expected equal "
+            f"numbers, at least one"
+        )
+    return arrays
 
 
 def ua_interval(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    speakers: ArrayLike,
-    *,
-    over: ArrayLike | None = None,
-    seed: int = 0,
+    y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *, over: ArrayLike | None = None, seed: int = 0
 ) -> Interval:
     """Return UA with its interval from a bootstrap over speakers.
 
@@ -133,13 +126,8 @@ def ua_interval(
         Other predictions of the same clips, whose UA is taken away: the interval is that of the lead.
     seed : int
     """
-    y_true, speakers = np.asarray(y_true), np.asarray(speakers)
-    answers = [np.asarray(one) for one in ([y_pred] if over is None else [y_pred, over])]
-    if any(one.shape != y_true.shape for one in (speakers, *answers)) or not len(y_true):
-        raise ValueError(
-            f"{len(y_true)} true values, {len(answers[0])} predictions, {len(speakers)} speakers; expected "
-            f"equal numbers, at least one"
-        )
+    answers = [_of_equal_length(y_true, one, speakers)[1] for one in (y_pred, over) if one is not None]
+    y_true = np.asarray(y_true)
     names, codes = np.unique(speakers, return_inverse=True)
     classes, own = np.unique(y_true, return_inverse=True)
     shape, cells = (len(names), len(classes)), codes * len(classes) + own
@@ -150,13 +138,11 @@ def ua_interval(
         hits = np.bincount(cells, weights=one == y_true, minlength=shape[0] * shape[1]).reshape(shape)
         recall = np.divide(times @ hits, clips, out=np.full(clips.shape, np.nan), where=clips > 0)
         uas.append(np.nanmean(recall, axis=1))
-    value, *resampled = uas[0] - (uas[1] if over is not None else 0)
+    value, *resampled = uas[0] - (0 if over is None else uas[1])
     return percentile_interval(float(value), resampled, len(names))
 
 
-def mean_interval(
-    values: ArrayLike, speakers: ArrayLike, *, confidence: float = 0.95, seed: int = 0
-) -> Interval:
+def mean_interval(values: ArrayLike, speakers: ArrayLike, *, seed: int = 0) -> Interval:
     """Return the mean of one value per clip, (N,), with its interval from a bootstrap over speakers.
 
     It equals `speaker_bootstrap` with the mean as the metric. It is fast, because a resample only needs each
@@ -172,7 +158,7 @@ def mean_interval(
     sums, counts = np.bincount(codes, weights=values), np.bincount(codes)
     times = draws(len(names), seed)
     resampled = (times @ sums) / (times @ counts)
-    return percentile_interval(float(values.mean()), resampled, len(names), confidence=confidence)
+    return percentile_interval(float(values.mean()), resampled, len(names))
 
 
 def difference_interval(a: ArrayLike, b: ArrayLike, speakers: ArrayLike, *, seed: int = 0) -> Interval:
@@ -189,20 +175,18 @@ def draws(n_speakers: int, seed: int | np.random.Generator = 0) -> NDArray[np.in
     return rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=N_RESAMPLES)
 
 
-def percentile_interval(
-    value: float, resampled: ArrayLike, n_speakers: int, *, confidence: float = 0.95
-) -> Interval:
+def percentile_interval(value: float, resampled: ArrayLike, n_speakers: int) -> Interval:
     """Return an estimate with the expanded percentiles of its resamples, (R,); NaN among them are left out.
 
     Notes
     -----
     Each tail holds Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's distribution at
-    (1 + confidence) / 2 of n - 1 degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
+    0.975 of n - 1 degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
     """
     resampled = np.asarray(resampled, dtype=np.float64)
     if n_speakers < MIN_SPEAKERS or np.isnan(resampled).all():
         return Interval(value, float("nan"), float("nan"))
-    t = stats.t.ppf((1 + confidence) / 2, n_speakers - 1)
+    t = stats.t.ppf(0.975, n_speakers - 1)
     tail = stats.norm.cdf(-np.sqrt(n_speakers / (n_speakers - 1)) * t)
     low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
@@ -217,9 +201,9 @@ def eta_squared(values: ArrayLike, labels: ArrayLike) -> float:
     """
     values, labels = np.asarray(values, dtype=np.float64), np.asarray(labels)
     total = np.square(values - values.mean()).sum()
-    classes, codes = np.unique(labels, return_inverse=True)
-    counts = np.bincount(codes, minlength=len(classes))
-    means = np.bincount(codes, weights=values, minlength=len(classes)) / counts
+    _, codes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(codes)
+    means = np.bincount(codes, weights=values) / counts
     between = (counts * np.square(means - values.mean())).sum()
     return float(between / total) if total > 0 else 0.0
 

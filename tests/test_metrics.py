@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import refused
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
 from emolib import metrics
@@ -23,12 +24,6 @@ def test_accuracies_equal_scikit_learn_s(pairs):
     assert metrics.weighted_accuracy(y_true, y_pred) == pytest.approx(accuracy_score(y_true, y_pred))
     f1 = [f1_score(y_true == name, y_pred == name, zero_division=0) for name in present]
     assert metrics.macro_f1(y_true, y_pred) == pytest.approx(np.mean(f1))
-
-
-def test_unequal_lengths_are_refused():
-    for metric in (unweighted_accuracy, metrics.weighted_accuracy, metrics.macro_f1):
-        with pytest.raises(ValueError):
-            metric(["a", "b"], ["a"])
 
 
 def answers(n_speakers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,11 +62,6 @@ def test_interval_is_over_speakers_not_clips():
     assert interval.value == 0.5 and interval.low < 0.2 and interval.high > 0.8
 
 
-def test_a_lower_confidence_gives_a_narrower_interval():
-    wide, narrow = (speaker_bootstrap(unweighted_accuracy, *answers(8), confidence=c) for c in (0.95, 0.5))
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
 def test_few_speakers_give_no_interval_and_the_text_says_so():
     for n in range(1, metrics.MIN_SPEAKERS):
         interval = speaker_bootstrap(unweighted_accuracy, *answers(n))
@@ -97,10 +87,8 @@ def test_mean_interval_is_that_of_the_mean_as_a_metric():
         (-expected.value, -expected.high, -expected.low), abs=0.05
     )
     for wrong in (values[:5], values[:, None], []):
-        with pytest.raises(ValueError, match="expected"):
-            metrics.mean_interval(wrong, speakers)
-    with pytest.raises(ValueError, match="two values for each clip"):
-        metrics.difference_interval(values, values[:5], speakers)
+        refused("expected", metrics.mean_interval, wrong, speakers)
+    refused("two values for each clip", metrics.difference_interval, values, values[:5], speakers)
 
 
 def test_resamples_where_the_metric_is_nan_are_left_out():
@@ -120,9 +108,10 @@ def test_the_interval_holds_the_true_mean_as_often_as_it_says(n_speakers):
 
 
 def test_unequal_or_empty_answers_are_refused():
+    for metric in (unweighted_accuracy, metrics.weighted_accuracy, metrics.macro_f1):
+        refused("", metric, ["a", "b"], ["a"])
     for lengths in [(3, 2, 3), (3, 3, 2), (0, 0, 0)]:
-        with pytest.raises(ValueError, match="expected equal"):
-            speaker_bootstrap(unweighted_accuracy, *(["a"] * n for n in lengths))
+        refused("expected equal", speaker_bootstrap, unweighted_accuracy, *(["a"] * n for n in lengths))
 
 
 def test_eta_squared_is_the_share_between_classes():
@@ -146,8 +135,7 @@ def test_the_interval_of_ua_is_that_of_the_bootstrap_at_large():
     assert ua_interval(y_true, y_pred, speakers, over=other) == pytest.approx(plain, abs=1e-12)
     few = ua_interval(*answers(4, seed=0))
     assert np.isfinite(few.value) and np.isnan(few.low)
-    with pytest.raises(ValueError, match="expected equal numbers"):
-        ua_interval(y_true, y_pred[1:], speakers)
+    refused("expected equal numbers", ua_interval, y_true, y_pred[1:], speakers)
 
 
 def test_agreement_equals_worked_examples():
@@ -167,10 +155,5 @@ def test_alpha_of_krippendorff_s_own_example_with_missing_answers():
     assert metrics.agreement(counts).alpha == pytest.approx(0.743, abs=5e-4)
     assert metrics.agreement([[3, 0], [0, 3]]) == (1, 1, 3)
     assert np.isnan(metrics.agreement([[2, 0], [2, 0]]).alpha)
-    for wrong, why in (
-        ([[0.5, 0.5]], "not counts"),
-        ([[-1, 3]], "not counts"),
-        ([[1, 0]], "no clip has two"),
-    ):
-        with pytest.raises(ValueError, match=why):
-            metrics.agreement(wrong)
+    for wrong, why in (([0.5, 0.5], "not counts"), ([-1, 3], "not counts"), ([1, 0], "no clip has two")):
+        refused(why, metrics.agreement, [wrong])
