@@ -25,13 +25,13 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, special
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
@@ -585,6 +585,15 @@ def _ua(X: NDArray, part: pd.DataFrame, inner: list[splits.Fold]) -> float:
     return unweighted_accuracy(probe.y_true, probe.y_pred)
 
 
+class LabelledTransformer(TransformerMixin, BaseEstimator):
+    """A transformer that is fitted on labels as well as features."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
 # ------------------------------------------------------------------------------------- a neural baseline
 
 
@@ -646,9 +655,7 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: Sequence[ArrayLike], y: ArrayLike) -> "AttentionPoolingClassifier":
         """Train on N clips of frames and their labels."""
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None")
-        labels = column_or_1d(y, warn=True)
+        labels = validate_data(self, y=y)
         check_classification_targets(labels)
         clips = self._check(X, reset=True)
         check_consistent_length(clips, labels)

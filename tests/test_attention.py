@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from samples import refused
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -86,8 +87,7 @@ def test_unfit_input_is_refused(fitted):
         (clips, labels[:-1], "inconsistent numbers"),
         (clips, ["a"] * 10, "one class, a;"),
     ):
-        with pytest.raises(ValueError, match=message):
-            AttentionPoolingClassifier(n_epochs=1).fit(X, y)
+        refused(message, AttentionPoolingClassifier(n_epochs=1).fit, X, y)
     for X in ([np.zeros((4, 7))], [], [np.zeros(3)]):
         with pytest.raises(ValueError):
             fitted.predict(X)

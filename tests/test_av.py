@@ -132,11 +132,9 @@ def test_two_processes_agree_to_the_bit():
         "for method in ('anchored', 'umap'):\n"
         "    print(AVLearner(method, n_epochs=10, seed=1).fit_transform(X, y, 'emodb').tobytes().hex())"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    assert runs[0] == runs[1] and len(runs[0].split()) == 2
+    command = [sys.executable, "-c", code]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in "12")
+    assert first.stdout == again.stdout and len(first.stdout.split()) == 2
 
 
 def test_it_refuses_with_a_reason():
@@ -210,10 +208,8 @@ def corpus(n=240, n_speakers=6):
 def test_every_clip_is_placed_without_its_speaker():
     X, manifest = corpus()
     folds = splits.folds(manifest, "loso")
-    layers = {
-        0: np.random.default_rng(0).standard_normal(X.shape),
-        5: av.standardise_speakers(X, manifest["speaker"]),
-    }
+    noise = np.random.default_rng(0).standard_normal(X.shape)
+    layers = {0: noise, 5: av.standardise_speakers(X, manifest["speaker"])}
     plane = av.place(layers, manifest, folds, anchors="emodb")
     assert plane.layer == 5 and len(plane) == len(manifest)
     assert plane.arousal.low > 0.8 and plane.valence.low > 0.8
@@ -229,16 +225,13 @@ def test_every_clip_is_placed_without_its_speaker():
 
 def test_lines_frame_the_plane():
     X, manifest = corpus()
-    lines = av.lines(
-        manifest, av.standardise_speakers(X, manifest["speaker"]), splits.folds(manifest, "loso"), "emodb"
-    )
-    assert (
-        lines["mean rating of the true class"].arousal.value
-        >= lines["anchor of the true class"].arousal.value
-    )
+    folds, level = splits.folds(manifest, "loso"), av.standardise_speakers(X, manifest["speaker"])
+    lines = av.lines(manifest, level, folds, "emodb")
+    oracle, best = (lines[f"{what} of the true class"].arousal for what in ("anchor", "mean rating"))
+    assert best.value >= oracle.value
     assert 0.8 < lines["ridge on the ratings"].valence.value < 1
     manifest.loc[::2, ["valence", "arousal"]] = np.nan
-    half = av.lines(manifest, X, splits.folds(manifest, "loso"), "emodb")["ridge on the ratings"]
+    half = av.lines(manifest, X, folds, "emodb")["ridge on the ratings"]
     assert half.rated.sum() == len(manifest) // 2 and np.isfinite(half.arousal.value)
 
 
@@ -287,9 +280,7 @@ def test_the_plane_shows_every_clip_and_names_the_emotions():
 # ------------------------------------------------------------------------------------- recorded speech
 
 
-@pytest.mark.skipif(
-    not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no recorded speech"
-)
+@pytest.mark.skipif(not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no real speech")
 def test_emodb_reaches_what_is_claimed(tmp_path):
     """By wav2vec2-nano at full length: .74 and .56 with speakers standardised, .74 and .52 without."""
     manifest = corpora.load("emodb")

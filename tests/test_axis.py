@@ -1,6 +1,5 @@
 """An axis finds a planted direction, keeps its units, and is judged on speakers that it was not fitted on."""
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -232,20 +231,14 @@ def test_a_saved_axis_is_the_same_axis(tmp_path):
 def test_what_is_no_axis_is_neither_read_nor_replaced(tmp_path):
     with pytest.raises(FileNotFoundError, match="no EmotionAxis in"):
         EmotionAxis.load(tmp_path)
-    encoder = tmp_path / "encoder"
-    encoder.mkdir()
-    (encoder / "config.json").write_text('{"model_type": "wav2vec2"}')
-    (encoder / "model.safetensors").write_bytes(b"weights")
-    for call in (lambda: fitted().save(encoder), lambda: EmotionAxis.load(encoder)):
-        refused("is not of a saved EmotionAxis", call)
-    assert (encoder / "model.safetensors").read_bytes() == b"weights"
+    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    for call in (fitted().save, EmotionAxis.load):
+        refused("is not of a saved EmotionAxis", call, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("mine")
     refused("not made here", fitted().save, tmp_path / "notes")
-    config = json.loads((fitted().save(tmp_path / "axis") / "config.json").read_text())
-    del config["sha256"]
-    (tmp_path / "axis" / "config.json").write_text(json.dumps(config))
-    refused("does not belong", EmotionAxis.load, tmp_path / "axis")
 
 
 # ------------------------------------------------------------------------------------- several emotions

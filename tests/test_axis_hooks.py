@@ -46,22 +46,19 @@ def folders(tmp_path_factory, model_folder) -> dict[str, str]:
 
 
 def w2v_bert() -> torch.nn.Module:
-    return transformers.Wav2Vec2BertModel(
-        transformers.Wav2Vec2BertConfig(
-            hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48,
-            feature_projection_input_dim=160, conv_depthwise_kernel_size=5,
-        )
-    )  # fmt: skip
+    shape = {key: value for key, value in TINY.items() if "conv" not in key}
+    config = transformers.Wav2Vec2BertConfig(**shape, conv_depthwise_kernel_size=5)
+    return transformers.Wav2Vec2BertModel(config)
 
 
 def whisper() -> torch.nn.Module:
-    return transformers.WhisperForConditionalGeneration(
-        transformers.WhisperConfig(
-            vocab_size=100, d_model=32, encoder_layers=4, decoder_layers=1, encoder_attention_heads=4,
-            decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, pad_token_id=1, bos_token_id=1,
-            eos_token_id=1, decoder_start_token_id=1, num_mel_bins=80,
-        )
-    )  # fmt: skip
+    sides = {"attention_heads": 4, "ffn_dim": 48}
+    shape = {f"{side}_{key}": n for side in ("encoder", "decoder") for key, n in sides.items()}
+    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+    config = transformers.WhisperConfig(
+        vocab_size=100, d_model=32, encoder_layers=4, decoder_layers=1, **shape, **tokens
+    )
+    return transformers.WhisperForConditionalGeneration(config)
 
 
 def bare_networks() -> Iterator[tuple[torch.nn.Module, dict[str, torch.Tensor], str]]:
@@ -151,13 +148,12 @@ def states_of(network: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list
     """Return what enters the first block of a network, and what each puts out, the hooks there being done."""
     found: list[torch.Tensor] = []
     blocks = hooks.find_blocks(network)
+
+    def keep(_part: object, _args: object, out: object) -> None:
+        found.append(out[0] if isinstance(out, tuple) else out)
+
     handles = [blocks[0].register_forward_pre_hook(lambda _, args: found.append(args[0]))]
-    handles += [
-        block.register_forward_hook(
-            lambda _, __, out: found.append(out[0] if isinstance(out, tuple) else out)
-        )
-        for block in blocks
-    ]
+    handles += [block.register_forward_hook(keep) for block in blocks]
     with torch.no_grad():
         torch.manual_seed(0)  # VITS draws its durations
         network.eval()(**inputs)
@@ -178,9 +174,8 @@ def test_every_bare_network_is_moved_and_left_as_it_was():
         for layer in (0, 1):
             with axis.apply(network, {layer: 0.5}):
                 states = states_of(network, inputs)
-            np.testing.assert_allclose(
-                states[layer], plain[layer] + 0.5 * axis.vector_, atol=1e-5, err_msg=kind
-            )
+            wanted = plain[layer] + 0.5 * axis.vector_
+            np.testing.assert_allclose(states[layer], wanted, atol=1e-5, err_msg=kind)
             assert np.abs(states[2] - plain[2]).max() > 1e-4, kind
         with pytest.raises(RuntimeError, match="stop"), axis.apply(network, {0: 1, 2: 1}):
             assert hooked(network) == 2
@@ -257,11 +252,8 @@ def test_what_does_not_fit_is_refused(folders, monkeypatch):
     for frames in ([1, 2], [[True]]):
         refused("expected a slice, or True and False", apply, encoder, {2: 1}, frames=frames)
     refused("LogMel has no list .* it has none", apply, encoders.load("logmel"), {0: 1})
-    bert = transformers.BertModel(
-        transformers.BertConfig(
-            vocab_size=8, hidden_size=32, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-        )
-    )
+    small = {"vocab_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    bert = transformers.BertModel(transformers.BertConfig(**small, hidden_size=32))
     refused(r"has no list of blocks that is known; name one .* blocks=: encoder\.layer$", apply, bert, {1: 1})
     refused("has no list of blocks 'layers'", apply, bert, {1: 1}, blocks="layers")
     apply(bert, {1: 1}, blocks="encoder.layer")

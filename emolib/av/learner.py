@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -24,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from emolib import demo, emotions, files
 from emolib.av.reductions import Barycentre, Layout, Settings, assign_folds, fit_barycentre, fit_layout
 from emolib.corpora.manifest import read_table
+from emolib.probing import LabelledTransformer
 
 Method = Literal["anchored", "umap"]
 Anchors = str | Mapping[str, Sequence[float]] | None
@@ -32,10 +32,7 @@ Anchors = str | Mapping[str, Sequence[float]] | None
 JOINED: Mapping[str, emotions.Anchor] = MappingProxyType(
     {"calm": demo.ANCHORS["calm"]} | dict(emotions.ANCHORS["iemocap"]) | dict(emotions.ANCHORS["emodb"])
 )
-_UMAP_OPTIONS = (
-    "n_neighbors", "n_epochs", "negative_sample_rate", "min_dist", "spread", "learning_rate", "target_weight",
-    "repulsion_strength",
-)  # fmt: skip
+_NOT_UMAP_S = ("method", "shrinkage", "temperature", "within", "seed")
 
 
 def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
@@ -109,7 +106,7 @@ def read_anchors(csv: str | Path) -> dict[str, emotions.Anchor]:
     return dict(zip(words, map(emotions.Anchor._make, points.to_numpy(float).tolist()), strict=True))
 
 
-class AVLearner(files.Saved, TransformerMixin, BaseEstimator):
+class AVLearner(files.Saved, LabelledTransformer):
     """Reduce features to valence and arousal, given each clip's category and where categories lie.
 
     Parameters
@@ -159,19 +156,15 @@ repulsion_strength
         learning_rate: float = 0.01, target_weight: float = 0.1, repulsion_strength: float = 0.1,
         seed: int = 0,
     ) -> None:  # fmt: skip
-        self.method = method
-        self.shrinkage = shrinkage
-        self.temperature = temperature
-        self.within = within
-        self.n_neighbors = n_neighbors
-        self.n_epochs = n_epochs
-        self.negative_sample_rate = negative_sample_rate
-        self.min_dist = min_dist
-        self.spread = spread
-        self.learning_rate = learning_rate
-        self.target_weight = target_weight
-        self.repulsion_strength = repulsion_strength
-        self.seed = seed
+        self.method, self.seed = method, seed
+        self.shrinkage, self.temperature, self.within = shrinkage, temperature, within
+        self.n_neighbors, self.n_epochs, self.negative_sample_rate = (
+            n_neighbors,
+            n_epochs,
+            negative_sample_rate,
+        )
+        self.min_dist, self.spread, self.learning_rate = min_dist, spread, learning_rate
+        self.target_weight, self.repulsion_strength = target_weight, repulsion_strength
 
     def fit(
         self, X: ArrayLike, y: ArrayLike | None = None, anchors: Anchors = None, *,
@@ -197,13 +190,14 @@ repulsion_strength
         """
         self._check_parameters()
         self.provenance_: dict[str, Any] = {}
-        features, labels = self._checked(X, y)
+        features, labels = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"1 class, {self.classes_[0]!r}; expected at least two to lay out")
         self.anchors_ = resolve(self.classes_, anchors)
         if self.method == "umap":
-            options = {name: getattr(self, name) for name in _UMAP_OPTIONS}
+            options = {k: value for k, value in self.get_params().items() if k not in _NOT_UMAP_S}
             self.reduction_: Any = fit_layout(features, codes, self.anchors_, options, self.seed)
             self.embedding_ = self.reduction_.places
             return self
@@ -257,11 +251,6 @@ repulsion_strength
         learner.n_features_in_ = len(learner.reduction_.mean)
         return learner
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        return tags
-
     def _check_parameters(self) -> None:
         if self.method not in get_args(Method):
             raise ValueError(f"unknown method {self.method!r}; expected {', '.join(get_args(Method))}")
@@ -269,14 +258,3 @@ repulsion_strength
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name}={value}; expected {low:g} to {high:g}, or None to have it chosen")
-
-    def _checked(self, X: ArrayLike, y: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray]:
-        if y is None:
-            raise ValueError("AVLearner requires y to be passed, but the target y is None")
-        features = validate_data(self, X, dtype=np.float64)
-        labels = column_or_1d(y, warn=True)
-        check_consistent_length(features, labels)
-        check_classification_targets(labels)
-        if len(features) < 2:
-            raise ValueError(f"n_samples = {len(features)}; expected at least two clips of two classes")
-        return features, labels

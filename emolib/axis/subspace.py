@@ -7,18 +7,17 @@ doi:10.1111/j.2517-6161.1948.tb00008.x: the subspace of class means, here withou
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emolib import emotions
 from emolib.axis.estimator import EmotionAxis, Floats, centred, class_means, speakers_of
-from emolib.probing import centre_speakers
+from emolib.probing import LabelledTransformer, centre_speakers
 
 
 def fit_axes(
@@ -55,7 +54,7 @@ def cosine_table(directions: Mapping[str, ArrayLike]) -> pd.DataFrame:
     return pd.DataFrame(table, index=list(directions), columns=list(directions))
 
 
-class EmotionSubspace(TransformerMixin, BaseEstimator):
+class EmotionSubspace(LabelledTransformer):
     """The subspace that the means of speaker-centred emotions span.
 
     Parameters
@@ -112,11 +111,6 @@ class EmotionSubspace(TransformerMixin, BaseEstimator):
         if groups is not None:
             return centre_speakers(clips, speakers_of(groups, len(clips))) @ self.components_.T
         return (clips - self.centre_) @ self.components_.T
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        return tags
 
     def _count(self, widths: Floats) -> int:
         """Return how many components to keep."""
