@@ -298,15 +298,13 @@ def _by_rendition(manifest: pd.DataFrame, n_folds: int, seed: int) -> list[Fold]
 
 
 def _emobox(manifest: pd.DataFrame) -> list[Fold]:
-    speakers = manifest["speaker"].to_numpy()
-    known = {actor for fold in EMOBOX_RAVDESS for actor in fold}
-    if strangers := sorted(set(speakers) - known):
+    fold_of = {actor: number for number, fold in enumerate(EMOBOX_RAVDESS) for actor in fold}
+    if strangers := sorted(set(manifest["speaker"]) - set(fold_of)):
         raise ValueError(
             f"'emobox' folds with the speaker {strangers[0]}; they are published for ravdess-01 to "
             f"ravdess-24 only: use 'speaker' or 'loso'"
         )
-    tests = [np.flatnonzero(np.isin(speakers, actors)) for actors in EMOBOX_RAVDESS]
-    tests = [test for test in tests if len(test)]
-    if len(tests) < 2:
+    numbers = manifest["speaker"].map(fold_of).to_numpy()
+    if len(np.unique(numbers)) < 2:
         raise ValueError("all actors are in one published fold; use 'speaker' or 'loso'")
-    return [(np.setdiff1d(np.arange(len(speakers)), test), test) for test in tests]
+    return list(LeaveOneGroupOut().split(numbers, groups=numbers))
