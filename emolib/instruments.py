@@ -26,7 +26,7 @@ import io
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,10 @@ def transcribe(waves: Sequence[Wave], sample_rate: int) -> list[str]:
     Greedy decoding of windows of 25 s, padded with silence to 30 s as the network was trained: over the true
     length of a clip it repeats the sentence instead of ending.
     """
-    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
-
-    plain = EnglishTextNormalizer({})
-    return [plain(" ".join(map(_read, _windows(wave)))) for wave in _resampled(waves, sample_rate)]
+    size, plain = round(_WINDOW_S * SAMPLE_RATE), _plain()
+    clips = _resampled(waves, sample_rate)
+    windows = [[clip[at : at + size] for at in range(0, max(1, len(clip)), size)] for clip in clips]
+    return [plain(" ".join(map(_read, parts))) for parts in windows]
 
 
 def word_errors(waves: Sequence[Wave], sample_rate: int, texts: Sequence[str]) -> pd.DataFrame:
@@ -91,9 +91,7 @@ def word_errors(waves: Sequence[Wave], sample_rate: int, texts: Sequence[str]) -
     ValueError
         If the lengths differ, a text has no word, or a package is missing.
     """
-    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
-
-    jiwer, plain = _package("words"), EnglishTextNormalizer({})
+    jiwer, plain = _package("words"), _plain()
     said = [plain(text) for text in texts]
     n_worded = sum(any(map(str.isalnum, text)) for text in said)
     if not n_worded == len(said) == len(waves):
@@ -108,9 +106,10 @@ def word_errors(waves: Sequence[Wave], sample_rate: int, texts: Sequence[str]) -
     return pd.DataFrame(rows)
 
 
-def _windows(wave: Wave) -> list[Wave]:
-    size = round(_WINDOW_S * SAMPLE_RATE)
-    return [wave[start : start + size] for start in range(0, max(1, len(wave)), size)]
+def _plain() -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    return EnglishTextNormalizer({})
 
 
 def _read(wave: Wave) -> str:
@@ -118,27 +117,21 @@ def _read(wave: Wave) -> str:
     import torch
 
     front_end, model, tokenizer = _recogniser()
-    start, quiet, end = (tokenizer.token_to_id(f"<|{name}|>") for name in _MARKS)
+    marks = ("startoftranscript", "notimestamps", "endoftext")
+    start, quiet, end = (tokenizer.token_to_id(f"<|{name}|>") for name in marks)
     tokens, n_most = [start, quiet], 8 + round(_FASTEST * len(wave) / SAMPLE_RATE)
     with torch.inference_mode():
         hidden = front_end(torch.from_numpy(np.pad(wave, (0, _PADDED - len(wave)))))[None]
         for block in model.model.encoder.layers:
             out = block(hidden, None)
             hidden = out[0] if isinstance(out, tuple) else out
-        states, past, last = (model.model.encoder.layer_norm(hidden),), None, tokens
+        heard = {"encoder_outputs": (model.model.encoder.layer_norm(hidden),), "use_cache": True}
+        past, last = None, tokens
         while len(tokens) < n_most and tokens[-1] != end:
-            out = model(
-                encoder_outputs=states,
-                decoder_input_ids=torch.tensor([last]),
-                past_key_values=past,
-                use_cache=True,
-            )
+            out = model(**heard, decoder_input_ids=torch.tensor([last]), past_key_values=past)
             past, last = out.past_key_values, [int(out.logits[0, -1].argmax())]
             tokens += last
     return tokenizer.decode(tokens, skip_special_tokens=True)
-
-
-_MARKS = ("startoftranscript", "notimestamps", "endoftext")
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import refused
 
 from emolib import audio, corpora, instruments
 
@@ -65,13 +66,11 @@ def test_what_is_missing_is_said_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setattr(instruments.importlib.util, "find_spec", lambda name: None)
     for measure in ("words", "voice", "quality", "noise"):
         assert "make instruments" in instruments.missing(measure)
-    with pytest.raises(ValueError, match="jiwer"):
-        instruments.word_errors([np.zeros(16_000, np.float32)], 16_000, ["yes"])
+    refused("jiwer", instruments.word_errors, [np.zeros(16_000, np.float32)], 16_000, ["yes"])
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"0\.050 s.*at least 0\.1 s"):
-        instruments.transcribe([np.zeros(800, np.float32)], 16_000)
+    refused(r"0\.050 s.*at least 0\.1 s", instruments.transcribe, [np.zeros(800, np.float32)], 16_000)
     if not instruments.missing("words"):
         with pytest.raises(ValueError, match="1 texts, 0 of them with words"):
             instruments.word_errors([np.zeros(16_000, np.float32)], 16_000, ["..."])

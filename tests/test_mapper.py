@@ -22,6 +22,7 @@ from emolib.training import CHECKPOINT
 WIDTH = 12
 CONFIG = StoreConfig("made", "abc", (0, 1), WIDTH, 0.02, frames=True)
 SPEC = audio.HIFIGAN_MEL
+Made = tuple[pd.DataFrame, FeatureStore, dict[str, np.ndarray]]
 
 
 def frames_of(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
@@ -31,9 +32,9 @@ def frames_of(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
     return (walk[8:] - walk[:-8]).astype(np.float32)
 
 
-def aligned(frames: np.ndarray, n_mels: int | None = None) -> np.ndarray:
+def aligned(frames: np.ndarray, n_mels: int | None = None, **clock: float) -> np.ndarray:
     """Frames or what was computed from each of them, (T, C), at the positions of mel frames, (M, C)."""
-    places = torch.from_numpy(mapper.positions(n_mels or mapper.mel_frames(len(frames))))[None]
+    places = torch.from_numpy(mapper.positions(n_mels or mapper.mel_frames(len(frames)), **clock))[None]
     return network.align(torch.from_numpy(frames)[None], places)[0].float().numpy()
 
 
@@ -54,15 +55,16 @@ def made_store(folder: Path, found: network.Pairs, **changes: object) -> Feature
     return store
 
 
-def made_manifest(found: network.Pairs) -> pd.DataFrame:
-    return pd.DataFrame({"clip": found.clips, "speaker": found.speakers, "sha256": "0", "corpus": "made"})
+def corpus_of(folder: Path, found: network.Pairs, **changes: object) -> Made:
+    """Return a manifest, a store and the targets of clips."""
+    told = {"clip": found.clips, "speaker": found.speakers, "sha256": "0", "corpus": "made"}
+    mels = dict(zip(found.clips, found.mels, strict=True))
+    return pd.DataFrame(told), made_store(folder, found, **changes), mels
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[pd.DataFrame, FeatureStore, dict[str, np.ndarray]]:
-    found = made_pairs()
-    store = made_store(tmp_path_factory.mktemp("store"), found)
-    return made_manifest(found), store, dict(zip(found.clips, found.mels, strict=True))
+def made(tmp_path_factory) -> Made:
+    return corpus_of(tmp_path_factory.mktemp("store"), made_pairs())
 
 
 def run(made, out: Path, settings: mapper.Settings = MAPPING, **options) -> mapper.Mapper:
@@ -77,10 +79,14 @@ def trained(made, tmp_path_factory) -> tuple[mapper.Mapper, Path]:
     return run(made, folder, vocode=None), folder
 
 
-def errors(fitted: mapper.Mapper, found: network.Pairs) -> list[float]:
-    """Return the fitted map's squared error of every clip."""
-    both = list(zip(found.frames, found.mels, strict=True))
-    return [float(np.square(fitted.map(f, n_frames=len(m)) - m).sum()) for f, m in both]
+def squared(predicted: np.ndarray, target: np.ndarray) -> float:
+    return float(np.square(predicted - target).sum())
+
+
+def errors(fitted: mapper.Mapper, found: network.Pairs, measure=squared) -> list[float]:
+    """Return the fitted map's error of every clip."""
+    both = zip(found.frames, found.mels, strict=True)
+    return [measure(fitted.map(f, n_frames=len(m)), m) for f, m in both]
 
 
 # ------------------------------------------------------------------------------------- alignment
@@ -130,10 +136,7 @@ def test_a_click_is_at_one_time_in_mel_frames_and_in_the_frames_of_either_family
             change = (encoder._front_end(torch.from_numpy(wave)) - silence).double().numpy()  # type: ignore
             change = np.square(change - np.median(change, axis=0)).sum(axis=1)[:49, None]
             mel = audio.log_mel(wave, 16_000)
-            places = mapper.positions(len(mel), first_frame_s=encoder.first_frame_s)
-            own = network.align(torch.from_numpy(change)[None], torch.from_numpy(places)[None])[
-                0, :, 0
-            ].numpy()
+            own = aligned(change, len(mel), first_frame_s=encoder.first_frame_s)[:, 0]
             loud = np.exp(mel.astype(np.float64)).sum(axis=1) ** 2
             times_s = (np.arange(len(mel)) + 0.5) * 256 / 22_050
             errors_s.append(times_s @ own / own.sum() - times_s @ loud / loud.sum())
@@ -142,9 +145,7 @@ def test_a_click_is_at_one_time_in_mel_frames_and_in_the_frames_of_either_family
 
 def test_a_mapper_keeps_the_clock_of_its_store_and_an_older_one_has_wav2vec_s(made, tmp_path):
     found = dataclasses.replace(made_pairs(), first_frame_s=0.0)
-    manifest = made_manifest(found)
-    store = made_store(tmp_path / "store", found, first_frame_s=0.0)
-    mels = dict(zip(found.clips, found.mels, strict=True))
+    manifest, store, mels = corpus_of(tmp_path / "store", found, first_frame_s=0.0)
     pairs = mapper.load_pairs(manifest, FeatureStore(tmp_path / "store"), 1, mels=mels)
     assert pairs.first_frame_s == pairs.at([0]).first_frame_s == 0.0
     linear = mapper.fit_linear(pairs, store.config, 1)
@@ -169,10 +170,7 @@ def test_a_mapper_keeps_the_clock_of_its_store_and_an_older_one_has_wav2vec_s(ma
 def test_the_shipped_mapper_has_its_encoder_s_clock_and_its_card_names_its_speakers():
     folder = paths.CHECKOUT / "models" / "mapper-ravdess"
     shipped, card = mapper.Mapper.load(folder), (folder / "README.md").read_text()
-    told, encoder = (
-        shipped.provenance,
-        encoders.load("random:openai/whisper-tiny.en", layers=[0], device="cpu"),
-    )
+    told, encoder = shipped.provenance, encoders.load("random:openai/whisper-tiny.en", layers=[0])
     assert told["first_frame_s"] == encoder.first_frame_s == 0
     assert (shipped.encoder, shipped.width) == ("whisper-tiny.en", encoder.width)
     for names in (told["speakers"], told["validation_speakers"]):
@@ -307,18 +305,15 @@ def test_what_lies_beyond_the_end_of_a_short_clip_changes_nothing():
 
 def test_training_starts_at_the_linear_map_and_beats_it_on_an_unseen_speaker(tmp_path):
     found = made_pairs(30)
-    store, mels = made_store(tmp_path / "store", found), dict(zip(found.clips, found.mels, strict=True))
     settings = dataclasses.replace(MAPPING, steps=120, validate_every=60, width=48, batch_size=12)
-    trained = run((made_manifest(found), store, mels), tmp_path / "out", settings)
+    trained = run(corpus_of(tmp_path / "store", found), tmp_path / "out", settings)
     claimed = trained.provenance
     assert claimed["mel_l1"] < 0.8 * claimed["linear_l1"]
     assert not set(claimed["speakers"]) & set(claimed["validation_speakers"])
     seen, unseen = (found.of(set(claimed[name])) for name in ("speakers", "validation_speakers"))
     straight = mapper.fit_linear(seen, CONFIG, 1, context=settings.context)
     for fitted, error in ((straight, claimed["linear_l1"]), (trained, claimed["mel_l1"])):
-        both = zip(unseen.frames, unseen.mels, strict=True)
-        own = [mapper.mel_l1(fitted.map(f, n_frames=len(m)), m) for f, m in both]
-        assert np.mean(own) == pytest.approx(error, abs=1e-3)
+        assert np.mean(errors(fitted, unseen, mapper.mel_l1)) == pytest.approx(error, abs=1e-3)
 
 
 def test_more_steps_continue_a_training(made, tmp_path):
@@ -329,9 +324,8 @@ def test_more_steps_continue_a_training(made, tmp_path):
 
 def test_a_finished_training_is_returned_at_once_and_another_is_refused(made, trained, monkeypatch):
     first, folder = trained
-    refused(
-        "other clips, settings or encoder weights", run, made, folder, dataclasses.replace(MAPPING, width=8)
-    )
+    other = dataclasses.replace(MAPPING, width=8)
+    refused("other clips, settings or encoder weights", run, made, folder, other)
     monkeypatch.setattr(training, "load_pairs", lambda *_, **__: pytest.fail("read the clips again"))
     again = run(made, folder)
     np.testing.assert_array_equal(again.map(frames_of(33)), first.map(frames_of(33)))
@@ -387,8 +381,7 @@ def test_a_linear_map_of_real_speech_beats_its_mean_spectrum(tmp_path):
     test = manifest["speaker"].isin(sorted(set(manifest["speaker"]))[:3])
     seen, unseen = (mapper.load_pairs(manifest[rows], store, 0) for rows in (~test, test))
     fitted, mean = mapper.fit_linear(seen, store.config, 0), np.concatenate(seen.mels).mean(axis=0)
-    both = zip(unseen.frames, unseen.mels, strict=True)
-    error = np.mean([mapper.mel_l1(fitted.map(f, n_frames=len(m)), m) for f, m in both])
+    error = np.mean(errors(fitted, unseen, mapper.mel_l1))
     assert error < 0.6 * np.mean([np.abs(mel - mean).mean() for mel in unseen.mels])
 
 

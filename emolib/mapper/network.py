@@ -42,8 +42,6 @@ from emolib.training import Recipe
 RATE, HOP, FIELD = 16_000, 320, 400
 HOP_S = HOP / RATE
 _MEL_HOP_S = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate
-#: From one mel frame to the next, in encoder frames.
-MEL_HOP = _MEL_HOP_S / HOP_S
 #: The root-mean-square level of every target, over the whole clip: the customary one of ITU-T P.56.
 LEVEL_DBFS = -26.0
 FLOOR = float(np.log(HIFIGAN_MEL.floor))
@@ -284,7 +282,7 @@ class Settings(Recipe):
     @property
     def receptive_field(self) -> int:
         """Encoder frames that one mel frame depends on, an odd number; interpolation adds its neighbour."""
-        blocks = sum(self.slow_dilations) + math.ceil(sum(self.fast_dilations) * MEL_HOP)
+        blocks = sum(self.slow_dilations) + math.ceil(sum(self.fast_dilations) * (_MEL_HOP_S / HOP_S))
         return 1 + 2 * max(self.context // 2, blocks)
 
 
@@ -317,7 +315,7 @@ class Network(nn.Module):
 
     def __init__(self, n_features: int, settings: Settings) -> None:
         super().__init__()
-        width, n_mels = settings.width, audio.HIFIGAN_MEL.n_mels
+        width, n_mels = settings.width, HIFIGAN_MEL.n_mels
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("deviation", torch.ones(n_features))
         reach = settings.context // 2
@@ -447,13 +445,10 @@ class Mapper(files.Saved):
             raise ValueError(
                 f"{n_frames} mel frames from {len(frames)} encoder frames; expected 1 to {most + 3}"
             )
-        device = self.network.mean.device
-        first_frame_s = self.provenance.get("first_frame_s", FIRST_FRAME_S)
-        places = positions(n_frames, first_frame_s=first_frame_s)
-        places = np.clip(places, 0, len(frames) - 1).astype(np.float32)
-        ones = torch.ones(1, 1, 1, device=device)
-        batch = (torch.from_numpy(x)[None].to(device) for x in (frames, places))
-        return at_level(self.network(*batch, ones, ones)[0].float().cpu().numpy(), level_dbfs)
+        places = positions(n_frames, first_frame_s=self.provenance.get("first_frame_s", FIRST_FRAME_S))
+        places, ones = np.clip(places, 0, len(frames) - 1).astype(np.float32), np.ones((1, 1), np.float32)
+        batch = (torch.from_numpy(x)[None].to(self.network.mean) for x in (frames, places, ones, ones))
+        return at_level(self.network(*batch)[0].float().cpu().numpy(), level_dbfs)
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {name: value.numpy(force=True) for name, value in self.network.state_dict().items()}

@@ -71,11 +71,14 @@ def fit_linear(
     settings = Settings(context=context, slow_dilations=(), fast_dilations=(), ridge=ridge)
     network = Network(config.width, settings)
     settings = replace(settings, ridge=fit_linear_part(network, pairs, settings))
-    provenance = {
-        "encoder": config.encoder, "fingerprint": config.fingerprint, "layer": layer,
-        "first_frame_s": pairs.first_frame_s, "speakers": sorted(set(pairs.speakers)), "n": len(pairs),
-    }  # fmt: skip
-    return Mapper(network, settings, provenance)
+    learned = {"speakers": sorted(set(pairs.speakers)), "n": len(pairs)}
+    return Mapper(network, settings, _origin(config, layer) | learned)
+
+
+def _origin(config: StoreConfig, layer: int) -> dict[str, Any]:
+    """Return what a mapper's provenance says of the frames that it reads."""
+    origin = {"encoder": config.encoder, "fingerprint": config.fingerprint, "layer": layer}
+    return origin | {"first_frame_s": config.first_frame_s}
 
 
 @torch.no_grad()
@@ -246,12 +249,9 @@ def train(
         elif ended(state, settings) and (out / files.CONFIG).is_file():
             return Mapper.load(out, device=str(torch_device(device)))
         pairs = load_pairs(manifest, store, layer, mels=mels, progress=progress)
-        provenance = {
-            "encoder": store.config.encoder, "fingerprint": store.config.fingerprint, "layer": layer,
-            "first_frame_s": store.config.first_frame_s,
-            "corpus": " ".join(sorted(set(manifest["corpus"]))) if "corpus" in manifest else "",
-            "speakers": training, "validation_speakers": held_out, "n": len(manifest),
-        }  # fmt: skip
+        corpus = " ".join(sorted(set(manifest["corpus"]))) if "corpus" in manifest else ""
+        learned = {"speakers": training, "validation_speakers": held_out, "n": len(manifest)}
+        provenance = _origin(store.config, layer) | {"corpus": corpus} | learned
         vocode = vocode or audio.griffin_lim
         return _fit(pairs, settings, provenance, out, own, vocode, device, progress, fresh=state is None)
 
