@@ -27,8 +27,8 @@ def part_of(name: str) -> str:
     return name.split("/")[1].removesuffix(".py")
 
 
-def imported(tree: ast.AST, package: str) -> list[str]:
-    """Return the parts of emolib that a file imports, anywhere in it; `package` is the file's own."""
+def imported(tree: ast.AST, package: str = "emolib") -> list[str]:
+    """Return the full names that a file imports, anywhere in it; `package` is the file's own."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -36,8 +36,13 @@ def imported(tree: ast.AST, package: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             around = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
             module = ".".join([*around, *filter(None, [node.module])])
-            found += [f"{module}.{alias.name}" for alias in node.names] if module == "emolib" else [module]
-    return [name.split(".")[1] for name in found if name.startswith("emolib.")]
+            found += [f"{module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def parts_imported(tree: ast.AST, package: str) -> set[str]:
+    """Return the parts of emolib that a file imports."""
+    return {name.split(".")[1] for name in imported(tree, package) if name.startswith("emolib.")}
 
 
 def imports() -> dict[str, set[str]]:
@@ -45,7 +50,7 @@ def imports() -> dict[str, set[str]]:
     parts: dict[str, set[str]] = {}
     for name, tree in modules().items():
         package = name.rpartition("/")[0].replace("/", ".")
-        parts.setdefault(part_of(name), set()).update(imported(tree, package))
+        parts.setdefault(part_of(name), set()).update(parts_imported(tree, package))
     return {part: {other for other in others if other in FLOOR_OF} - {part} for part, others in parts.items()}
 
 
@@ -71,8 +76,9 @@ def test_the_parser_of_imports_sees_every_form():
         "import emolib.audio, numpy\nfrom emolib import paths, demo\nfrom emolib.store import FeatureStore\n"
     )
     code += "def f():\n    from .manifest import read\n    from ..axis import Axis\n    from .. import tts\n"
-    found = imported(ast.parse(code), "emolib.corpora")
-    assert found == ["audio", "paths", "demo", "store", "corpora", "axis", "tts"]
+    assert imported(ast.parse(code), "emolib.corpora")[:2] == ["emolib.audio", "numpy"]
+    found = parts_imported(ast.parse(code), "emolib.corpora")
+    assert found == {"audio", "paths", "demo", "store", "corpora", "axis", "tts"}
 
 
 def test_the_package_imports_nothing_heavy_and_the_command_line_no_networks():

@@ -108,15 +108,6 @@ def test_binder_s_installation_answers_in_a_bare_environment(tmp_path):
     done = subprocess.run(["bash", ".binder/postBuild"], **options)
     assert done.returncode == 0, done.stderr[-2000:]
     assert subprocess.run(["python", "-m", "pip", "check"], **options).returncode == 0
-    ask = [
-        "bash",
-        str(tmp_path / ".binder" / "start"),
-        "emolib",
-        "probe",
-        "ravdess",
-        "--folds",
-        "emobox",
-        "--json",
-    ]
-    found = subprocess.run(ask, **options)
+    ask = ["emolib", "probe", "ravdess", "--folds", "emobox", "--json"]
+    found = subprocess.run(["bash", str(tmp_path / ".binder" / "start"), *ask], **options)
     assert json.loads(found.stdout.splitlines()[-1])["ua"] == pytest.approx(0.72, abs=0.02), found.stderr

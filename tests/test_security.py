@@ -7,8 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-import pytest
 from checkout import NOTEBOOKS, ROOT, code_cells, offenders, scripts, tracked
+from samples import refused
+from test_architecture import imported
 from typer.testing import CliRunner
 
 from emolib import corpora, encoders
@@ -26,17 +27,6 @@ def option(call: ast.Call, name: str) -> str | None:
     return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == name), None)
 
 
-def imported(tree: ast.AST) -> list[str]:
-    """Return the full names that a file imports, from anywhere."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
-
-
 # ------------------------------------------------------------------------------------- nothing is unpickled
 
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle"}
@@ -52,14 +42,13 @@ def pickling(tree: ast.AST) -> list[str]:
     loaders = {"joblib.load", "joblib.dump", "torch.load", "torch.save"}
     found = [name for name in imported(tree) if name.split(".")[0] in PICKLERS or name in loaders]
     for name, call in calls(tree):
-        found += (
-            [name] if name in PICKLING or ("." in name and name.split(".")[-1] in PICKLING - {"eval"}) else []
+        is_bad = (
+            name in PICKLING or ("." in name and name.split(".")[-1] in PICKLING - {"eval"}),
+            name == "torch.load" and option(call, "weights_only") != "True",
+            name.endswith("np.save") and option(call, "allow_pickle") != "False",
+            name.startswith("yaml.load") and "Safe" not in (option(call, "Loader") or ""),
         )
-        found += [name] if name == "torch.load" and option(call, "weights_only") != "True" else []
-        found += [name] if name.endswith("np.save") and option(call, "allow_pickle") != "False" else []
-        found += (
-            [name] if name.startswith("yaml.load") and "Safe" not in (option(call, "Loader") or "") else []
-        )
+        found += [name] if any(is_bad) else []
         for switch in ("allow_pickle", "trust_remote_code"):
             found += [f"{name}({switch})"] if option(call, switch) not in (None, "False") else []
     return found
@@ -96,8 +85,7 @@ def test_weights_that_hide_a_program_do_not_run_it(model_folder, tmp_path):
     shutil.copytree(model_folder(), folder)
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": Alarm(str(tmp_path / "alarm"))}))
-    with pytest.raises(ValueError, match="holds no usable model"):
-        encoders.load(str(folder), device="cpu")
+    refused("holds no usable model", encoders.load, str(folder), device="cpu")
     assert not (tmp_path / "alarm").exists()
 
 
