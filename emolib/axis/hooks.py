@@ -85,9 +85,8 @@ def apply_axes(
     modules = find_blocks(network, blocks)
     if operator not in OPERATORS:
         raise ValueError(f"unknown operator {operator!r}; expected one of: {', '.join(OPERATORS)}")
-    of = {}
-    if hasattr(running, "fingerprint"):
-        of = {"encoder": running.name, "fingerprint": running.fingerprint}
+    is_encoder = hasattr(running, "fingerprint")
+    of = {"encoder": running.name, "fingerprint": running.fingerprint} if is_encoder else {}
     moves = {}
     for layer, (axis, strength) in plan.items():
         if layer not in range(len(modules) + 1):
@@ -97,19 +96,13 @@ def apply_axes(
             )
         axis.check(**of, layer=layer, pooling="mean")
         moves[layer] = _Move(axis, strength, operator, frames, keep_norm, running)
-    handles = []
-    try:
+    with contextlib.ExitStack() as handles:  # it removes them, whatever happens
         for layer, move in moves.items():
-            if not move.strength.any():
-                continue
-            if layer == 0:
-                handles.append(modules[0].register_forward_pre_hook(move.before, with_kwargs=True))
-            else:
-                handles.append(modules[layer - 1].register_forward_hook(move.after))
+            if layer == 0 and move.strength.any():
+                handles.enter_context(modules[0].register_forward_pre_hook(move.before, with_kwargs=True))
+            elif move.strength.any():
+                handles.enter_context(modules[layer - 1].register_forward_hook(move.after))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def find_blocks(network: Any, blocks: str | None = None) -> torch.nn.ModuleList:
