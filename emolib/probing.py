@@ -399,16 +399,15 @@ def class_similarity(
 
 def centre_speakers(features: ArrayLike, speakers: ArrayLike) -> NDArray[np.float64]:
     """Take each speaker's mean away from their features, (N, D); no label is used."""
-    X = np.asarray(features, dtype=np.float64)
-    means, codes = group_means(X, speakers)
-    return X - means[codes]
+    X, (_, codes) = np.asarray(features, dtype=np.float64), np.unique(speakers, return_inverse=True)
+    return X - group_means(X, speakers)[codes]
 
 
-def group_means(X: NDArray[np.float64], groups: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the mean of each group's rows, (S, D), groups in sorted order, and each row's group, (N,)."""
+def group_means(X: NDArray[np.float64], groups: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean of each group's rows, (S, D), groups in sorted order."""
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     shares = 1 / np.bincount(codes, minlength=len(names))[codes]
-    return sparse.csc_array((shares, codes, np.arange(len(X) + 1)), (len(names), len(X))) @ X, codes
+    return sparse.csc_array((shares, codes, np.arange(len(X) + 1)), (len(names), len(X))) @ X
 
 
 def standardise_speakers(

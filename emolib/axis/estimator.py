@@ -128,7 +128,7 @@ class EmotionAxis(files.Saved, LabelledTransformer):
         rows = known & (is_source | is_target)
         self._find(centred(X, speakers)[rows], is_target[rows], speakers[rows])
         self.centre_, self.origin_, end = (
-            class_means(X[some], speakers[some]).mean(axis=0)
+            group_means(X[some], speakers[some]).mean(axis=0)
             for some in (known, known & is_source, known & is_target)
         )
         self.scale_ = float((end - self.origin_) @ self.direction_)
@@ -142,7 +142,7 @@ class EmotionAxis(files.Saved, LabelledTransformer):
         """Set the direction from speaker-centred clips of both emotions."""
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}; expected one of: {', '.join(METHODS)}")
-        target, source = (class_means(X[some], speakers[some]) for some in (is_target, ~is_target))
+        target, source = (group_means(X[some], speakers[some]) for some in (is_target, ~is_target))
         differences = target - source
         length = np.linalg.norm(differences, axis=1, keepdims=True)
         units = np.divide(differences, length, out=np.zeros_like(differences), where=length > 0)
@@ -379,11 +379,6 @@ def centred(X: Floats, speakers: NDArray) -> Floats:
     return result
 
 
-def class_means(X: Floats, groups: NDArray) -> Floats:
-    """Return the mean of each group's rows, (S, D), groups in sorted order."""
-    return group_means(X, groups)[0]
-
-
 def _widest(X: Floats) -> Floats:
     """Return the direction in which centred rows vary most."""
     last = X.shape[1] - 1
@@ -410,6 +405,6 @@ def _lda(X: Floats, is_target: NDArray[np.bool_]) -> Floats:
 
 def _within(X: Floats, is_target: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return the clips' differences from their class's mean, (N, D), and their deviations, 1 where 0."""
-    within = X - class_means(X, is_target)[is_target.astype(int)]
+    within = X - group_means(X, is_target)[is_target.astype(int)]
     deviation = within.std(axis=0)
     return within, np.where(deviation > 0, deviation, 1.0)

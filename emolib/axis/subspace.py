@@ -16,8 +16,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from emolib import emotions
-from emolib.axis.estimator import EmotionAxis, Floats, centred, class_means, speakers_of
-from emolib.probing import LabelledTransformer, centre_speakers
+from emolib.axis.estimator import EmotionAxis, Floats, centred, speakers_of
+from emolib.probing import LabelledTransformer, centre_speakers, group_means
 
 
 def fit_axes(
@@ -95,13 +95,13 @@ class EmotionSubspace(LabelledTransformer):
             raise ValueError(f"one class, {self.emotions_[0]!r}; a subspace needs two or more")
         speakers = speakers_of(groups, len(y))
         rows = np.isin(y, self.emotions_)
-        means = class_means(centred(X, speakers)[rows], y[rows])
+        means = group_means(centred(X, speakers)[rows], y[rows])
         _, widths, components = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
         count = self._count(widths)
         self.components_ = components[:count]
         self.shares_ = np.square(widths[:count]) / np.square(widths).sum()
         self.centroids_ = means @ self.components_.T
-        self.centre_ = class_means(X, speakers).mean(axis=0)
+        self.centre_ = group_means(X, speakers).mean(axis=0)
         return self
 
     def transform(self, X: ArrayLike, groups: ArrayLike | None = None) -> Floats:
