@@ -118,11 +118,11 @@ def test_the_directions_are_scikit_learn_s():
     assert fitted("lda").direction_ @ unit(lda.coef_[0]) > 0.99
 
 
-@pytest.mark.parametrize("method", ["mean-difference", "logistic", "lda"])
-def test_one_clip_of_each_emotion_is_enough(method):
-    axis = EmotionAxis(method=method).fit([[0.0, 1], [2, 1]], ["calm", "angry"])
-    assert np.allclose(axis.direction_, [1, 0]) and axis.scale_ == pytest.approx(2)
-    assert axis.speakers_ == [None]
+def test_one_clip_of_each_emotion_is_enough():
+    for method in ("mean-difference", "logistic", "lda"):
+        axis = EmotionAxis(method=method).fit([[0.0, 1], [2, 1]], ["calm", "angry"])
+        assert np.allclose(axis.direction_, [1, 0]) and axis.scale_ == pytest.approx(2), method
+        assert axis.speakers_ == [None]
 
 
 # ------------------------------------------------------------------------------------- moving

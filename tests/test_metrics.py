@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import refused
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from emolib import metrics
 from emolib.metrics import speaker_bootstrap, ua_interval, unweighted_accuracy
@@ -17,12 +17,9 @@ WORDS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min
 @pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, of classes that are predicted only
 def test_accuracies_equal_scikit_learn_s(pairs):
     y_true, y_pred = (np.array(column) for column in zip(*pairs, strict=True))
-    present = np.unique(y_true)
     assert unweighted_accuracy(y_true, y_pred) == pytest.approx(balanced_accuracy_score(y_true, y_pred))
-    recall = recall_score(y_true, y_pred, labels=present, average="macro", zero_division=0)
-    assert unweighted_accuracy(y_true, y_pred) == pytest.approx(recall)
-    assert metrics.weighted_accuracy(y_true, y_pred) == pytest.approx(accuracy_score(y_true, y_pred))
-    f1 = [f1_score(y_true == name, y_pred == name, zero_division=0) for name in present]
+    assert metrics.weighted_accuracy(y_true, y_pred) == pytest.approx(np.mean(y_true == y_pred))
+    f1 = [f1_score(y_true == name, y_pred == name, zero_division=0) for name in np.unique(y_true)]
     assert metrics.macro_f1(y_true, y_pred) == pytest.approx(np.mean(f1))
 
 

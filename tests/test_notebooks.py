@@ -93,9 +93,8 @@ def test_the_last_cell_is_compared_and_results_are_recorded_and_shown():
 def pages(executed) -> dict:
     """Return the executed notebooks, by name."""
     found = sorted((executed / "runs" / "latest").glob("*.ipynb"))
-    assert [path.name for path in found] == [path.name for path in NOTEBOOKS], (
-        executed / "run.log"
-    ).read_text()
+    log = (executed / "run.log").read_text()
+    assert [path.name for path in found] == [path.name for path in NOTEBOOKS], log
     return {path.stem: nbformat.read(path, as_version=4) for path in found}
 
 
