@@ -68,8 +68,9 @@ def macro_f1(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def speaker_bootstrap(
-    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *, seed: int = 0
-) -> Interval:
+    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *,
+    confidence: float = 0.95, seed: int = 0,
+) -> Interval:  # fmt: skip
     """Return a metric with its interval from a bootstrap over speakers.
 
     Parameters
@@ -79,6 +80,7 @@ def speaker_bootstrap(
     y_true, y_pred : array-likes, (N,) or (N, ...)
     speakers : array-like, (N,)
         Whole speakers are drawn with replacement; all clips of one go together.
+    confidence : float in (0, 1)
     seed : int
 
     Returns
@@ -97,7 +99,7 @@ def speaker_bootstrap(
         return percentile_interval(value, [], len(names))
     clips = (np.repeat(np.arange(len(codes)), times[codes]) for times in draws(len(names), seed))
     resampled = [metric(y_true[drawn], y_pred[drawn]) for drawn in clips]
-    return percentile_interval(value, resampled, len(names))
+    return percentile_interval(value, resampled, len(names), confidence)
 
 
 def _of_equal_length(y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike) -> list[NDArray]:
@@ -175,18 +177,20 @@ def draws(n_speakers: int, seed: int | np.random.Generator = 0) -> NDArray[np.in
     return rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=N_RESAMPLES)
 
 
-def percentile_interval(value: float, resampled: ArrayLike, n_speakers: int) -> Interval:
+def percentile_interval(
+    value: float, resampled: ArrayLike, n_speakers: int, confidence: float = 0.95
+) -> Interval:
     """Return an estimate with the expanded percentiles of its resamples, (R,); NaN among them are left out.
 
     Notes
     -----
     Each tail holds Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's distribution at
-    0.975 of n - 1 degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
+    (1 + confidence) / 2 of n - 1 degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
     """
     resampled = np.asarray(resampled, dtype=np.float64)
     if n_speakers < MIN_SPEAKERS or np.isnan(resampled).all():
         return Interval(value, float("nan"), float("nan"))
-    t = stats.t.ppf(0.975, n_speakers - 1)
+    t = stats.t.ppf((1 + confidence) / 2, n_speakers - 1)
     tail = stats.norm.cdf(-np.sqrt(n_speakers / (n_speakers - 1)) * t)
     low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

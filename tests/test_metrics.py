@@ -59,6 +59,11 @@ def test_interval_is_over_speakers_not_clips():
     assert interval.value == 0.5 and interval.low < 0.2 and interval.high > 0.8
 
 
+def test_a_lower_confidence_gives_a_narrower_interval():
+    wide, narrow = (speaker_bootstrap(unweighted_accuracy, *answers(8), confidence=c) for c in (0.95, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
 def test_few_speakers_give_no_interval_and_the_text_says_so():
     for n in range(1, metrics.MIN_SPEAKERS):
         interval = speaker_bootstrap(unweighted_accuracy, *answers(n))

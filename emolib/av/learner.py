@@ -156,15 +156,19 @@ repulsion_strength
         learning_rate: float = 0.01, target_weight: float = 0.1, repulsion_strength: float = 0.1,
         seed: int = 0,
     ) -> None:  # fmt: skip
-        self.method, self.seed = method, seed
-        self.shrinkage, self.temperature, self.within = shrinkage, temperature, within
-        self.n_neighbors, self.n_epochs, self.negative_sample_rate = (
-            n_neighbors,
-            n_epochs,
-            negative_sample_rate,
-        )
-        self.min_dist, self.spread, self.learning_rate = min_dist, spread, learning_rate
-        self.target_weight, self.repulsion_strength = target_weight, repulsion_strength
+        self.method = method
+        self.shrinkage = shrinkage
+        self.temperature = temperature
+        self.within = within
+        self.n_neighbors = n_neighbors
+        self.n_epochs = n_epochs
+        self.negative_sample_rate = negative_sample_rate
+        self.min_dist = min_dist
+        self.spread = spread
+        self.learning_rate = learning_rate
+        self.target_weight = target_weight
+        self.repulsion_strength = repulsion_strength
+        self.seed = seed
 
     def fit(
         self, X: ArrayLike, y: ArrayLike | None = None, anchors: Anchors = None, *,
