@@ -10,13 +10,16 @@ that a judge gave it.
 """
 
 import base64
+import contextlib
 import html
 import io
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,8 +55,8 @@ class Finding:
     ----------
     run : str; its run's folder below ``runs/``, or "notebooks" for the committed results
     notebook : str
-    parameters : mapping; those that it was given
-    defaults : mapping; the notebook's own corpus and encoder, where it was given none
+    who : dict of corpus (of a table of one's own, the table's name), encoder and seed
+    others : str; the other parameters that it was given, apart from where data lie and what computes
     metrics : mapping of flat name to number; empty where it has no results
     figures : Path; the folder of its figures and the numbers in them
     error : str; why it has no results, empty where it has
@@ -61,49 +64,11 @@ class Finding:
 
     run: str
     notebook: str
-    parameters: Mapping[str, Number] = field(default_factory=dict)
-    metrics: Mapping[str, Number] = field(default_factory=dict)
-    figures: Path = Path()
-    error: str = ""
-    defaults: Mapping[str, Number] = field(default_factory=dict)
-
-    @property
-    def corpus(self) -> str:
-        """The corpus's name; of a table of one's own, the table's."""
-        name, table = self._setting("CORPUS"), str(self.parameters.get("TABLE", ""))
-        return Path(table).stem if name == "folder" and table else name
-
-    @property
-    def encoder(self) -> str:
-        """The encoder's name."""
-        return self._setting("ENCODER")
-
-    def _setting(self, name: str) -> str:
-        return str(self.parameters.get(name, self.defaults.get(name, "")))
-
-    @property
-    def seed(self) -> int:
-        """The seed."""
-        seed = self.parameters.get("SEED", 0)
-        return seed if isinstance(seed, int) else 0
-
-    @property
-    def others(self) -> str:
-        """The other parameters that it was given, apart from where data lie and what computes."""
-        known = {"CORPUS", "ENCODER", "SEED", "ROOT", "TABLE", "DEVICE"}
-        return ", ".join(f"{k}={v}" for k, v in sorted(self.parameters.items()) if k not in known)
-
-    @property
-    def who(self) -> dict[str, Number]:
-        """Corpus, encoder and seed."""
-        return {"corpus": self.corpus, "encoder": self.encoder, "seed": self.seed}
-
-    def numbers(self, figure: str) -> pd.DataFrame | None:
-        """Return the numbers of one of its figures, or None where it drew none."""
-        try:
-            return pd.read_csv(self.figures / f"{figure}.csv")
-        except (OSError, ValueError):  # absent, empty or torn: the report goes on without it
-            return None
+    who: dict[str, Any]
+    others: str
+    metrics: Mapping[str, Number]
+    figures: Path
+    error: str
 
 
 def gather(runs: str = "") -> list[Finding]:
@@ -137,7 +102,7 @@ def gather(runs: str = "") -> list[Finding]:
             f"no run {runs!r} in {paths.runs()}; expected 'all' or the beginning of one of: {known}"
         )
     newest: dict[tuple[Number, ...], Finding] = {}
-    for finding in (finding for folder in sorted(chosen, key=_time) for finding in _of_folder(folder)):
+    for finding in itertools.chain.from_iterable(map(_of_folder, sorted(chosen, key=_time))):
         what = (finding.notebook, *finding.who.values(), finding.others)
         if finding.metrics or what not in newest:
             newest[what] = finding
@@ -146,11 +111,7 @@ def gather(runs: str = "") -> list[Finding]:
 
 def missing(findings: list[Finding]) -> pd.DataFrame:
     """Return what has no results: columns run, notebook, corpus, encoder, seed and why."""
-    rows = [
-        {"run": one.run, "notebook": one.notebook, **one.who, "why": one.error}
-        for one in findings
-        if not one.metrics
-    ]
+    rows = [(one.run, one.notebook, *one.who.values(), one.error) for one in findings if not one.metrics]
     return pd.DataFrame(rows, columns=["run", "notebook", *WHO, "why"])
 
 
@@ -182,15 +143,13 @@ def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Findin
     for notebook in sorted({*found, *told.get("notebooks", [])} - {OWN}):
         copy, metrics = folder / f"{notebook}.ipynb", read_json(folder / "results" / f"{notebook}.json")
         given = told.get("parameters") or _given(copy)
-        finding = Finding(
-            run, notebook, given, metrics, own, "" if metrics else _error(copy),
-            told.get("defaults", {}).get(notebook, {}),
-        )  # fmt: skip
-        if not own.is_dir() and not run.startswith("sweep-"):
+        who, others = _who(given, told.get("defaults", {}).get(notebook, {}))
+        if own.is_dir() or run.startswith("sweep-"):
+            figures = own
+        else:
             is_default = not {"CORPUS", "ENCODER"} & set(given)
-            gallery = paths.figures() if is_default else paths.gallery(finding.corpus, finding.encoder)
-            finding = replace(finding, figures=gallery)
-        yield finding
+            figures = paths.figures() if is_default else paths.gallery(who["corpus"], who["encoder"])
+        yield Finding(run, notebook, who, others, metrics, figures, "" if metrics else _error(copy))
 
 
 def _committed() -> Iterator[Finding]:
@@ -200,9 +159,19 @@ def _committed() -> Iterator[Finding]:
         metrics = {name: entry["value"] for name, entry in known.get("results", {}).items()}
         error = "" if metrics else "it has no committed results"
         if path.stem != OWN:
-            yield Finding(
-                "notebooks", path.stem, known.get("parameters", {}), metrics, paths.figures(), error
-            )
+            of = _who(known.get("parameters", {}), {})
+            yield Finding("notebooks", path.stem, *of, metrics, paths.figures(), error)
+
+
+def _who(given: Mapping[str, Number], defaults: Mapping[str, Number]) -> tuple[dict[str, Any], str]:
+    """Return corpus, encoder and seed of a notebook with these parameters, and the others as text."""
+    corpus, encoder = (str(given.get(name, defaults.get(name, ""))) for name in ("CORPUS", "ENCODER"))
+    if corpus == "folder" and (table := given.get("TABLE")):
+        corpus = Path(str(table)).stem
+    seed = given.get("SEED", 0)
+    known = {"CORPUS", "ENCODER", "SEED", "ROOT", "TABLE", "DEVICE"}
+    others = ", ".join(f"{name}={value}" for name, value in sorted(given.items()) if name not in known)
+    return {"corpus": corpus, "encoder": encoder, "seed": seed if isinstance(seed, int) else 0}, others
 
 
 def _given(copy: Path) -> dict[str, Number]:
@@ -284,16 +253,13 @@ def over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _joined(findings: list[Finding], notebook: str, figure: str, columns: list[str]) -> pd.DataFrame:
-    """Join the numbers of one figure over findings; one that lacks the expected columns is left out."""
+    """Join the numbers of one figure over findings; the report goes on without one that can't be read."""
     shape = {"01_layer_curve": _curve, "06_rate_curves": _rates}.get(figure, lambda numbers, _: numbers)
     parts = []
-    for finding in findings:
-        numbers = finding.numbers(figure) if finding.notebook == notebook and finding.metrics else None
-        try:
-            if numbers is not None:
-                parts.append(shape(numbers, finding.encoder)[columns].assign(**finding.who))
-        except KeyError:
-            continue
+    for finding in (one for one in findings if one.notebook == notebook and one.metrics):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # absent, empty, torn or of other columns
+            numbers = pd.read_csv(finding.figures / f"{figure}.csv")
+            parts.append(shape(numbers, finding.who["encoder"])[columns].assign(**finding.who))
     order = [*WHO, *columns]
     return pd.concat(parts, ignore_index=True)[order] if parts else pd.DataFrame(columns=order)
 
@@ -313,16 +279,6 @@ def _rates(numbers: pd.DataFrame, _: str) -> pd.DataFrame:
 
 
 # ------------------------------------------------------------------------------------- the page
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem }
-body { margin: 2rem auto; padding: 0 1rem }
-h1, h2 { line-height: 1.2 } figure { margin: 1rem 0; overflow-x: auto } figure img { max-width: 100% }
-figcaption { color: #555; font-size: 90% } .scroll { overflow-x: auto; max-height: 32rem; overflow-y: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 88% }
-th, td { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
-th { position: sticky; top: 0; background: #fff } .missing { color: #a33 }
-"""
 
 
 def write_report(
@@ -346,7 +302,7 @@ def write_report(
     -------
     page : Path
     """
-    heading = html.escape(title)
+    heading, style = html.escape(title), _beside("report.css")
     parts = [f"<h1>{heading}</h1>", _missing(missing)]
     for caption, path in figures.items():
         image = f'<img alt="{html.escape(caption)}" src="{_data(path)}">'
@@ -357,7 +313,7 @@ def write_report(
     write_file(folder / "missing.csv", missing.to_csv(index=False).encode())
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width"><style>\n{style}</style></head><body>'
         + "\n".join(parts)
         + f"<p>Written by emolib {__version__}.</p></body></html>\n"
     )
@@ -377,6 +333,10 @@ def _table(table: pd.DataFrame) -> str:
         return "<p>No run has this.</p>"
     shown = table.to_html(index=False, border=0, escape=True, na_rep="", float_format=lambda x: f"{x:.3g}")
     return f'<div class="scroll">{shown}</div>'
+
+
+def _beside(name: str) -> str:
+    return (Path(__file__).parent / name).read_text("utf-8")
 
 
 def _data(path: Path) -> str:
@@ -459,11 +419,9 @@ def write_page(
     texts = [f'"{base64.b64encode(sound).decode()}"' for sound in sounds]
     present = emotions.ordered({word for clip in clips for word in _top(clip.heard)})
     legend = "".join(f'<li style="--c:{emotions.COLOURS[word]}">{word}</li>' for word in present)
-    beside = Path(__file__).parent
-    style, script = ((beside / name).read_text("utf-8") for name in ("gallery.css", "gallery.js"))
-    page = _PAGE.format(
+    page = _beside("gallery.html").format(
         title=html.escape(title), text=html.escape(text), legend=legend, body=body, clips=",\n".join(texts),
-        style=style, script=script,
+        style=_beside("gallery.css"), script=_beside("gallery.js"),
     ).encode()  # fmt: skip
     if len(page) > most_mb * 1e6:
         raise ValueError(
@@ -527,32 +485,3 @@ def _cell(clip: Clip | None, name: str, sample_rate: int, number_of: Mapping[int
 def _top(heard: Mapping[str, float]) -> dict[str, float]:
     """Return the two most probable emotions."""
     return dict(sorted(heard.items(), key=lambda entry: -entry[1])[:2])
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<p>{text}</p>
-<ul class="legend" aria-label="Colours of the emotions">{legend}</ul>
-<p class="keys">Click to hear, click again to stop. Keyboard: <kbd>Tab</kbd> or the arrows move,
-<kbd>Enter</kbd> plays, <kbd>Esc</kbd> stops.</p>
-<noscript><p>The sounds are played by a script, which this browser does not run.</p></noscript>
-</header>
-<main>
-{body}
-</main>
-<script type="application/json" id="clips">[{clips}]</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 from matplotlib.figure import Figure
+from samples import refused
 
 from emolib import plots, report, results
 
@@ -78,7 +79,7 @@ def sweep(home):
 
 def test_a_sweep_is_read_cell_by_cell_and_what_is_missing_is_told(sweep):
     findings = report.gather("sweep-s")
-    assert len(findings) == 8 and {one.corpus for one in findings} == {"nemo"}
+    assert len(findings) == 8 and {one.who["corpus"] for one in findings} == {"nemo"}
     gone = report.missing(findings)
     told = {(row.encoder, row.seed, row.notebook): row.why for row in gone.itertuples()}
     assert told == {
@@ -122,12 +123,11 @@ def test_of_two_runs_of_one_thing_the_newer_with_results_counts(home):
         home / "runs" / "20260104-b", {"CORPUS": "nemo", "PROFILE": "full"}, {"01_probing_layers": {"ua": 1}}
     )
     assert len(report.gather("all")) == 2, "other parameters are another thing"
-    with pytest.raises(ValueError, match="no run 'nothing' in"):
-        report.gather("nothing")
+    refused("no run 'nothing' in", report.gather, "nothing")
     given = {"CORPUS": "folder", "TABLE": "/x/mine.csv", "ENCODER": "a/b", "SEED": 3}
     write_run(home / "runs" / "r", given, {"01_probing_layers": {"ua": 0.1}}, told=False)
     [finding] = report.gather("r")  # of an older kind: its copies tell its parameters
-    assert (finding.corpus, finding.encoder, finding.seed, finding.others) == ("mine", "a/b", 3, "")
+    assert ([*finding.who.values()], finding.others) == (["mine", "a/b", 3], "")
 
 
 def test_the_run_that_goes_on_is_reported_and_not_itself(home, monkeypatch):
@@ -141,7 +141,7 @@ def test_the_run_that_goes_on_is_reported_and_not_itself(home, monkeypatch):
     findings = report.gather()
     assert [one.notebook for one in findings] == ["01_probing_layers", "02_axis_construction"]
     assert len(report.missing(findings)) == 1
-    assert (findings[0].corpus, findings[0].encoder) == ("demo", "wav2vec2-nano"), "the notebook's own"
+    assert [*findings[0].who.values()] == ["demo", "wav2vec2-nano", 0], "the notebook's own"
     assert len(report.tables(findings)["layer curves"]) == 4, "from the gallery"
 
 
@@ -171,16 +171,23 @@ def test_torn_files_are_missing_results_and_not_errors(sweep):
         assert set(report.tables(findings)["layer curves"]["encoder"]) == {"y"}
 
 
-class Links(HTMLParser):
-    """Collect whatever a page would fetch or run."""
+class Page(HTMLParser):
+    """Collect whatever a page would fetch or run, and check that its tags are balanced."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.found: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open and text.startswith("<!doctype html>")
 
     def handle_starttag(self, tag, attrs):
         self.found += [value for name, value in attrs if name in ("src", "href")]
         self.found += [tag] if tag in ("script", "link", "iframe") else []
+        self.open += [tag] if tag not in ("meta", "i", "img") else []
+
+    def handle_endtag(self, tag):
+        assert tag == "i" or self.open.pop() == tag
 
 
 def test_the_page_needs_no_other_file_and_runs_nothing(sweep, tmp_path):
@@ -191,9 +198,9 @@ def test_the_page_needs_no_other_file_and_runs_nothing(sweep, tmp_path):
     tables = report.tables(findings) | {"odd": pd.DataFrame({"<b>": ["<script>alert(1)</script>"]})}
     drawn = {"a <curve>": tmp_path / "figures" / "f.png", "same": tmp_path / "figures" / "f.svg"}
     page = report.write_report(tmp_path / "report", "all & sundry", drawn, tables, report.missing(findings))
-    text, links = page.read_text(), Links()
-    links.feed(text)
-    assert len(links.found) == 2 and all(link.startswith("data:image/") for link in links.found)
+    text = page.read_text()
+    links = Page(text).found
+    assert len(links) == 2 and all(link.startswith("data:image/") for link in links)
     assert "3 results are missing" in text and "ZeroDivisionError: by zero" in text
     assert "a &lt;curve&gt;" in text and "<script" not in text and not re.search(r"https?://", text)
     written = {path.name for path in page.parent.iterdir()}
@@ -240,19 +247,7 @@ def test_equal_waves_give_equal_bytes():
 
 def test_the_page_of_clips_loads_nothing_and_is_well_formed(page):
     assert not re.search(r"<link|<img|href\s*=|\ssrc\s*=\s*[\"'](?!data:)|@import|url\(|https?:", page)
-    open_tags: list[str] = []
-
-    class Balance(HTMLParser):
-        def handle_starttag(self, tag, attrs):
-            if tag not in ("meta", "i"):
-                open_tags.append(tag)
-
-        def handle_endtag(self, tag):
-            if tag != "i":
-                assert open_tags.pop() == tag
-
-    Balance().feed(page)
-    assert not open_tags and page.startswith("<!doctype html>")
+    assert Page(page).found == ["script", "script"]
     assert "By &lt;lambda&gt;" in page and "Fine &amp; coarse." in page
 
 
@@ -268,13 +263,7 @@ def test_clips_that_do_not_fit_are_refused(tmp_path):
     uneven = report.Table("t", "", ["a", "b"], {"sad": [clip]})
     with pytest.raises(ValueError, match="row 'sad' of 1 cells; expected 2"):
         report.write_page(tmp_path / "page.html", "", "", [uneven], RATE)
+    even = report.Table("t", "", ["a"], {"sad": [clip]})
     with pytest.raises(ValueError, match="show fewer or shorter clips"):
-        report.write_page(
-            tmp_path / "page.html",
-            "",
-            "",
-            [report.Table("t", "", ["a"], {"sad": [clip]})],
-            RATE,
-            most_mb=1e-3,
-        )
+        report.write_page(tmp_path / "page.html", "", "", [even], RATE, most_mb=1e-3)
     assert not (tmp_path / "page.html").exists()
