@@ -26,9 +26,7 @@ def home() -> Path:
 
     It is ``EMOLIB_HOME`` where set, else the checkout that the package runs from, else the working folder.
     """
-    if override := os.environ.get("EMOLIB_HOME"):
-        return Path(override).expanduser().resolve()
-    return CHECKOUT if (CHECKOUT / "notebooks").is_dir() else Path.cwd()
+    return _override("EMOLIB_HOME") or (CHECKOUT if (CHECKOUT / "notebooks").is_dir() else Path.cwd())
 
 
 def data() -> Path:
@@ -38,8 +36,7 @@ def data() -> Path:
 
 def corpora() -> Path:
     """Return the folder that holds one folder a corpus: ``EMOLIB_CORPORA``, else ``data/corpora``."""
-    override = os.environ.get("EMOLIB_CORPORA")
-    return Path(override).expanduser().resolve() if override else data() / "corpora"
+    return _override("EMOLIB_CORPORA") or data() / "corpora"
 
 
 def corpus(name: str) -> Path:
@@ -87,9 +84,7 @@ def gallery(corpus: str = "", encoder: str = "") -> Path:
 
     ``EMOLIB_FIGURES`` overrides it: the default run draws into ``figures/``, a cell of a sweep into its own.
     """
-    if override := os.environ.get("EMOLIB_FIGURES"):
-        return Path(override).expanduser().resolve()
-    return figures() / _both(corpus, encoder)
+    return _override("EMOLIB_FIGURES") or figures() / _both(corpus, encoder)
 
 
 def measured(corpus: str, encoder: str) -> Path:
@@ -121,6 +116,11 @@ def feature_store(corpus: str, encoder: str) -> Path:
     'features/ravdess/facebook--wav2vec2-base'
     """
     return data() / "features" / folder_name(corpus) / folder_name(encoder)
+
+
+def _override(variable: str) -> Path | None:
+    given = os.environ.get(variable)
+    return Path(given).expanduser().resolve() if given else None
 
 
 def _both(corpus: str, encoder: str) -> str:

@@ -116,26 +116,18 @@ def test_write_json_is_whole_or_not_at_all(home):
 @pytest.fixture
 def committed(home):
     """Commit three results of notebook 01 for one setting."""
-    entries = {
-        "ua": (0.674, 0.02),
-        "n": (672, 0.0),
-        "layer": (3, None),
-        "word": ("angry", 0.0),
-        "no": (None, 0.0),
-    }
-    content = {
-        "setting": ["demo", 0],
-        "results": {name: {"value": value, "tolerance": t} for name, (value, t) in entries.items()},
-    }
+    values = {"ua": 0.674, "n": 672, "layer": 3, "word": "angry", "no": None}
+    tolerances = {"ua": 0.02, "layer": None}
+    known = {name: {"value": v, "tolerance": tolerances.get(name, 0.0)} for name, v in values.items()}
+    content = {"setting": ["demo", 0], "results": known}
     results.write_json(home / "notebooks" / "expected" / "01_x.json", content)
-    return {name: value for name, (value, _) in entries.items()}
+    return values
 
 
 def test_results_within_their_tolerance_are_ok_and_others_are_shown(committed):
     table = results.compare("01_x", committed | {"ua": 0.69, "layer": 5}, "demo", 0)
-    assert table["compared"].to_dict() == {
-        "ua": "ok", "n": "ok", "layer": "not compared", "word": "ok", "no": "ok",
-    }  # fmt: skip
+    expected = dict.fromkeys(committed, "ok") | {"layer": "not compared"}
+    assert table["compared"].to_dict() == expected
     assert table["committed"]["ua"] == "0.67", "no digit that the tolerance does not leave"
     found = {"ua": 0.7, "n": 671, "word": "sad", "no": 0.5, "more": 1}
     table = results.compare("01_x", found, "demo", 0)
@@ -164,13 +156,10 @@ def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, c
     folder = home / "data" / "results" / "nemo-x"
     results.write_json(folder / "source.json", {"01_channels": TOLD})
     (folder / "01_channels.csv").write_text("channel,value\nroom,0.5\n")
-    assert results.measured("01_channels", "nemo", "x").to_dict("list") == {
-        "channel": ["room"],
-        "value": [0.5],
-    }
-    assert (
-        "`emolib run 01` gave these numbers, on the corpus's audio\n(commit ab1)" in capsys.readouterr().out
-    )
+    found = results.measured("01_channels", "nemo", "x")
+    assert found.to_dict("list") == {"channel": ["room"], "value": [0.5]}
+    told = "`emolib run 01` gave these numbers, on the corpus's audio\n(commit ab1)"
+    assert told in capsys.readouterr().out
     with pytest.raises(ValueError, match="01_leak needs the audio of nemo, and no numbers of it by x are in"):
         results.measured("01_leak", "nemo", "x")
     assert len(results.measured("01_channels", "nemo", "x", TARGET="angry", LAYER=3)) == 1
