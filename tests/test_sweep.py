@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from samples import write_notebook
+from checkout import ROOT, tracked
+from samples import refused, write_notebook
 from typer.testing import CliRunner
 
 from emolib import paths, results, sweep, threads
@@ -62,12 +63,10 @@ def test_notebooks_are_found_in_reading_order(home, tmp_path, monkeypatch):
     assert [path.stem for path in sweep.notebooks()] == list(SOURCES)
     assert [path.stem for path in sweep.notebooks(["03", "00_fir"])] == ["00_first", "03_last"]
     for name in ("07", "scratch", "first"):
-        with pytest.raises(ValueError, match=f"no notebook {name}; expected: 00_first, 01_broken"):
-            sweep.notebooks(["00", name])
+        refused(f"no notebook {name}; expected: 00_first, 01_broken", sweep.notebooks, ["00", name])
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
-    with pytest.raises(ValueError, match="no notebooks in"):
-        sweep.run({})
+    refused("no notebooks in", sweep.run, {})
 
 
 def test_a_failing_notebook_does_not_stop_the_others(home, ended):
@@ -103,10 +102,7 @@ def test_the_run_is_named_after_what_was_run_and_is_the_latest(home, ended):
 def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(home):
     before = sorted((home / "runs").glob("*"))
     for given, message in (
-        (
-            {"CORPSE": "x"},
-            r"no notebook has a parameter CORPSE \(did you mean 'CORPUS'\?\); expected: CORPUS, D",
-        ),
+        ({"CORPSE": "x"}, r"parameter CORPSE \(did you mean 'CORPUS'\?\); expected: CORPUS, D"),
         ({"seed": 1}, "did you mean 'SEED'"),
         ({"SEED": "7"}, "SEED='7' is text; expected a whole number, such as 0 in 00_first"),
         ({"SEED": 1.5}, "SEED=1.5 is a number; expected a whole number"),
@@ -114,10 +110,8 @@ def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(home):
         ({"CORPUS": 3}, "CORPUS=3 is a whole number; expected text"),
         ({"CORPUS": None}, "CORPUS=None is empty; expected text"),
     ):
-        with pytest.raises(ValueError, match=message):
-            sweep.run(given, ["00"])
-    with pytest.raises(ValueError, match="0 jobs; expected at least 1"):
-        sweep.run({}, jobs=0)
+        refused(message, sweep.run, given, ["00"])
+    refused("0 jobs; expected at least 1", sweep.run, {}, jobs=0)
     assert sorted((home / "runs").glob("*")) == before
 
 
@@ -130,17 +124,14 @@ def test_a_parameters_cell_of_any_form_is_understood(tmp_path):
     assert set(known["00_typed"]) == {"CORPUS", "A", "B", "RATE", "FLAG", "OTHER"} and not known["01_wrong"]
     sweep.check({"RATE": 1, "FLAG": True, "OTHER": 3}, known)  # a number may be whole
     for wrong in ({"RATE": True}, {"FLAG": 1}, {"RATE": "1"}, {"OTHER": [1]}):
-        with pytest.raises(ValueError, match="expected"):
-            sweep.check(wrong, known)
+        refused("expected", sweep.check, wrong, known)
     read = sweep.from_text(["RATE=2", "FLAG=true", "OTHER=a=b"], known)
     assert read == {"RATE": 2.0, "FLAG": True, "OTHER": "a=b"}
     for wrong in ("RATE", "RATE=x", "FLAG=1"):
-        with pytest.raises(ValueError, match="expected"):
-            sweep.from_text([wrong], known)
+        refused("expected", sweep.from_text, [wrong], known)
     for content in ("", "{", "[]", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}'):
         (folder / "00_torn.ipynb").write_text(content)
-        with pytest.raises(ValueError, match=r"00_torn\.ipynb is no notebook"):
-            sweep.declared(folder / "00_torn.ipynb")
+        refused(r"00_torn\.ipynb is no notebook", sweep.declared, folder / "00_torn.ipynb")
 
 
 # ------------------------------------------------------------------------------------- grids
@@ -227,28 +218,29 @@ def test_an_unfit_grid_is_refused_in_one_sentence(home, tmp_path):
 # ------------------------------------------------------------------------------------- sweeps
 
 
+ONE = """from emolib import results
+open(LOG, "a").write("x")
+results.record("00_one", {"seed": SEED, "corpus": CORPUS})"""
+TWO = """import os
+from emolib import paths, results
+assert SEED == 0 or os.path.exists(LOG + ".mended"), "it is broken"
+if "/" in os.environ["EMOLIB_RUN"]:
+    assert paths.gallery("nemo", "x").parts[-2:] == (f"seed{SEED}", "figures")
+results.record("01_two", {"twice": 2 * SEED})"""
+
+
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
     """A home of two notebooks, of which the second fails as long as a file is not there."""
-    results_cell = "from emolib import results\nfrom pathlib import Path\n"
-    first = (
-        results_cell
-        + "Path(LOG).open('a').write('x')\nresults.record('00_one', {'seed': SEED, 'corpus': CORPUS})"
-    )
-    second = results_cell + "assert SEED == 0 or Path(LOG + '.mended').exists(), 'it is broken'\n"
-    second += "import os\nfrom emolib import paths\nif '/' in os.environ['EMOLIB_RUN']:\n"
-    second += "    assert paths.gallery('nemo', 'x').parts[-2:] == (f'seed{SEED}', 'figures')\n"
-    second += "results.record('01_two', {'twice': 2 * SEED})"
-    log = tmp_path / "log"
-    own = f'CORPUS = "demo"\nSEED = 0\nLOG = "{log}"'
-    write_notebook(tmp_path, "00_one", own, first)
-    write_notebook(tmp_path, "01_two", own, second)
+    own = f'CORPUS = "demo"\nSEED = 0\nLOG = "{tmp_path / "log"}"'
+    write_notebook(tmp_path, "00_one", own, ONE)
+    write_notebook(tmp_path, "01_two", own, TWO)
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     return tmp_path
 
 
 def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
-    grid = grid_of(lab, "axes: {SEED: [0, 1]}")
+    grid, runner = grid_of(lab, "axes: {SEED: [0, 1]}"), CliRunner()
     first = sweep.run_grid(grid, jobs=2)
     assert first.count() == {"cells": 2, "done": 1, "skipped": 0, "failed": 1}
     assert (lab / "log").read_text() == "xx"
@@ -259,13 +251,18 @@ def test_a_sweep_loses_nothing_and_repeats_nothing(lab, capfd):
     assert any(output.output_type == "error" for cell in copy.cells for output in cell.get("outputs", []))
     assert not (first.folder / "seed1" / "results" / "01_two.json").exists()
 
+    assert runner.invoke(app, ["sweep", str(lab / "seeds.yaml")]).exit_code == 1
+
     (lab / "log.mended").touch()
-    second = sweep.run_grid(grid)
-    assert second.count() == {"cells": 2, "done": 1, "skipped": 1, "failed": 0}
+    told = runner.invoke(app, ["sweep", str(lab / "seeds.yaml"), "--json"])
+    last = json.loads(told.stdout.strip().splitlines()[-1])
+    assert told.exit_code == 0 and last.pop("seconds") > 0
+    summary = Path(last.pop("summary"))
+    assert last == {"cells": 2, "done": 1, "skipped": 1, "failed": 0}
     assert (lab / "log").read_text() == "xx", "what was done is not done again"
-    found = json.loads((second.folder / "summary.json").read_text())
+    found = json.loads(summary.read_text())
     assert found["seed1"] == {"00_one": {"seed": 1, "corpus": "demo"}, "01_two": {"twice": 2}}
-    plan = json.loads((second.folder / "sweep.json").read_text())
+    plan = json.loads((summary.parent / "sweep.json").read_text())
     assert plan["cells"] == grid.cells and plan["defaults"]["00_one"] == {"CORPUS": "demo"}
     again = sweep.run_grid(grid_of(lab, "axes: {SEED: [0]}"))
     assert again.count()["skipped"] == 1 and again.outdated == ["seed1"]
@@ -315,41 +312,40 @@ def test_the_key_follows_code_parameters_and_inputs_alone(lab, monkeypatch):
     table.write_text("path,speaker,emotion\na.wav,1,calm\n")
     wave.write_bytes(b"sound")
     given = {"SEED": 1, "TABLE": str(table)}
-    first = sweep.notebook_key(path, given)
+    config = lab / "models" / "mine" / "config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text("{}")
+
+    def key(**other: object) -> str:
+        return sweep.notebook_key(path, given | other)
+
+    first = key()
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[1]["outputs"] = [nbformat.v4.new_output("stream", text="seen")]
     notebook.cells.append(nbformat.v4.new_markdown_cell("prose"))
     nbformat.write(notebook, path)
-    assert sweep.notebook_key(path, given) == first
-    keys = {first, sweep.notebook_key(path, given | {"SEED": 2})}
+    assert key() == first
+    keys = [first, key(SEED=2), key(TABLE="", ENCODER="mine")]
+    config.write_text("[]")
     wave.write_bytes(b"longer sound")
     grids.look_again()
-    keys.add(sweep.notebook_key(path, given))
+    keys.append(key(TABLE="", ENCODER="mine"))
+    keys.append(key())
     table.write_text("path,speaker,emotion\na.wav,1,angry\n")
     grids.look_again()
-    keys.add(sweep.notebook_key(path, given))
-    (lab / "models" / "mine").mkdir(parents=True)
-    (lab / "models" / "mine" / "config.json").write_text("{}")
-    keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
-    (lab / "models" / "mine" / "config.json").write_text("[]")
-    grids.look_again()
-    keys.add(sweep.notebook_key(path, {"ENCODER": "mine"}))
+    keys.append(key())
     notebook.cells[1]["source"] += "\nprint(1)"
     nbformat.write(notebook, path)
-    keys.add(sweep.notebook_key(path, given))
+    keys.append(key())
     monkeypatch.setattr(grids, "__version__", "9.9")
-    keys.add(sweep.notebook_key(path, given))
-    assert len(keys) == 8
+    keys.append(key())
+    assert len(keys) == len(set(keys)) == 8
 
 
 def test_every_model_that_is_shipped_counts_and_its_card_does_not(tmp_path, monkeypatch):
-    listed = subprocess.run(
-        ["git", "-C", str(paths.CHECKOUT), "ls-files", "models"], capture_output=True, text=True
-    )
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    weights = [Path(name) for name in listed.stdout.splitlines() if name.endswith(".safetensors")]
-    assert weights and {path.parts[1] for path in weights} <= set(grids.UNNAMED)
+    weights = [path.relative_to(ROOT) for path in tracked() if path.suffix == ".safetensors"]
+    shipped = {path.parts[1] for path in weights if path.parts[0] == "models"}
+    assert shipped and shipped <= set(grids.UNNAMED)
     (tmp_path / "config.json").write_text("{}")
     before = grids.folder_digest(tmp_path, content=True)
     (tmp_path / "README.md").write_text("a card")
@@ -362,22 +358,28 @@ def test_one_sweep_at_a_time(lab):
     (lab / "runs" / "sweep-seeds").mkdir(parents=True)
     with locked(lab / "runs" / "sweep-seeds"), pytest.raises(ValueError, match="executed by another process"):
         sweep.run_grid(grid)
-    with pytest.raises(ValueError, match="0 jobs"):
-        sweep.run_grid(grid, jobs=0)
+    refused("0 jobs", sweep.run_grid, grid, jobs=0)
+    for words in (["sweep", "absent.yaml"], ["run", "--set", "SEDD=1"]):
+        assert CliRunner().invoke(app, words).exit_code == 2
 
 
-def start(*words: str) -> subprocess.Popen:
-    """Start a command that heeds Ctrl-C, as a shell's background job, and so what it starts, would not."""
+def break_off(home: Path, blow: int, reached: Callable[[], bool], *words: str) -> int:
+    """Start a command, strike it once it has come so far, and return its exit code: no kernel outlives it.
+
+    It heeds Ctrl-C, as a shell's background job, and so what it starts, would not. What it started has the
+    home in its environment.
+    """
     command = [sys.executable, "-c", "from emolib.cli import app; app()", *words]
-    return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-
-
-def assert_nothing_lives(home: Path) -> None:
-    """Wait for the end of all processes with this home in their environment: no kernel outlives a command."""
-    deadline = time.monotonic() + 20
+    process = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    while not reached():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(blow)
+    code, deadline = process.wait(20), time.monotonic() + 20
     while (living := list(alive(str(home)))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not living
+    return code
 
 
 def alive(marker: str) -> Iterator[int]:
@@ -393,13 +395,9 @@ def test_a_broken_off_sweep_goes_on_and_leaves_no_process(lab, blow):
     write_notebook(lab, "00_one", "SEED = 0", slow + "time.sleep(60 if SEED == 1 else 0)")
     (lab / "notebooks" / "01_two.ipynb").unlink()
     (lab / "slow.yaml").write_text("axes: {SEED: [0, 1]}")
-    process = start("sweep", str(lab / "slow.yaml"))
     reached = lab / "runs" / "sweep-slow" / "seed1" / "results" / "00_one.json"
-    while not reached.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(blow)
-    assert process.wait() == (-signal.SIGKILL if blow == signal.SIGKILL else 130)
-    assert_nothing_lives(lab)
+    code = break_off(lab, blow, reached.exists, "sweep", str(lab / "slow.yaml"))
+    assert code == (-signal.SIGKILL if blow == signal.SIGKILL else 130)
     grid = sweep.read_grid(lab / "slow.yaml")
     assert [path.parent.parent.name for path in lab.glob("runs/*/*/done/*.json")] == ["seed0"]
     assert reached.exists(), "which without a stamp counts for nothing"
@@ -465,13 +463,11 @@ def test_a_run_that_is_broken_off_goes_on_and_leaves_no_process(lab):
     waiting += "time.sleep(0 if Path(LOG + '.mended').exists() else 60)"
     given = f'{PARAMETERS}\nPROFILE = "quick"\nDEVICE = "auto"\nLOG = "{lab / "log"}"'
     write_notebook(lab, "01_two", given, waiting)
-    process = start("run", "--jobs", "2")
-    while not (list(lab.glob("runs/*/done/00_one.json")) and (lab / "log.waits").exists()):
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    assert_nothing_lives(lab)
+
+    def one_is_done() -> bool:
+        return bool(list(lab.glob("runs/*/done/00_one.json"))) and (lab / "log.waits").exists()
+
+    assert break_off(lab, signal.SIGINT, one_is_done, "run", "--jobs", "2") == 130
     (lab / "log.mended").touch()
     again = CliRunner().invoke(app, ["run", "--jobs", "2"])
     assert again.exit_code == 0 and "done before" in again.stdout
@@ -494,18 +490,3 @@ def test_a_run_takes_over_what_an_earlier_one_did_of_the_same(lab):
     assert third != other and not ended[0].skipped, "what it recorded is gone"
     again, ended = sweep.run({"SEED": 1}, fresh=True)
     assert again not in (first, second) and not any(entry.skipped for entry in ended)
-
-
-def test_the_command_line_tells_by_json_and_exit_code(lab, capfd):
-    runner = CliRunner()
-    (lab / "s.yaml").write_text("axes: {SEED: [0, 1]}")
-    told = runner.invoke(app, ["sweep", str(lab / "s.yaml"), "--json"])
-    assert told.exit_code == 1
-    last = json.loads(told.stdout.strip().splitlines()[-1])
-    assert set(last) == {"cells", "done", "skipped", "failed", "seconds", "summary"}
-    assert (last["cells"], last["done"], last["failed"]) == (2, 1, 1)
-    (lab / "log.mended").touch()
-    told = runner.invoke(app, ["sweep", str(lab / "s.yaml"), "--json"])
-    assert told.exit_code == 0 and json.loads(told.stdout.strip().splitlines()[-1])["skipped"] == 1
-    assert runner.invoke(app, ["sweep", str(lab / "absent.yaml")]).exit_code == 2
-    assert runner.invoke(app, ["run", "--set", "SEDD=1"]).exit_code == 2

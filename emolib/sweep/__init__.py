@@ -7,6 +7,7 @@ results. What has no stamp, or one of another key, is executed (again): killed a
 goes on.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,7 @@ import psutil
 from emolib import paths, results, scheduling, threads
 from emolib.files import locked, write_file
 from emolib.results import Number, read_json
-from emolib.sweep.grid import (
-    Grid,
-    check,
-    declared,
-    from_text,
-    look_again,
-    notebook_key,
-    notebooks,
-    read_grid,
-)  # fmt: skip
-
-__all__ = [
-    "Grid", "NotebookRun", "Sweep", "check", "declared", "from_text", "notebook_key", "notebooks",
-    "read_grid", "run", "run_grid",
-]  # fmt: skip
+from emolib.sweep.grid import Grid, check, declared, from_text, look_again, notebook_key, notebooks, read_grid
 
 #: Notebooks that take longest. Begun early, none of them is left over to run alone at the end.
 LONG = ("07", "03", "04", "01", "06", "05")
@@ -73,39 +60,32 @@ class Cell:
 
     Attributes
     ----------
-    name, folder : str
-    notebooks : dict of notebook path to the parameters that it is given
-    keys : dict of notebook path to its key
+    name : str
+    folder : Path
+    notebooks : dict of notebook to the parameters that it is given
+    keys : dict of notebook to its key
     environment : dict; variables that its notebooks see
-    readers : list of str; the notebooks that report on the others, and are done again when one of those is
+    readers : list of the notebooks that report on the others, and are done again when one of those is
     """
 
     name: str
-    folder: str
-    notebooks: dict[str, dict[str, Number]]
-    keys: dict[str, str]
-    environment: dict[str, str] = field(default_factory=dict)
-    readers: list[str] = field(default_factory=list)
+    folder: Path
+    notebooks: dict[Path, dict[str, Number]]
+    keys: dict[Path, str]
+    environment: dict[str, str]
+    readers: list[Path]
 
-    def stamp(self, notebook: Path) -> Path:
-        """Return the file that says that a notebook ended well."""
-        return Path(self.folder, "done", f"{notebook.stem}.json")
+    def files(self, notebook: Path) -> tuple[Path, Path, Path]:
+        """Return a notebook's executed copy, its results, and the stamp that says that it ended well."""
+        record = f"{notebook.stem}.json"
+        return self.folder / notebook.name, self.folder / "results" / record, self.folder / "done" / record
 
     def is_done(self, notebook: Path) -> bool:
         """Tell whether a notebook ended well in this cell, from the very inputs that it would have now."""
-        stamp, folder = read_json(self.stamp(notebook)), Path(self.folder)
-        return (
-            stamp.get("key") == self.keys[str(notebook)]
-            and (folder / notebook.name).is_file()
-            and (not stamp.get("recorded") or (folder / "results" / f"{notebook.stem}.json").is_file())
-        )
-
-    def take(self, other: "Cell", notebook: Path) -> None:
-        """Copy what a finished notebook left in another cell of the same, its stamp last."""
-        record = Path("results", f"{notebook.stem}.json")
-        for name in (Path(notebook.name), record, Path("done", record.name)):
-            if (source := other.folder / name).is_file():
-                write_file(self.folder / name, source.read_bytes())
+        copy, record, stamp = self.files(notebook)
+        told = read_json(stamp)
+        is_whole = copy.is_file() and (record.is_file() or not told.get("recorded"))
+        return is_whole and told.get("key") == self.keys[notebook]
 
 
 # ------------------------------------------------------------------------------------- one notebook
@@ -142,11 +122,9 @@ def execute(notebook: str, copy: str, parameters: dict, cwd: str, starts: int = 
         return _one_line(failure.ename, failure.evalue)
     except DeadKernelError:
         return "DeadKernelError: the kernel died, as it does when memory runs out"
-    except RuntimeError as failure:  # the kernel did not start
-        if starts > 1:
+    except (OSError, RuntimeError, ValueError) as failure:
+        if isinstance(failure, RuntimeError) and starts > 1:  # the kernel did not start
             return execute(notebook, copy, parameters, cwd, starts - 1)
-        return _one_line(type(failure).__name__, str(failure))
-    except (OSError, ValueError) as failure:
         return _one_line(type(failure).__name__, str(failure))
     return ""
 
@@ -168,12 +146,6 @@ class Children:
         self.ended = False
         self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
-
-    def __enter__(self) -> "Children":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
 
     def run(self, task: dict[str, Any], environment: dict[str, str]) -> str:
         """Execute one notebook in a process of its own; return its error in one line, empty if none."""
@@ -197,7 +169,7 @@ class Children:
         last = ["", *complaints.strip().splitlines()][-1]
         return f"its process ended with code {process.returncode} {last}".strip()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Kill those that run, and start no more."""
         with self._lock:
             self.ended = True
@@ -227,9 +199,7 @@ def run_cell(
     -------
     ended : list of NotebookRun, in reading order
     """
-    folder = Path(cell.folder)
-    order = [Path(path) for path in cell.notebooks]
-    readers = [path for path in order if path.stem in cell.readers]
+    others = [path for path in cell.notebooks if path not in cell.readers]
     done: dict[Path, NotebookRun | None] = {}
 
     def run(path: Path) -> NotebookRun | None:
@@ -238,17 +208,17 @@ def run_cell(
             on_end(entry, cell.name)
         return entry
 
-    with locked(folder), ThreadPoolExecutor(jobs) as pool:
+    with locked(cell.folder), ThreadPoolExecutor(jobs) as pool:
         try:
-            for part in (long_ones_early([path for path in order if path not in readers]), readers):
+            for part in (long_ones_early(others), cell.readers):
                 done |= zip(part, pool.map(run, part), strict=True)
         except BaseException:
-            children.end()  # which the pool would wait for
+            children.close()  # which the pool would wait for
             raise
-        ended = [entry for path in order if (entry := done.get(path))]
-        is_new = not all(entry.skipped for entry in ended) or not (folder / "summary.json").is_file()
+        ended = [entry for path in cell.notebooks if (entry := done.get(path))]
+        is_new = not all(entry.skipped for entry in ended) or not (cell.folder / "summary.json").is_file()
         if is_new and not children.ended:
-            results.summarise(folder)
+            results.summarise(cell.folder)
     return ended
 
 
@@ -260,7 +230,7 @@ def long_ones_early(notebooks: Sequence[Path]) -> list[Path]:
 
 
 def _run_on_worker(cell: Cell) -> list[NotebookRun]:
-    if not Path(cell.folder).is_dir():
+    if not cell.folder.is_dir():
         raise ValueError(
             f"the worker on {os.uname().nodename} does not see {cell.folder}; put EMOLIB_HOME on a folder "
             f"that all machines share"
@@ -271,23 +241,22 @@ def _run_on_worker(cell: Cell) -> list[NotebookRun]:
 
 
 def _run_notebook(cell: Cell, notebook: Path, children: Children) -> NotebookRun:
-    folder, stem, stamp = Path(cell.folder), notebook.stem, cell.stamp(notebook)
+    copy, record, stamp = cell.files(notebook)
     if cell.is_done(notebook):
-        return NotebookRun(stem, float(read_json(stamp).get("seconds", 0.0)), skipped=True)
-    record, copy, started = folder / "results" / f"{stem}.json", folder / notebook.name, time.perf_counter()
-    task = {"notebook": str(notebook), "copy": str(copy), "cwd": str(notebook.parent)}
+        return NotebookRun(notebook.stem, float(read_json(stamp).get("seconds", 0.0)), skipped=True)
+    task: dict[str, Any] = {"notebook": str(notebook), "copy": str(copy), "cwd": str(notebook.parent)}
+    task["parameters"] = cell.notebooks[notebook]
+    started = time.perf_counter()
     try:
-        reports = [cell.stamp(Path(reader)) for reader in cell.readers]
-        for outdated in (stamp, *reports, record, copy):
+        for outdated in (stamp, *(cell.files(reader)[-1] for reader in cell.readers), record, copy):
             outdated.unlink(missing_ok=True)  # a failure must not show older results
-        error = children.run(task | {"parameters": cell.notebooks[str(notebook)]}, cell.environment)
-        seconds = time.perf_counter() - started
+        error = children.run(task, cell.environment)
         if not error:
-            told = {"key": cell.keys[str(notebook)], "seconds": round(seconds, 3)}
+            told = {"key": cell.keys[notebook], "seconds": round(time.perf_counter() - started, 3)}
             results.write_json(stamp, told | {"recorded": record.is_file()})
     except OSError as failure:
-        error, seconds = f"{type(failure).__name__}: {failure}", time.perf_counter() - started
-    return NotebookRun(stem, seconds, error)
+        error = f"{type(failure).__name__}: {failure}"
+    return NotebookRun(notebook.stem, time.perf_counter() - started, error)
 
 
 # ------------------------------------------------------------------------------------- runs and grids
@@ -367,13 +336,13 @@ def run(
     label = "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters)
     folder = (None if fresh else _unfinished(plan)) or results.new_run(label or "default")
     results.write_json(folder / "run.json", plan | {"ended": False})
-    figures = {} if {"CORPUS", "ENCODER"} & set(parameters) else {"EMOLIB_FIGURES": str(paths.figures())}
-    cell = _cell("", folder, folder.name, chosen, parameters, **figures)
+    figures = None if {"CORPUS", "ENCODER"} & set(parameters) else paths.figures()
+    cell = _cell(folder.name, chosen, parameters, figures)
     if not fresh:
         _take_over(cell)
     jobs = min(jobs, len(chosen))
     progress = _Progress([cell], at_once=jobs)
-    with Children(jobs) as children:
+    with contextlib.closing(Children(jobs)) as children:
         ended = run_cell(cell, children, progress.tell, jobs)
     results.write_json(folder / "run.json", plan | {"ended": True})
     return folder, ended
@@ -413,11 +382,8 @@ def _run_grid(grid: Grid, folder: Path, jobs: int, client: Any) -> Sweep:
     plan = _what(grid.notebooks)
     results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
     for name, given in grid.cells.items():
-        own = folder / name
-        own.mkdir(exist_ok=True)
-        results.write_json(own / "run.json", {"parameters": given} | plan)
-        figures = {"EMOLIB_FIGURES": str(own / "figures")}
-        cells.append(_cell(name, own, f"{folder.name}/{name}", grid.notebooks, given, **figures))
+        results.write_json(folder / name / "run.json", {"parameters": given} | plan)
+        cells.append(_cell(f"{folder.name}/{name}", grid.notebooks, given, folder / name / "figures"))
     workers = sum(client.nthreads().values()) if client else jobs
     progress = _Progress(cells, at_once=max(1, min(workers, len(cells))))
     done = dict(_by_workers(cells, client, progress) if client else _by_threads(cells, jobs, progress))
@@ -429,26 +395,24 @@ def _run_grid(grid: Grid, folder: Path, jobs: int, client: Any) -> Sweep:
 
 
 def _cell(
-    name: str,
-    folder: Path,
-    run: str,
-    notebooks: Sequence[Path],
-    parameters: Mapping[str, Number],
-    **environment: str,
+    run: str, notebooks: Sequence[Path], parameters: Mapping[str, Number], figures: Path | None
 ) -> Cell:
-    known = {str(path): declared(path) for path in notebooks}
+    """Return what a run, or a cell of a sweep such as ``sweep-a/seed1``, is to do, each notebook its part."""
+    known = {path: declared(path) for path in notebooks}
     given = {path: {k: v for k, v in parameters.items() if k in own} for path, own in known.items()}
-    keys = {path: notebook_key(Path(path), own) for path, own in given.items()}
+    keys = {path: notebook_key(path, own) for path, own in given.items()}
     home = {"EMOLIB_HOME": str(paths.home()), "EMOLIB_CORPORA": str(paths.corpora()), "EMOLIB_RUN": run}
-    readers = [Path(path).stem for path, own in known.items() if "RUNS" in own]
-    return Cell(name, str(folder), given, keys, home | environment, readers)
+    home |= {"EMOLIB_FIGURES": str(figures)} if figures else {}
+    readers = [path for path, own in known.items() if "RUNS" in own]
+    return Cell(run.partition("/")[2], paths.runs() / run, given, keys, home, readers)
 
 
 def _what(notebooks: Sequence[Path]) -> dict[str, Any]:
     """Return what a run's record says of its notebooks: names, and whose they are by default."""
+    whose = {"CORPUS", "ENCODER"}
     defaults = {
-        path.stem: {name: own[name] for name in ("CORPUS", "ENCODER") if isinstance(own.get(name), str)}
-        for path, own in ((path, declared(path)) for path in notebooks)
+        path.stem: {k: v for k, v in declared(path).items() if k in whose and isinstance(v, str)}
+        for path in notebooks
     }
     return {"notebooks": list(defaults), "defaults": defaults}
 
@@ -480,16 +444,19 @@ def _unfinished(plan: dict[str, Any]) -> Path | None:
 def _take_over(cell: Cell) -> None:
     """Copy into a run's folder what earlier runs did of it, from the very inputs that it has now."""
     runs = sorted((plan.parent for plan in paths.runs().glob("*/run.json")), reverse=True)
-    earlier = [replace(cell, folder=str(folder)) for folder in runs]
-    for path in map(Path, cell.notebooks):
-        if path.stem not in cell.readers and not cell.is_done(path):
-            for other in [one for one in earlier if one.is_done(path)][:1]:
-                cell.take(other, path)
+    earlier = [replace(cell, folder=folder) for folder in runs]
+    for path in cell.notebooks:
+        if path in cell.readers or cell.is_done(path):
+            continue
+        for other in [one for one in earlier if one.is_done(path)][:1]:
+            for source, place in zip(other.files(path), cell.files(path), strict=True):  # the stamp last
+                if source.is_file():
+                    write_file(place, source.read_bytes())
 
 
 def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> Iterator[tuple[str, list]]:
     """Execute cells in processes of their own, each watched by a thread."""
-    with ThreadPoolExecutor(jobs) as pool, Children(jobs) as children:
+    with ThreadPoolExecutor(jobs) as pool, contextlib.closing(Children(jobs)) as children:
         futures = {pool.submit(run_cell, cell, children, progress.tell): cell.name for cell in cells}
         for future in as_completed(futures):
             yield futures[future], future.result()
@@ -501,7 +468,7 @@ def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> Iterat
         try:
             ended = result()
         except (ValueError, OSError) as error:  # of this cell alone
-            ended = [NotebookRun(Path(path).stem, 0.0, str(error)) for path in cell.notebooks]
+            ended = [NotebookRun(path.stem, 0.0, str(error)) for path in cell.notebooks]
         for entry in ended:
             progress.tell(entry, cell.name)
         yield cell.name, ended
@@ -511,7 +478,7 @@ class _Progress:
     """Tell on standard error what ended, and how long the rest will take if it goes on like this."""
 
     def __init__(self, cells: Sequence[Cell], at_once: int) -> None:
-        todo = [not cell.is_done(Path(path)) for cell in cells for path in cell.notebooks]
+        todo = [not cell.is_done(path) for cell in cells for path in cell.notebooks]
         self._total, self._ended, self._seconds, self._at_once = sum(todo), 0, 0.0, at_once
         self._lock = threading.Lock()
 

@@ -51,11 +51,10 @@ def notebooks(names: Iterable[str] | None = None) -> list[Path]:
         raise ValueError(
             f"no notebooks in {paths.notebooks()}; expected files such as 01_probing_layers.ipynb"
         )
-    wanted = list(names or [""])
-    idle = [name for name in wanted if not any(path.stem.startswith(name) for path in found)]
-    if idle:
+    wanted = tuple(names or ()) or ("",)
+    if idle := [name for name in wanted if not any(path.stem.startswith(name) for path in found)]:
         raise ValueError(f"no notebook {', '.join(idle)}; expected: {', '.join(path.stem for path in found)}")
-    return [path for path in found if any(path.stem.startswith(name) for name in wanted)]
+    return [path for path in found if path.stem.startswith(wanted)]
 
 
 def declared(notebook: Path) -> dict[str, object]:
@@ -348,7 +347,10 @@ def _grid(content: Any, path: Path) -> Grid:
     name = content.get("name", path.stem)
     if not isinstance(name, str | int) or paths.folder_name(str(name)) != str(name):
         raise ValueError(f"name {name!r}; expected letters, digits, '-', '_' and '.', as in a folder's name")
-    chosen = notebooks(_names(content.get("notebooks")))
+    if (names := content.get("notebooks")) is not None and (not isinstance(names, list) or not names):
+        raise ValueError(f"notebooks is {names!r}; expected a list, such as ['01', '02']")
+    # without quotes YAML reads 01 as the number 1
+    chosen = notebooks(f"{name:02d}" if type(name) is int else str(name) for name in names or ())
     fixed, axes = _mapping(content, "parameters"), _mapping(content, "axes")
     cells = [_absolute(cell, path.parent) for cell in _product(content, fixed, axes)]
     if not cells:
@@ -404,13 +406,6 @@ def cell_name(cell: Mapping[str, Number], fixed: Mapping[str, Number], axes: Seq
         parts.append(short)
     digest = _sha256(json.dumps(own, sort_keys=True))[:8]
     return "_".join(parts if exact else [*parts, digest]) or "all"
-
-
-def _names(given: Any) -> list[str]:
-    if given is not None and (not isinstance(given, list) or not given):
-        raise ValueError(f"notebooks is {given!r}; expected a list, such as ['01', '02']")
-    # without quotes YAML reads 01 as the number 1
-    return [f"{name:02d}" if type(name) is int else str(name) for name in given or ()]
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
