@@ -12,7 +12,7 @@ Affective Computing 1(2), doi:10.1109/T-AFFC.2010.8.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import permutations, product
 from pathlib import Path
@@ -115,7 +115,8 @@ def run(
     ValueError
         If no question could be answered.
     """
-    bench = _Bench(Path(out), device, seed, client)
+    bench = _Bench(Path(out), device, seed, client, names)
+    names = list(bench.manifests)
     asked = [Question(*one) for one in product(names, encoders, folds, n_clips)]
     pairs = list(permutations(names, 2))
     asked += [Question(b, e, "", n, a) for e, n, (a, b) in product(encoders, n_clips, pairs)]
@@ -131,7 +132,7 @@ def run(
             told(f"{question.name}: UA {answer.ua}")
     if not found:
         raise ValueError(f"nothing to compare: {'; '.join(bench.left_out)}")
-    tables = Tables(_within(found, encoders[0]), _across(found), list(bench.left_out))
+    tables = Tables(*_tabulate(found, encoders[0]), list(bench.left_out))
     for name, table in (("within", tables.within), ("across", tables.across)):
         table.to_csv(Path(out) / f"{name}.csv", index=False, lineterminator="\n", float_format="%.4f")
     return tables
@@ -140,10 +141,15 @@ def run(
 class _Bench:
     """The corpora and features of a benchmark, loaded once, and the files of its answers."""
 
-    def __init__(self, folder: Path, device: str, seed: int, client: Any) -> None:
+    def __init__(self, folder: Path, device: str, seed: int, client: Any, names: Sequence[str]) -> None:
         self.folder, self.device, self.seed, self.client = folder, device, seed, client
         self.left_out: dict[str, None] = {}
-        self._manifests: dict[str, pd.DataFrame | Exception] = {}
+        self.manifests: dict[str, pd.DataFrame] = {}
+        for name in names:
+            try:
+                self.manifests[name] = corpora.load(name)
+            except (ValueError, FileNotFoundError) as error:
+                self.left_out.setdefault(str(error))
         self._features: dict[tuple[str, str], tuple[pd.DataFrame, dict[int, NDArray]]] = {}
 
     def answer(self, question: Question) -> Probe | None:
@@ -166,7 +172,7 @@ class _Bench:
     def speech(self, corpus: str, encoder: str) -> tuple[pd.DataFrame, dict[int, NDArray]]:
         """Return a corpus's clips and their pooled features by layer."""
         if (corpus, encoder) not in self._features:
-            manifest = self.manifest(corpus)
+            manifest = self.manifests[corpus]
             if reason := features.unavailable(manifest, encoder):
                 raise ValueError(f"{corpus} by {encoder}: {reason}")
             done = features.extract(manifest, encoder, device=self.device)
@@ -179,17 +185,6 @@ class _Bench:
             pooled = {k: done.store.pooled(k, pooling, ids) for k in config.layers}
             self._features[corpus, encoder] = clips, pooled
         return self._features[corpus, encoder]
-
-    def manifest(self, corpus: str) -> pd.DataFrame:
-        """Return a corpus's manifest, and raise the same sentence each time where there is none."""
-        if corpus not in self._manifests:
-            try:
-                self._manifests[corpus] = corpora.load(corpus)
-            except (ValueError, FileNotFoundError) as error:
-                self._manifests[corpus] = error
-        if isinstance(found := self._manifests[corpus], Exception):
-            raise found
-        return found
 
     def within(self, question: Question, clips: pd.DataFrame, layers: dict[int, NDArray]) -> Probe:
         cut = splits.folds(clips, question.folds, seed=self.seed)  # type: ignore[arg-type]
@@ -252,35 +247,22 @@ def _identity(question: Question, seed: int, parts: Sequence[tuple[pd.DataFrame,
     return digest.hexdigest()[:16]
 
 
-def _within(found: dict[Question, Probe], first: str) -> pd.DataFrame:
-    rows = []
+def _tabulate(found: dict[Question, Probe], first: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the answers within a corpus, beside those of the first feature set, and those across corpora."""
+    within, across = [], []
     for question, probe in found.items():
+        row = asdict(question) | {"layer": probe.layer} | dict(zip(_INTERVAL, probe.ua, strict=True))
+        row |= {"n": len(probe), "speakers": len(set(probe.speakers)), "chance": 1 / len(set(probe.y_true))}
         if question.trained_on:
+            across.append(row | {"emotions": " ".join(emotions.ordered(probe.y_true.tolist()))})
             continue
-        told = asdict(question)
-        told.pop("trained_on")
-        rival = found.get(Question(**told | {"encoder": first}))
-        lead = Interval(*[np.nan] * 3)
+        rival, lead = found.get(replace(question, encoder=first)), Interval(*[np.nan] * 3)
         if rival is not None and question.encoder != first and len(rival) == len(probe):
             lead = rival.lead_over(probe)
         scores = {"wa": probe.wa, "macro_f1": probe.macro_f1}
-        rows.append(told | _row(probe) | scores | dict(zip(_LEAD, lead, strict=True)))
-    return pd.DataFrame(rows)
-
-
-def _across(found: dict[Question, Probe]) -> pd.DataFrame:
-    rows = []
-    for question, probe in found.items():
-        if question.trained_on:
-            told = asdict(question)
-            told.pop("folds")
-            rows.append(told | _row(probe) | {"emotions": " ".join(emotions.ordered(probe.y_true.tolist()))})
-    return pd.DataFrame(rows)
-
-
-def _row(probe: Probe) -> dict[str, Any]:
-    sizes = {"n": len(probe), "speakers": len(set(probe.speakers)), "chance": 1 / len(set(probe.y_true))}
-    return {"layer": probe.layer} | dict(zip(_INTERVAL, probe.ua, strict=True)) | sizes
+        within.append(row | scores | dict(zip(_LEAD, lead, strict=True)))
+    one, two = pd.DataFrame(within), pd.DataFrame(across)
+    return one.drop(columns="trained_on", errors="ignore"), two.drop(columns="folds", errors="ignore")
 
 
 # ------------------------------------------------------------------------------------- as a page
