@@ -145,32 +145,18 @@ def test_manifest_counts_what_is_there(tmp_path):
     shutil.copy(folder / "s0-sad-0.wav", folder / "twin.wav")
     (folder / "text.wav").write_text("not a sound")
     (folder / "empty.wav").touch()
-    rows = [
-        "twin.wav,s0,sad",
-        "text.wav,s0,sad",
-        "empty.wav,s1,sad",
-        "gone.wav,s1,sad",
-        "s1-sad-0.wav,s1,xxx",
-    ]
+    rows = "twin.wav,s0,sad text.wav,s0,sad empty.wav,s1,sad gone.wav,s1,sad s1-sad-0.wav,s1,xxx"
     with table.open("a") as file:
-        file.writelines(f"audio/{row},,\n" for row in rows)
+        file.writelines(f"audio/{row},,\n" for row in rows.split())
     found = answer("manifest", "--manifest", table, "--out", tmp_path / "out.csv")
     assert {name: found[name] for name in ("clips", "speakers", "emotions", "duplicates", "skipped")} == {
         "clips": 8, "speakers": 2, "emotions": 2, "duplicates": 1, "skipped": 4,
     }  # fmt: skip
     assert sum(found["by_emotion"].values()) == found["clips"] == len(corpora.read(tmp_path / "out.csv"))
     text = call("manifest", "--manifest", table).stdout
-    for name in ("text.wav", "empty.wav", "gone.wav"):
-        assert re.search(rf"^skipped .*{name}: \S+", text, flags=re.MULTILINE), text
-    assert "no emotion, but 'xxx'" in text and re.search(
-        r"^duplicate .*: same content as", text, re.MULTILINE
-    )
-
-
-def test_relative_paths_start_from_the_root(table, tmp_path):
-    shutil.copy(table, tmp_path / "elsewhere.csv")
-    words = ("folder", "--manifest", tmp_path / "elsewhere.csv", "--root", table.parent)
-    assert answer("manifest", *words)["clips"] == 24
+    told = re.findall(r"^skipped .*?(\w+)\.wav: \S+", text, flags=re.MULTILINE)
+    assert {"text", "empty", "gone"} <= {*told}, text
+    assert "no emotion, but 'xxx'" in text and "\nduplicate " in text and ": same content as" in text
 
 
 def test_extract_keeps_what_is_there(table, model_folder, tmp_path):
@@ -189,11 +175,8 @@ def test_extract_keeps_what_is_there(table, model_folder, tmp_path):
 
 def test_export_npy_writes_the_classic_tree(table, tmp_path):
     done = answer("export-npy", "--manifest", table, "--encoder", "logmel", "--out", tmp_path / "tree")
-    files = sorted((tmp_path / "tree").rglob("*.npy"))
+    files = sorted((tmp_path / "tree").glob("Actor_s[012]/*.npy"))
     assert done["files"] == len(files) == 24 and done["skipped"] == 0
-    assert {file.parent.name for file in files} == {"Actor_s0", "Actor_s1", "Actor_s2"}
-    array = np.load(files[0], allow_pickle=False)
-    assert array.shape[1] == 80 and array.dtype == np.float32 and len(array) > 10
 
 
 # ------------------------------------------------------------------------------------- probe, axis, av
@@ -221,10 +204,8 @@ def test_probe_holds_out_sentences_and_standardises_speakers(table, tmp_path):
     assert answer(*words, "--standardise", "speaker")["standardise"] == "speaker"
     assert "by all unlabelled clips of each speaker" in call(*words, "--standardise", "speaker").stdout
     text = call(*words, "--standardise", "8").stdout
-    assert (
-        "by 8 unlabelled clips of each speaker, test speakers included" in text
-        and "all of theirs" not in text
-    )
+    assert "by 8 unlabelled clips of each speaker, test speakers included" in text
+    assert "all of theirs" not in text
     assert call(*words, "--standardise", "9").stdout.count("3 speakers have fewer than 9 clips") == 1
     for rule in ("1", "all", "-4"):
         assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, "--standardise", rule)
@@ -242,13 +223,7 @@ def test_probe_on_the_shares_of_raters(table, tmp_path):
     assert found["best_1"] == found["best_2"] == 1 and found["pairwise"] == 0.5 and found["n"] == 24
     assert 0.5 < found["cross_entropy"] < 0.7 and found["jensen_shannon"] < 0.01
     assert found["lead_over_hard"] > 0.1 and found["lead_over_prior"] > 0.1
-    assert list(pd.read_csv(tmp_path / "shares.csv").columns) == [
-        "clip",
-        "speaker",
-        "emotion",
-        "sad",
-        "angry",
-    ]
+    assert [*pd.read_csv(tmp_path / "shares.csv")] == ["clip", "speaker", "emotion", "sad", "angry"]
 
 
 def test_probe_joins_layers(table, model_folder):
@@ -339,10 +314,9 @@ def test_av_places_and_judges(table, tmp_path):
     for wrong in ("angry", "angry=", tmp_path / "own.json"):
         (tmp_path / "own.json").write_text('["angry"]')
         assert "expected old=new,old=new or a JSON file" in complaint(*words, "--map", wrong)
-    assert "renames 'jyo', which no clip has" in complaint(
-        "manifest", "--manifest", table, "--map", "jyo=sad"
-    )
-    text = call("manifest", "--manifest", table, "--map", "sad=low,angry=low").stdout
+    renaming = ("manifest", "--manifest", table, "--map")
+    assert "renames 'jyo', which no clip has" in complaint(*renaming, "jyo=sad")
+    text = call(*renaming, "sad=low,angry=low").stdout
     assert text.count("labels renamed: angry to low (12), sad to low (12)") == 1 and "low    24" in text
 
 
@@ -489,6 +463,7 @@ def test_what_is_unknown_is_named(table, model_folder):
     for command in ("probe", "extract", "export-npy"):
         assert "no-such-encoder" in complaint(command, *given, "no-such-encoder")
     assert "layers [3] of 'logmel'" in complaint("probe", *given, "logmel", "--layer", "3")
+    assert call("probe", *given, "logmel", "--layer", "3", "--json", code=2).stdout == ""
     assert "layer 'top'; expected" in complaint("probe", *given, "logmel", "--layer", "top")
     assert "layer 'x'; expected" in complaint("extract", *given, "logmel", "--layer", "0,x")
     assert "99" in complaint("probe", *given, model_folder(), "--layer", "99")
@@ -531,11 +506,6 @@ def test_a_message_of_many_lines_becomes_one_and_a_fault_of_ours_keeps_its_trace
     fails(KeyError("a fault of the program"))
     result = CliRunner().invoke(app, ["manifest", "demo"])
     assert isinstance(result.exception, KeyError) and result.exit_code == 1
-
-
-def test_a_failed_command_writes_no_json(table):
-    result = call("probe", "--manifest", table, "--encoder", "logmel", "--layer", "3", "--json", code=2)
-    assert result.stdout == ""
 
 
 def test_a_real_process(table):

@@ -10,7 +10,6 @@ import copy
 import functools
 import inspect
 import json
-import math
 import os
 import re
 import sys
@@ -18,14 +17,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+import numpy as np
 import pandas as pd
 import typer
 from typer import Argument, Option
 from typer.core import TyperGroup
 
-from emolib import __version__, threads
+from emolib import __version__, paths, threads
 
 Folds = Literal["speaker", "loso", "text", "speaker+text", "emobox", "random"]
 Pooling = Literal["mean", "mean+std"]
@@ -183,18 +183,16 @@ def command(name: str | None = None, group: typer.Typer = app) -> Callable[[Call
         parameters = dict(inspect.signature(function).parameters)
         corpora = {name: p.annotation for name, p in parameters.items() if p.annotation in _CORPORA}
         options = [option for p in parameters.values() for option in _options(p, explained)]
-        json_flag = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False)
-        options += _options(json_flag.replace(annotation=Annotated[bool, Option("--json")]), explained)
+        options += _options(_JSON, explained)
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
             as_json = given.pop("as_json")
             for name, kind in corpora.items():
-                names = [option.name for option in _CORPORA[kind]]
-                given[name] = kind(**{name: given.pop(name) for name in names})
+                given[name] = kind(**{option.name: given.pop(option.name) for option in _CORPORA[kind]})
             result = function(**given)
             if as_json:
-                known = {name: None if _is_nan(value) else value for name, value in result.items()}
+                known = {name: None if value != value else value for name, value in result.items()}  # NaN
                 print(json.dumps(known, allow_nan=False, default=_plain))
             if result.get("failed"):
                 raise typer.Exit(1)
@@ -218,24 +216,20 @@ def _options(parameter: inspect.Parameter, explained: Mapping[str, str]) -> list
     """Return typer's declarations of what one parameter of a command stands for."""
     if parameter.annotation in _CORPORA:
         return [one for field in _CORPORA[parameter.annotation] for one in _options(field, explained)]
-    declared, kind = parameter.annotation, parameter.annotation
+    kind: Any = parameter.annotation
     info: Any = Option(f"--{parameter.name.replace('_', '-')}") if parameter.default is False else Option()
-    if get_origin(declared) is Annotated:
-        kind, given = get_args(declared)
-        info = copy.copy(given)
+    if get_origin(kind) is Annotated:
+        kind, info = get_args(kind)
+        info = copy.copy(info)
     info.help = explained[parameter.name]
-    annotation = Annotated[kind, info]  # type: ignore[valid-type]
-    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)]
+    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[kind, info])]
 
 
-_CORPORA: dict[Any, list[inspect.Parameter]] = {
-    kind: list(inspect.signature(Corpus).parameters.values())[skipped:]
-    for kind, skipped in ((Corpus, 0), (CorpusByOption, 1))
-}
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+_OF_CORPUS = list(inspect.signature(Corpus).parameters.values())
+_CORPORA: dict[Any, list[inspect.Parameter]] = {Corpus: _OF_CORPUS, CorpusByOption: _OF_CORPUS[1:]}
+_JSON = inspect.Parameter(
+    "as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, Option("--json")]
+)
 
 
 def _plain(value: Any) -> Any:
@@ -244,46 +238,46 @@ def _plain(value: Any) -> Any:
 
 def default_folder(name: str, clips: pd.DataFrame, *settings: object) -> Path:
     """Return a folder in ``models/`` of what is trained on these clips with these settings, seed included."""
-    from emolib import paths, ser
+    from emolib import ser
 
     corpora = "+".join(sorted(set(clips["corpus"])))
     told = [asdict(x) if is_dataclass(x) and not isinstance(x, type) else x for x in settings]
     return paths.trained(f"{name}-{corpora}", ser.digest(clips), told)
 
 
-class Pooled(NamedTuple):
-    """The clips that could be encoded, their pooled features by layer, and the store they lie in."""
+def encoded(
+    clips: pd.DataFrame, encoder: str, layers: list[int] | None, *, frames: bool = False,
+    store: str | None = None, device: str = "auto",
+) -> tuple[pd.DataFrame, Any]:  # fmt: skip
+    """Encode clips, say which were skipped, and return those that were not, and the extraction."""
+    from emolib import features
 
-    clips: pd.DataFrame
-    layers: dict[Any, Any]
-    store: Any
+    done = features.extract(
+        clips, encoder, layers=layers, frames=frames, url=store, device=device, progress=sys.stderr.isatty()
+    )
+    print_skipped(done.skipped)
+    return clips[~done.store.missing(clips)].reset_index(drop=True), done
 
 
 def pooled_layers(
     clips: pd.DataFrame, encoder: str, layer: str, pooling: Pooling, *, store: str | None, device: str,
     join: bool = False,
-) -> Pooled:  # fmt: skip
-    """Encode clips, say which were skipped, and pool one layer, or all of them for `best`.
+) -> tuple[pd.DataFrame, dict[Any, Any], Any]:  # fmt: skip
+    """Return the clips that could be encoded, their pooled features by layer, and the store they lie in.
 
-    With `join`, 1+2+3 is one layer of that name: these three side by side.
+    The layers are one, or all of them for `best`; with `join`, 1+2+3 is one layer of that name: these three
+    side by side.
     """
-    import numpy as np
-
-    from emolib import features
-
     numbers = layer.split("+") if join else [layer]
     wanted = None if layer == "best" else sorted({whole_number(number) for number in numbers})
-    done = features.extract(
-        clips, encoder, layers=wanted, url=store, device=device, progress=sys.stderr.isatty()
-    )
-    print_skipped(done.skipped)
-    clips = clips[~done.store.missing(clips)].reset_index(drop=True)
+    clips, done = encoded(clips, encoder, wanted, store=store, device=device)
     names: list[Any] = clips["clip"].tolist()
-    chosen = list(done.store.config.layers) if wanted is None else wanted
-    layers: dict[Any, Any] = {k: done.store.pooled(k, pooling, names) for k in chosen}
+    layers: dict[Any, Any] = {
+        k: done.store.pooled(k, pooling, names) for k in wanted or done.store.config.layers
+    }
     if len(numbers) > 1:
-        layers = {"+".join(map(str, chosen)): np.concatenate(list(layers.values()), axis=1)}
-    return Pooled(clips, layers, done.store)
+        layers = {"+".join(map(str, layers)): np.concatenate(list(layers.values()), axis=1)}
+    return clips, layers, done.store
 
 
 def print_skipped(entries: Iterable[Mapping[str, object]]) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from emolib.cli.app import Corpus, app, command, print_skipped, whole_number
+from emolib import paths, scheduling
+from emolib.cli.app import Corpus, app, command, encoded, print_skipped, whole_number
 from emolib.paths import DEFAULT_ENCODER
 
 _embeddings = typer.Typer(no_args_is_help=True, help="Make and check embeddings to ship without audio.")
@@ -23,7 +24,7 @@ def list_corpora(corpus: Annotated[str | None, Argument()] = None) -> dict[str, 
     corpus
         Show this one's licence, citation, and what is known to be wrong with it.
     """
-    from emolib import corpora, paths
+    from emolib import corpora
 
     if corpus:
         card = corpora.info(corpus)
@@ -34,8 +35,7 @@ def list_corpora(corpus: Annotated[str | None, Argument()] = None) -> dict[str, 
     for card in map(corpora.info, corpora.names()):
         at_hand = card.name == "demo" or paths.corpus(card.name).is_dir()
         keys = ("name", "title", "clips", "speakers", "licence", "citation", "source", "defects")
-        fields = {key: getattr(card, key) for key in keys}
-        rows[card.name] = fields | {"at_hand": at_hand}
+        rows[card.name] = {key: getattr(card, key) for key in keys} | {"at_hand": at_hand}
         has_embeddings = bool(paths.embeddings(card.name))
         elsewhere = f"embeddings alone; the audio: {card.source}" if has_embeddings else card.source
         state = "at hand" if at_hand else elsewhere
@@ -118,7 +118,7 @@ def extract(
     replace
         Delete what other weights or another precision have made.
     """
-    from emolib import features, scheduling
+    from emolib import features
 
     clips, layers = corpus.load(), _layers(layer)
     with scheduling.connect(scheduler) as client:
@@ -151,10 +151,8 @@ def export_npy(
     """
     from emolib import features
 
-    clips = corpus.load()
-    done = features.extract(clips, encoder, layers=[layer], frames=True, url=store, device=device)
-    n = features.export_npy(done.store, clips[~done.store.missing(clips)], out, layer)
-    print_skipped(done.skipped)
+    clips, done = encoded(corpus.load(), encoder, [layer], frames=True, store=store, device=device)
+    n = features.export_npy(done.store, clips, out, layer)
     print(f"wrote {n} files to {out}")
     return {"files": n, "skipped": len(done.skipped), "folder": str(out)}
 
@@ -175,11 +173,10 @@ def make_embeddings(
     out
         The corpus's folder of embeddings; data/embeddings/CORPUS.
     """
-    from emolib import embeddings, features
+    from emolib import embeddings
 
-    clips, bars = corpus.load(), sys.stderr.isatty()
-    done = features.extract(clips, encoder, layers=_layers(layer), device=device, progress=bars)
-    print_skipped(done.skipped)
+    clips = corpus.load()
+    _, done = encoded(clips, encoder, _layers(layer), device=device)
     folder = embeddings.make(clips, done.store, folder=out)
     size, layers = sum(path.stat().st_size for path in folder.iterdir()), list(done.store.config.layers)
     print(f"{len(clips)} clips, layers {layers}, {size / 1e6:.2f} MB: {folder}")
@@ -200,13 +197,12 @@ def check_embeddings(
     layer
         Several with commas, or all that are shipped.
     """
-    from emolib import embeddings, features, probing, splits
+    from emolib import embeddings, probing, splits
 
-    clips, bars = corpus.load(), sys.stderr.isatty()
-    layers = _layers(layer) or embeddings.open(corpus.name, encoder).config.layers
-    done = features.extract(clips, encoder, layers=layers, device=device, progress=bars)
+    clips, shipped = corpus.load(), embeddings.open(corpus.name, encoder)
+    _, done = encoded(clips, encoder, _layers(layer) or list(shipped.config.layers), device=device)
     table, folds = embeddings.check(clips, done.store), splits.folds(clips, "speaker")
-    for column, store in (("ua_new", done.store), ("ua_shipped", embeddings.open(corpus.name, encoder))):
+    for column, store in (("ua_new", done.store), ("ua_shipped", shipped)):
         tables = [store.pooled(k, "mean+std", clips["clip"].tolist()) for k in table["layer"]]
         table[column] = [probing.cross_validate(X, clips, folds).ua.value for X in tables]
     print(table.to_string(index=False, float_format="%.4f"))

@@ -1,11 +1,15 @@
 """Commands that measure: probe, axis, av, quantize, augment, trial."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+import pandas as pd
 from typer import Argument, Option
 
+from emolib import paths, results, scheduling
 from emolib.cli.app import (
     Corpus,
     CorpusByOption,
@@ -13,14 +17,13 @@ from emolib.cli.app import (
     Pooling,
     Profile,
     command,
+    encoded,
     pooled_layers,
     print_skipped,
 )
 from emolib.paths import DEFAULT_ENCODER, SHIPPED_ENCODER
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from emolib.codebook import ResidualQuantizer, measures
 
 
@@ -52,7 +55,7 @@ def probe(
     labels
         hard: one emotion a clip. soft: the shares of a corpus's raters (CREMA-D's, or a table's).
     """
-    from emolib import probing, scheduling, splits
+    from emolib import probing, splits
 
     n_known = _clips_to_know(standardise)
     clips, X, _ = pooled_layers(corpus.load(), encoder, layer, pooling, store=store, device=device, join=True)
@@ -88,7 +91,7 @@ def probe(
     return _interval("ua", answer.ua) | scores | rest
 
 
-def _probe_soft(layers: Any, clips: "pd.DataFrame", cut: Any, out: Path | None) -> dict[str, Any]:
+def _probe_soft(layers: Any, clips: pd.DataFrame, cut: Any, out: Path | None) -> dict[str, Any]:
     """Probe for the raters' shares, beside hard labels and the mean shares."""
     from emolib import metrics, probing
 
@@ -151,7 +154,6 @@ def benchmark(
         Folder of the answers, taken up again; data/benchmark by default.
     """
     from emolib import benchmark as bench
-    from emolib import paths, scheduling
 
     folder, encoders = out or paths.data() / "benchmark", encoder or list(bench.ENCODERS)
     with scheduling.connect(scheduler) as client:
@@ -252,9 +254,6 @@ def av(
         Take the places from this network with a regression head, a folder or a Hugging Face id. Nothing is
         fitted, so the options of encoders, methods and folds are not used.
     """
-    import numpy as np
-    import pandas as pd
-
     from emolib.av import AVLearner, Plane, place, transfer
     from emolib.probing import standardise_speakers
     from emolib.splits import folds as cut
@@ -290,12 +289,11 @@ def av(
     return scores | {"n": n_rated, "layer": plane.layer, "clips": len(plane)}
 
 
-def _predicted(corpus: Corpus, model: str, store: str | None, device: str) -> "pd.DataFrame":
+def _predicted(corpus: Corpus, model: str, store: str | None, device: str) -> pd.DataFrame:
     """Return the clips for which a network predicts arousal and valence, and print which it can't read."""
     from emolib import ser
 
-    bars = sys.stderr.isatty()
-    clips = ser.dimensional(corpus.load(), model, url=store, device=device, progress=bars)
+    clips = ser.dimensional(corpus.load(), model, url=store, device=device, progress=sys.stderr.isatty())
     print_skipped(clips.attrs["skipped"])
     return clips.dropna(subset="predicted_valence")
 
@@ -341,26 +339,20 @@ def quantize(
     out
         Stream of INPUT, .npy of a decoded stream, or folder of a corpus's streams.
     """
-    from emolib import features, paths
     from emolib.codebook import ResidualQuantizer, measures
 
     name = f"codebook-{corpus.name}-{encoder}-layer{layer}-{'pooled' if pooled else 'frames'}"
     folder = codebook or paths.trained(name, stages, codes, seed)
     is_new = not (folder / "config.json").is_file()
     if is_new or source is None:
-        clips, bars = corpus.load(), sys.stderr.isatty()
-        done = features.extract(
-            clips, encoder, layers=[layer], frames=not pooled, device=device, progress=bars
-        )
-        print_skipped(done.skipped)
-        store, clips = done.store, clips[~done.store.missing(clips)]
+        clips, done = encoded(corpus.load(), encoder, [layer], frames=not pooled, device=device)
     if is_new:
-        book = measures.train_codebook(store, clips, layer, pooled, stages, codes, seed)
+        book = measures.train_codebook(done.store, clips, layer, pooled, stages, codes, seed)
         print(f"trained {book.n_stages} x {book.n_codes_} codes: {book.save(folder)}")
     else:
         book = ResidualQuantizer.load(folder)
     if source is None:
-        return _encode_corpus(book, clips, measures.rows_of(store, clips, layer, pooled), lam, out)
+        return _encode_corpus(book, clips, measures.rows_of(done.store, clips, layer, pooled), lam, out)
     if source.suffix == ".emoq":
         return _decode(book, source, out or source.with_suffix(".npy"))
     rows, seconds = measures.rows_of_file(source, encoder, layer, pooled, device)
@@ -371,8 +363,6 @@ def quantize(
 
 
 def _decode(book: "ResidualQuantizer", source: Path, place: Path) -> dict[str, Any]:
-    import numpy as np
-
     rows, bits = book.decompress(source.read_bytes()), 8 * source.stat().st_size
     np.save(place, rows, allow_pickle=False)
     print(f"{len(rows)} rows of {rows.shape[1]} numbers from {bits} bits: {place}")
@@ -380,7 +370,7 @@ def _decode(book: "ResidualQuantizer", source: Path, place: Path) -> dict[str, A
 
 
 def _encode_corpus(
-    book: "ResidualQuantizer", clips: "pd.DataFrame", rows: Any, lam: float, out: Path | None
+    book: "ResidualQuantizer", clips: pd.DataFrame, rows: Any, lam: float, out: Path | None
 ) -> dict[str, Any]:
     from emolib.codebook import measures
 
@@ -443,7 +433,6 @@ def augment(
     seed
         Seed of the halves and of all networks.
     """
-    from emolib import paths
     from emolib.studies import augmentation
 
     cells = augmentation.Settings.of(profile, seed=seed).part(
@@ -473,7 +462,7 @@ def augment(
     return done.headline() | {"missing": len(done.missing)}
 
 
-def _print_scores(table: "pd.DataFrame", spec: str) -> None:
+def _print_scores(table: pd.DataFrame, spec: str) -> None:
     from emolib.metrics import Interval
 
     for _, row in table.iterrows():
@@ -531,9 +520,6 @@ def trial(
     out
         Write trial.csv, trial.json and each clip's measures, clips.csv, to this folder.
     """
-    import time
-
-    from emolib import results
     from emolib.steering import trial as trials
 
     started = time.perf_counter()

@@ -14,6 +14,7 @@ import pandas as pd
 import typer
 from typer import Argument, Option
 
+from emolib import paths
 from emolib.cli.app import (
     Corpus,
     CorpusByOption,
@@ -22,6 +23,7 @@ from emolib.cli.app import (
     app,
     command,
     default_folder,
+    encoded,
     print_skipped,
     whole_number,
 )
@@ -113,10 +115,8 @@ def train_vocoder(
     """
     from emolib import pretrain as recipes
 
-    clips, settings = (
-        _joined(corpora_names, table),
-        _changed(recipes.VocoderSettings(), seed=seed, steps=steps),
-    )
+    clips = _joined(corpora_names, table)
+    settings = _changed(recipes.VocoderSettings(), seed=seed, steps=steps)
     folder = out or default_folder("vocoder", clips, sorted(hold_out or []), settings)
     done = recipes.train_vocoder(
         clips, folder, settings, hold_out=hold_out or [], device=device, resume=resume,
@@ -155,20 +155,15 @@ def train_mapper(
     replace
         Start again where --out holds another training.
     """
-    from emolib import features, mapper, vocoder
+    from emolib import mapper, vocoder
 
     clips = mapper.leave_out(corpus.load(), [name for name in without.split(",") if name])
-    bars = sys.stderr.isatty()
-    done = features.extract(
-        clips, encoder, layers=[layer], frames=True, url=store, device=device, progress=bars
-    )
-    print_skipped(done.skipped)
-    clips = clips[~done.store.missing(clips)]
+    clips, done = encoded(clips, encoder, [layer], frames=True, store=store, device=device)
     settings = _changed(mapper.Settings(), seed=seed, steps=steps)
     folder = out or mapper.default_folder(clips, done.store, layer, settings)
     trained = mapper.train(
         clips, done.store, layer, folder, settings, vocode=vocoder.load().vocode, device=device,
-        resume=resume, replace=replace, progress=bars,
+        resume=resume, replace=replace, progress=sys.stderr.isatty(),
     )  # fmt: skip
     found = trained.provenance
     speakers, held_out = found["speakers"], found["validation_speakers"]
@@ -310,10 +305,8 @@ def generate_train(
     """
     from emolib import generate
 
-    changes = {"space": space, "seed": seed, "precision": precision} | (
-        {} if steps is None else {"steps": steps}
-    )
-    settings = (generate.Settings.full if profile == "full" else generate.Settings.quick)(**changes)
+    preset = generate.Settings.full() if profile == "full" else generate.Settings.quick()
+    settings = _changed(preset, space=space, seed=seed, precision=precision, steps=steps).check()
     clips = corpus.load()
     if unknown := sorted(set(leave_out or []) - set(clips["speaker"])):
         known = ", ".join(sorted(set(clips["speaker"])))
@@ -602,7 +595,6 @@ def tts(
 
 def _score(folder: Path | None, encoder: str | None, target: str | None) -> "AxisScore | None":
     """Return what scores the result; nothing, and say so, where the default encoder isn't at hand."""
-    from emolib import paths
     from emolib.axis import EmotionAxis
     from emolib.tts import AxisScore, embedded_score
 

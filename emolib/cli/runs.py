@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from typer import Argument, Option
 
+from emolib import paths, scheduling
 from emolib.cli.app import Profile, command
 from emolib.files import write_file
 
@@ -68,14 +70,14 @@ def run(
     jobs
         Notebooks at a time; one per core by default, at most 4.
     """
-    from emolib import corpora, paths, sweep
+    from emolib import corpora, sweep
 
     corpus = corpus or ("folder" if table else None)
+    table = str(Path(table).absolute()) if table and "://" not in table else table
+    named = {"CORPUS": corpora.info(corpus).name if corpus else None, "ENCODER": encoder}
+    named |= {"ROOT": str(root.absolute()) if root else None, "TABLE": table}
     parameters: dict[str, Any] = {"PROFILE": profile, "DEVICE": device, "SEED": seed}
-    parameters |= {"CORPUS": corpora.info(corpus).name} if corpus else {}
-    parameters |= {"ENCODER": encoder} if encoder else {}
-    parameters |= {"ROOT": str(root.absolute())} if root else {}
-    parameters |= {"TABLE": table if "://" in table else str(Path(table).absolute())} if table else {}
+    parameters |= {name: value for name, value in named.items() if value}
     known = {path.stem: sweep.declared(path) for path in sweep.notebooks()}
     parameters |= sweep.from_text(settings or [], known)
     started = time.perf_counter()
@@ -110,7 +112,6 @@ def sweep(
     jobs
         Cells at a time on this machine.
     """
-    from emolib import scheduling
     from emolib import sweep as sweeps
 
     plan = sweeps.read_grid(grid)
@@ -134,8 +135,6 @@ def bench(names: Annotated[list[str] | None, Argument(metavar="NAME...")] = None
     names
         Scripts of benchmarks/, such as extraction; all by default.
     """
-    from emolib import paths
-
     folder = paths.benchmarks()
     scripts = {path.stem: path for path in sorted(folder.glob("[a-z]*.py"))}
     if not scripts:
@@ -156,22 +155,20 @@ def bench(names: Annotated[list[str] | None, Argument(metavar="NAME...")] = None
 
 def _machine() -> str:
     """Return the processor, its cores at hand, and the versions that a time depends on, in one line."""
-    import numpy
     import torch
 
-    model = ""
-    if Path("/proc/cpuinfo").is_file():
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), flags=re.M)
-        model = found[1] if found else ""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)$", info.read_text() if info.is_file() else "", flags=re.M)
+    model = found[1] if found else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return (
-        f"{model or platform.processor() or platform.machine()}, {cores} cores{device}; Python "
-        f"{platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
+        f"{model}, {cores} cores{device}; Python "
+        f"{platform.python_version()}, torch {torch.__version__}, numpy {np.__version__}"
     )
 
 
-def _write_section(folder: Path, name: str, question: str, ratios: Mapping[str, float]) -> Path:
+def _write_section(folder: Path, name: str, question: str, ratios: Mapping[str, float]) -> None:
     """Write or replace the section of one comparison, and keep the sections in order.
 
     Parameters
@@ -188,4 +185,3 @@ def _write_section(folder: Path, name: str, question: str, ratios: Mapping[str, 
     kept[name] = f"{question}\n\n{_machine()}\n\n| measure | value |\n|---|---|\n{rows}"
     body = "\n\n".join(f"## {key}\n\n{kept[key]}" for key in sorted(kept))
     write_file(path, f"{title.rstrip()}\n\n{body}\n".encode())
-    return path
