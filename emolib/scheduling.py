@@ -13,6 +13,7 @@ Dask's scheduler: M. Rocklin (2015), "Dask: Parallel Computation with Blocked al
 import contextlib
 import fcntl
 import functools
+import itertools
 import logging
 import os
 import sys
@@ -62,19 +63,7 @@ def connect(scheduler: str | None, n_workers: int | None = None) -> Iterator[Any
     if scheduler != "local" and "://" not in scheduler:
         raise ValueError(f"scheduler {scheduler!r}; expected 'local' or an address such as tcp://host:8786")
     with contextlib.ExitStack() as stack:
-        address: Any = scheduler
-        if scheduler == "local":
-            stack.enter_context(_environment_of_workers())
-            address = stack.enter_context(
-                distributed.LocalCluster(
-                    n_workers=n_workers or len(visible_gpus()) or os.cpu_count() or 1,
-                    threads_per_worker=1,
-                    env=ONE_THREAD,
-                    dashboard_address="127.0.0.1:0",  # of its own, seen from here alone
-                    memory_limit=0,
-                    silence_logs=logging.CRITICAL,
-                )
-            )
+        address: Any = stack.enter_context(_cluster_here(n_workers)) if scheduler == "local" else scheduler
         try:
             client = distributed.Client(address, timeout="15s", set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
@@ -89,7 +78,7 @@ def connect(scheduler: str | None, n_workers: int | None = None) -> Iterator[Any
 
 
 @contextlib.contextmanager
-def _environment_of_workers() -> Iterator[None]:
+def _cluster_here(n_workers: int | None) -> Iterator[Any]:
     """Start workers that keep freed memory, and give this process's environment back as it was.
 
     Dask has workers hand every freed array back to the system at once, which doubles the time of work on many
@@ -97,13 +86,20 @@ def _environment_of_workers() -> Iterator[None]:
     where whatever is started later finds it.
     """
     import dask
+    import distributed
 
     asked = "distributed.nanny.pre-spawn-environ"
     names = {*dask.config.get(asked), "PYTHONHASHSEED"}
     before = {name: os.environ.get(name) for name in names}
+    n_workers = n_workers or len(visible_gpus()) or os.cpu_count() or 1
+    options: dict[str, Any] = {"threads_per_worker": 1, "env": ONE_THREAD, "memory_limit": 0}
+    options |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}  # seen from here alone
     try:
-        with dask.config.set({f"{asked}.MALLOC_TRIM_THRESHOLD_": None}):
-            yield
+        with (
+            dask.config.set({f"{asked}.MALLOC_TRIM_THRESHOLD_": None}),
+            distributed.LocalCluster(n_workers=n_workers, **options) as cluster,
+        ):
+            yield cluster
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
@@ -136,11 +132,8 @@ def outcomes(
     identity = package_digest()
 
     def refill() -> None:
-        while len(running) < max(1, sum(client.nthreads().values())) * AHEAD:
-            try:
-                task = next(todo)
-            except StopIteration:
-                return
+        most = max(1, sum(client.nthreads().values())) * AHEAD
+        for task in itertools.islice(todo, max(0, most - len(running))):
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
                 # a task's data travel with it: scattered before, they would die with the worker that has them
                 future = client.submit(_call, function, task, identity, pure=False)
@@ -187,9 +180,8 @@ def _call(function: Callable[..., Any], task: Any, identity: str) -> Any:
 def package_digest() -> str:
     """Return a digest of the package's own code, 12 hexadecimal digits."""
     folder = Path(emolib.__file__).parent
-    return files.code_digest({path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")})[
-        :12
-    ]
+    code = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
+    return files.code_digest(code)[:12]
 
 
 def visible_gpus() -> list[str]:
