@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from samples import MAPPING, PRETRAINING, VOCODING, speech, write_corpus, write_notebook
+from test_features import Fake
 
 from emolib import audio, corpora, features, files, mapper, pretrain, store, sweep
 from emolib.axis import EmotionAxis
@@ -28,25 +29,14 @@ BLOCK = 3
 
 
 @dataclass
-class Powers:
-    """An encoder whose frames are powers of the wave's mean amplitude; it takes its time."""
+class Slow(Fake):
+    """An encoder that takes its time."""
 
     pause_s: float = 0.0
-    name: str = "powers"
-    sample_rate: int = 16_000
-    layers: tuple[int, ...] = (0, 1)
-    width: int = 4
-    hop_s: float = 0.02
-    fingerprint: str = "powers-1"
 
     def encode(self, waves, sample_rate):
         time.sleep(self.pause_s)
-        return [self._frames(wave) for wave in waves]
-
-    def _frames(self, wave):
-        frames = np.abs(wave[: len(wave) // 320 * 320].reshape(-1, 320)).mean(1)
-        powers = np.stack([frames ** (k + 1) for k in range(self.width)], axis=1)
-        return np.stack([powers * (layer + 1) for layer in self.layers]).astype(np.float32)
+        return super().encode(waves, sample_rate)
 
 
 # ------------------------------------------------------------------------------------- what is disturbed
@@ -72,7 +62,7 @@ def read_manifest(inputs: Path) -> pd.DataFrame:
 def extract(inputs: Path, out: Path) -> None:
     """Encode 24 clips into a store of eight shards."""
     store.BLOCK_CLIPS = BLOCK
-    features.extract(read_manifest(inputs), Powers(pause_s=0.03), frames=True, url=out / "store")
+    features.extract(read_manifest(inputs), Slow(pause_s=0.03), frames=True, url=out / "store")
 
 
 def train_encoder(inputs: Path, out: Path) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
@@ -48,31 +49,22 @@ def _count(fault: str, *, survived: bool) -> None:
             csv.writer(file).writerow([fault, int(survived)])
 
 
-def collected(table: Path) -> list[tuple[str, int, int, int]]:
-    """Return fault, tried, survived and lost, in the order in which the faults were tried."""
-    tries: dict[str, list[int]] = {}
-    with table.open(newline="", encoding="utf-8") as file:
-        for fault, survived in csv.reader(file):
-            tries.setdefault(fault, []).append(int(survived))
-    return [(fault, len(each), sum(each), len(each) - sum(each)) for fault, each in tries.items()]
-
-
 def main() -> int:
     raw = Path(tempfile.mkdtemp()) / "tries.csv"
     environment = {"EMOLIB_FAULTS": "20"} | os.environ | {"EMOLIB_FAULTS_TABLE": str(raw)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE)]
     ended = subprocess.run(command, env=environment, cwd=HERE.parents[1]).returncode
-    rows = collected(raw)
-    with (DOCS / "faults.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("fault", "tried", "survived", "lost"), *rows])
-    lines = ["| fault | tried | survived | lost |", "|---|---|---|---|"]
-    lines += [f"| {fault} | {tries} | {survived} | {lost} |" for fault, tries, survived, lost in rows]
-    lines += [f"| all | {' | '.join(str(sum(row[k] for row in rows)) for k in (1, 2, 3))} |"]
+    tries = pd.read_csv(raw, names=["fault", "survived"]).groupby("fault", sort=False)["survived"]
+    table = tries.agg(tried="count", survived="sum")  # in the order in which the faults were tried
+    table["lost"] = table["tried"] - table["survived"]
+    table.to_csv(DOCS / "faults.csv", lineterminator="\n")
+    table.loc["all"] = table.sum()
+    rows = [["fault", *table.columns], ["---"] * 4, *table.reset_index().to_numpy().tolist()]
+    shown = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows).replace(" --- ", "---")
     page = DOCS / "faults.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(_START)
-    after = rest.partition(_END)[2]
-    page.write_text(f"{before}{_START}" + "\n".join(lines) + f"\n{_END}{after}", encoding="utf-8")
-    print("\n".join(lines))
+    page.write_text(f"{before}{_START}{shown}\n{_END}{rest.partition(_END)[2]}", encoding="utf-8")
+    print(shown)
     return ended
 
 

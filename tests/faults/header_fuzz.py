@@ -15,6 +15,7 @@ import struct
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -89,17 +90,8 @@ def _harm(data: bytearray, rng: np.random.Generator, files: list[tuple[str, byte
             data[at : at + 32] = other[at : at + 32]
 
 
-def _ogg_table() -> list[int]:
-    table = []
-    for byte in range(256):
-        rest = byte << 24
-        for _ in range(8):
-            rest = (rest << 1 ^ (0x04C11DB7 if rest & 0x80000000 else 0)) & 0xFFFFFFFF
-        table.append(rest)
-    return table
-
-
-_OGG_TABLE = _ogg_table()
+#: Each byte with its bits in reverse: Ogg's checksum is zlib's of mirrored bits, from 0 and as it ends.
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def mend_ogg_checksums(data: bytearray) -> None:
@@ -109,10 +101,8 @@ def mend_ogg_checksums(data: bytearray) -> None:
         segments = data[at + 27 : at + 27 + data[at + 26]]
         end = min(at + 27 + len(segments) + sum(segments), len(data))
         data[at + 22 : at + 26] = bytes(4)
-        checksum = 0
-        for byte in data[at:end]:
-            checksum = (checksum << 8 & 0xFFFFFFFF) ^ _OGG_TABLE[checksum >> 24 ^ byte]
-        data[at + 22 : at + 26] = struct.pack("<I", checksum)
+        mirrored = zlib.crc32(data[at:end].translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        data[at + 22 : at + 26] = struct.pack("<I", int(f"{mirrored:032b}"[::-1], 2))
         at = data.find(b"OggS", end)
 
 

@@ -66,12 +66,11 @@ def refused(error: BaseException | None) -> bool:
     return False
 
 
-@pytest.fixture(scope="module", params=ROOM)
-def calm(request, inputs, tmp_path_factory):
+@pytest.fixture(params=ROOM)
+def calm(request, undisturbed):
     """A job, what it leaves undisturbed, and the bytes at which its disk is full."""
-    job, out = getattr(jobs, request.param), tmp_path_factory.mktemp("calm")
-    jobs.finish(job, inputs, out)
-    return job, jobs.content(out), ROOM[request.param]
+    job = getattr(jobs, request.param)
+    return job, jobs.content(undisturbed(job)[0]), ROOM[request.param]
 
 
 def test_a_full_disk(inputs, tmp_path, calm):
@@ -130,7 +129,7 @@ def read_only(folder: Path) -> Iterator[None]:
 @pytest.fixture
 def store(inputs, tmp_path, monkeypatch) -> FeatureStore:
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
-    return extract(jobs.read_manifest(inputs).iloc[:12], jobs.Powers(), url=tmp_path / "store").store
+    return extract(jobs.read_manifest(inputs).iloc[:12], jobs.Slow(), url=tmp_path / "store").store
 
 
 def test_a_finished_store_serves_where_nothing_can_be_written(inputs, tmp_path, store):
@@ -138,7 +137,7 @@ def test_a_finished_store_serves_where_nothing_can_be_written(inputs, tmp_path, 
     before = store.pooled(1)
     with read_only(tmp_path / "store"), tried("read-only store, finished"):
         assert np.array_equal(FeatureStore(tmp_path / "store").pooled(1), before)
-        again = extract(manifest, jobs.Powers(), url=tmp_path / "store")
+        again = extract(manifest, jobs.Slow(), url=tmp_path / "store")
         assert (again.n_new, again.n_cached) == (0, 12)
 
 
@@ -146,6 +145,6 @@ def test_a_store_that_lacks_clips_says_that_it_can_not_be_written(inputs, tmp_pa
     manifest, before = jobs.read_manifest(inputs), jobs.content(tmp_path / "store")
     with tried("read-only store, clips missing"):
         with read_only(tmp_path / "store"), pytest.raises(OSError, match=r"Read-only|Permission denied"):
-            extract(manifest, jobs.Powers(), url=tmp_path / "store")
+            extract(manifest, jobs.Slow(), url=tmp_path / "store")
         assert jobs.content(tmp_path / "store") == before
-        assert len(extract(manifest, jobs.Powers(), url=tmp_path / "store").store) == 24
+        assert len(extract(manifest, jobs.Slow(), url=tmp_path / "store").store) == 24

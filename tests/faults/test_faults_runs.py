@@ -5,25 +5,17 @@ from pathlib import Path
 
 import fault_jobs as jobs
 import nbformat
-import pytest
 from fault_tally import moments, tried
 
 from emolib import sweep
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory) -> tuple[Path, float]:
-    out = tmp_path_factory.mktemp("calm")
-    seconds = jobs.finish(jobs.sweep_seeds, out, out)
-    return out, seconds
 
 
 def found(out: Path) -> dict:
     return json.loads((out / "runs" / "sweep-squares" / "summary.json").read_text())
 
 
-def test_a_sweep_is_killed(calm, tmp_path):
-    whole, seconds = calm
+def test_a_sweep_is_killed(undisturbed, tmp_path):
+    whole, seconds = undisturbed(jobs.sweep_seeds)
     assert sorted(metrics["00_square"]["square"] for metrics in found(whole).values()) == [9, 16]
     for number, moment in enumerate(moments(6)):
         out = jobs.write_notebooks(tmp_path / str(number))
