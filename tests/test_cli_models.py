@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
-from samples import speech
+from samples import VOCODING, speech
 from samples import write_corpus as write_speech
 from test_cli import answer, call, complaint, home, write_corpus
 from test_generate import TINY
@@ -76,10 +76,7 @@ def test_a_vocoder_is_trained_and_taken_up(tmp_path, monkeypatch):
         audio.write(tmp_path / f"{n}.wav", speech(0.9, seed=n), 16_000)
     rows = ["path,speaker,emotion", *(f"{n}.wav,s{n // 2},sad" for n in range(4))]
     (tmp_path / "my.csv").write_text("\n".join(rows) + "\n")
-    tiny = dataclasses.replace(
-        pretrain.VocoderSettings(), channels=32, rates=(16, 16), block_kernels=(3,),
-        dilations=(1,), batch_size=2, segment_frames=16, stft_sizes=(512,), validation_clips=1, refine=1,
-    )  # fmt: skip
+    tiny = dataclasses.replace(VOCODING, validation_clips=1, refine=1)
     monkeypatch.setattr(pretrain, "VocoderSettings", lambda: tiny)
     words = ["train-vocoder", "--manifest", "my.csv", "--out", "own", "--device", "cpu", "--steps"]
     found = answer(*words, 2, "--hold-out", "folder-s1")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emolib import paths
@@ -55,15 +55,11 @@ def test_feature_stores_of_two_encoders_are_apart():
     assert all(store.parent == paths.data() / "features" / "demo" for store in stores)
 
 
-def test_a_hostile_name_stays_in_its_folder(tmp_path):
-    for name in ("..", ".", "", "/", "../../etc", "/etc/passwd", "~", "C:\\x", "a b\n"):
-        folder = paths.folder_name(name)
-        assert (tmp_path / folder).resolve().parent == tmp_path.resolve()
-        assert folder.isprintable() and " " not in folder
-
-
+@example("..")
+@example("../../etc")
+@example("C:\\x")
 @given(st.text(max_size=30))
 def test_folder_names_are_single_and_stable(name):
-    folder = paths.folder_name(name)
+    folder = paths.folder_name(name)  # which a hostile one can't leave
     assert folder not in ("", ".", "..") and not set(folder) & set("/\\:\0\n *?")
     assert paths.folder_name(folder) == folder

@@ -37,14 +37,6 @@ TableFormat = Literal["csv", "json", "parquet", "audiofolder", "audformat", "kal
 _UsageError: Any = typer.BadParameter.__base__
 #: Help of options that many commands have.
 _HELP = {
-    "corpus": "A name that `emolib corpora` lists; demo by default.",
-    "corpus_option": "The corpus, in place of CORPUS.",
-    "root": "The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.",
-    "table": "Your own corpus: a table (file, folder, URL of a CSV) with at least path, speaker and emotion.",
-    "mapping": "Rename emotions: joy=happy,ang=angry, or a JSON file of one object.",
-    "form": "The format of --manifest; found by its name and content by default.",
-    "speaker_pattern": "Regular expression that finds the speaker in a path, where --manifest has no column.",
-    "trim_silence": "End each clip where nothing but exact zeros follows.",
     "encoder": "whisper-tiny.en, wav2vec2-nano, logmel, prosody, egemaps, compare, a folder, "
     "a Hugging Face id, or random:<network>.",
     "folds": "By speakers, sentences (text) or both; emobox is for ravdess; random leaks speakers.",
@@ -60,7 +52,27 @@ _HELP = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """The corpus that a command works on; its fields are the command's options."""
+    """The corpus that a command works on; its fields are the command's options.
+
+    Parameters
+    ----------
+    corpus
+        A name that `emolib corpora` lists; demo by default.
+    corpus_option
+        The corpus, in place of CORPUS.
+    root
+        The corpus's folder, $EMOLIB_CORPORA/CORPUS by default; for --manifest, where its paths start.
+    table
+        Your own corpus: a table (file, folder, URL of a CSV) with at least path, speaker and emotion.
+    mapping
+        Rename emotions: joy=happy,ang=angry, or a JSON file of one object.
+    form
+        The format of --manifest; found by its name and content by default.
+    speaker_pattern
+        Regular expression that finds the speaker in a path, where --manifest has no column.
+    trim_silence
+        End each clip where nothing but exact zeros follows.
+    """
 
     corpus: Annotated[str | None, Argument(metavar="CORPUS")] = None
     corpus_option: Annotated[str | None, Option("--corpus")] = None
@@ -179,7 +191,8 @@ def command(name: str | None = None, group: typer.Typer = app) -> Callable[[Call
     """
 
     def register(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-        text, explained = _documented(function)
+        text, own = _documented(function)
+        explained = _HELP | _documented(Corpus)[1] | own
         parameters = dict(inspect.signature(function).parameters)
         corpora = {name: p.annotation for name, p in parameters.items() if p.annotation in _CORPORA}
         options = [option for p in parameters.values() for option in _options(p, explained)]
@@ -209,7 +222,7 @@ def _documented(function: Callable) -> tuple[str, dict[str, str]]:
     """Return a docstring without its section Parameters, and that section as texts by name."""
     text, _, section = inspect.cleandoc(function.__doc__ or "").partition("\n\nParameters\n----------\n")
     entries = re.findall(r"^(\w+)\n((?: .*\n?)+)", section, flags=re.MULTILINE)
-    return text, _HELP | {name: " ".join(lines.split()) for name, lines in entries}
+    return text, {name: " ".join(lines.split()) for name, lines in entries}
 
 
 def _options(parameter: inspect.Parameter, explained: Mapping[str, str]) -> list[inspect.Parameter]:
