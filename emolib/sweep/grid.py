@@ -237,7 +237,7 @@ def folder_digest(folder: Path, *, content: bool) -> str:
         subfolders.sort()
         for name in sorted(name for name in names if not (content and name.endswith(".md"))):
             path = Path(place, name)
-            lines.append(f"{path.relative_to(folder)}\0{_sha256_file(path) if content else _stat(path)}")
+            lines.append(f"{path.relative_to(folder)}\0{_state(path, content=content)}")
     return _sha256("\n".join(lines)) if lines else ""
 
 
@@ -251,25 +251,20 @@ def _table(table: str, root: str) -> str:
     beside = Path(table) if Path(table).is_dir() else Path(table).parent
     base = Path(root) if root or "://" in table else beside
     names = rows["path"].tolist() if "path" in rows else []
-    return _sha256(
-        "\n".join([rows.to_csv(index=False), *(f"{name}\0{_stat(base / name)}" for name in names)])
-    )
+    states = [f"{name}\0{_state(base / name)}" for name in names]
+    return _sha256("\n".join([rows.to_csv(index=False), *states]))
 
 
-def _stat(path: Path) -> str:
+def _state(path: Path, *, content: bool = False) -> str:
+    """Return a file's size and time, or the digest of its content."""
     try:
+        if content:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         state = path.stat()
     except (OSError, ValueError):
         return "absent"
     return f"{state.st_size} {state.st_mtime_ns}"
-
-
-def _sha256_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "unreadable"
 
 
 def _sha256(text: str) -> str:
