@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emolib import corpora
-from emolib.corpora import iemocap, labelled, published
+from emolib.corpora import labelled, published
 from emolib.corpora.manifest import Label, Skipped, from_points
 
 ANY_NAME = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40)
@@ -54,9 +54,9 @@ def test_any_name_is_a_label_or_skipped(parse, name):
 def test_any_line_is_harmless(words):
     line = " ".join(words)
     assert all(isinstance(text, str) for _, text in labelled.esd_transcript(line))
-    assert all(isinstance(found, iemocap.Evaluation) for found in iemocap.parse_evaluation(line))
-    evaluation = iemocap.Evaluation(line, words[0], 3.0, 3.0, 3.0)
-    assert isinstance(iemocap.label(Path("x.wav"), evaluation, "Session1", ""), Skipped)
+    assert all(isinstance(found, labelled.Evaluation) for found in labelled.iemocap_evaluations(line))
+    evaluation = labelled.Evaluation(line, words[0], 3.0, 3.0, 3.0)
+    assert isinstance(labelled.iemocap_turn(Path("x.wav"), evaluation, "Session1", ""), Skipped)
     row = {"speaker_id": words[0], "emotion": words[-1], "gender": "male", "raw_text": line, "age": line}
     assert isinstance(labelled.nemo_row(BY_NAME["nemo"].parse(Path("a", words[0])), row), Skipped)
 
@@ -297,7 +297,7 @@ def test_emodb_tree(tmp_path):
 def test_emodb_ratings_without_columns(tmp_path):
     root = write_tree(tmp_path, ["03a01Fa.wav"])
     (root / labelled.RATINGS).write_text("name,a,v\n")
-    with pytest.raises(ValueError, match="lacks the columns activation, file, valence"):
+    with pytest.raises(ValueError, match="lacks the columns file, activation, valence"):
         corpora.load("emodb", root)
 
 
@@ -472,17 +472,17 @@ def test_iemocap_tree(tmp_path):
 
 @given(
     st.integers(1, 5), st.sampled_from("FM"), st.sampled_from(["impro01", "impro05b", "script02_2"]),
-    st.sampled_from("FM"), st.integers(0, 999), st.sampled_from(sorted(iemocap.EMOTIONS)),
+    st.sampled_from("FM"), st.integers(0, 999), st.sampled_from(sorted(labelled.IEMOCAP)),
     st.tuples(*3 * [st.floats(1, 5)]),
 )  # fmt: skip
 def test_iemocap_round_trip(session, wearer, scenario, talker, number, code, ratings):
     turn = f"Ses0{session}{wearer}_{scenario}_{talker}{number:03d}"
     values = ", ".join(f"{rating:.4f}" for rating in ratings)
-    (line,) = iemocap.parse_evaluation(f"[6.2901 - 8.2357]\t{turn}\t{code}\t[{values}]\n")
-    item = iemocap.label(Path(f"{turn}.wav"), line, f"Session{session}", "")
+    (line,) = labelled.iemocap_evaluations(f"[6.2901 - 8.2357]\t{turn}\t{code}\t[{values}]\n")
+    item = labelled.iemocap_turn(Path(f"{turn}.wav"), line, f"Session{session}", "")
     assert isinstance(item, Label)
     assert (item.clip, item.speaker, item.label) == (turn, f"Ses0{session}{talker}", code)
-    assert item.emotion == iemocap.EMOTIONS[code] and item.extra["scenario"] == scenario
+    assert item.emotion == labelled.IEMOCAP[code] and item.extra["scenario"] == scenario
     expected = [(rating - 3) / 2 for rating in ratings]
     assert np.allclose([item.valence, item.arousal, item.dominance], expected, atol=1e-4)
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import pandas as pd
 
 from emolib import emotions, paths
-from emolib.corpora import folder, iemocap, labelled, tables
+from emolib.corpora import folder, labelled, tables
 from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
-from emolib.corpora.published import CORPORA, NamedCorpus
+from emolib.corpora.published import CARDS, CORPORA, NamedCorpus
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
@@ -31,21 +31,15 @@ __all__ = [
     "described", "info", "load", "names", "read", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
-_DEMO = CorpusInfo(
-    "demo", "emolib's synthesised demo corpus (not human speech)", "MIT, as the package", "emolib",
-    language="en", source="rendered on first use; nothing is downloaded",
-)  # fmt: skip
 #: The parser of each corpus, which yields what names and tables say of the files in its folder.
 _PARSERS = {corpus.card.name: corpus.labels for corpus in CORPORA} | {
-    "iemocap": iemocap.labels, "meld": labelled.meld, "msp-podcast": labelled.msp_podcast,
+    "iemocap": labelled.iemocap, "meld": labelled.meld, "msp-podcast": labelled.msp_podcast,
 }  # fmt: skip
-_TABLED = (iemocap.CARD, labelled.MELD, labelled.MSP_PODCAST)
-_CARDS = {card.name: card for card in (_DEMO, *(one.card for one in CORPORA), *_TABLED, folder.CARD)}
 
 
 def names() -> list[str]:
     """Return the names of all corpora."""
-    return list(_CARDS)
+    return list(CARDS)
 
 
 class NoAudioWarning(UserWarning):
@@ -60,11 +54,11 @@ def info(name: str) -> CorpusInfo:
     ValueError
         If there is no such corpus; the message lists those that there are.
     """
-    if name not in _CARDS:
+    if name not in CARDS:
         raise ValueError(
             f"unknown corpus {name!r}{nearest(name, names())}; expected one of: {', '.join(names())}"
         )
-    return _CARDS[name]
+    return CARDS[name]
 
 
 def nearest(name: object, names: Collection[str], least: float = 0.5) -> str:

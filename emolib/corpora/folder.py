@@ -14,16 +14,8 @@ import pandas as pd
 
 from emolib import emotions
 from emolib.corpora import manifest, tables
-from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Skipped
+from emolib.corpora.manifest import COLUMNS, Label, Skipped
 
-CARD = CorpusInfo(
-    "folder",
-    "any audio with a table of at least path, speaker and emotion",
-    "your own",
-    "your own",
-    language="", clips=None, speakers=None,
-    source="your own files and a CSV",
-)  # fmt: skip
 REQUIRED = ("path", "speaker", "emotion")
 _FILES = frozenset(tables.NAMES["path"].split())
 _RATINGS = ("arousal", "valence", "dominance")

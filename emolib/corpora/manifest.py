@@ -9,7 +9,7 @@ import io
 import math
 import re
 from collections.abc import Mapping
-from csv import QUOTE_NONNUMERIC
+from csv import QUOTE_MINIMAL, QUOTE_NONE, QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -177,20 +177,24 @@ def read(csv: str | Path, *, paths: bool = True) -> pd.DataFrame:
     return manifest
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, *columns: str, quoted: bool = True) -> pd.DataFrame:
     """Read a CSV, of commas, semicolons or tabs; each cell is the text that stands there.
 
     Parameters
     ----------
     path : str or Path
         A file, or any fsspec URL, such as ``s3://bucket/mine.csv``.
+    *columns : str
+        Those that it has to have; it may have more.
+    quoted : bool
+        False where quotation marks belong to the text.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it can't be read as a table in UTF-8, or two of its columns have one name.
+        If it can't be read as a table in UTF-8, lacks a column, or two of its columns have one name.
     """
     source = _remote(str(path)) if is_url(path) else Path(path)
     if isinstance(source, Path) and not source.is_file():
@@ -200,13 +204,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
             separator = "\t" if str(path).lower().endswith(".tsv") else _separator(file)
             # without a header, so that neither a name that stands twice nor a cell too many is mended quietly
             cells = pd.read_csv(
-                file, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-            ).fillna("")
+                file, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+                quoting=QUOTE_MINIMAL if quoted else QUOTE_NONE,
+            ).fillna("")  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(cells.iloc[0])]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{path}: two columns are named {twice[0]!r}; expected each name once: rename one")
+    if missing := [column for column in columns if column not in names]:
+        raise ValueError(f"{path}: lacks the columns {', '.join(missing)}")
     return cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
 
 

@@ -1,6 +1,6 @@
-"""Corpora whose file names say what each clip is: a grammar of the names, the meaning of its codes, a card.
+"""The cards of all corpora, and the grammar of names where a corpus's file names say what each clip is.
 
-They are listed in ``published.yaml``. Where a publisher's tables say more (ratings, votes, transcripts), a
+Both are in ``published.yaml``. Where a publisher's tables say more (ratings, votes, transcripts), a
 function of `emolib.corpora.labelled` joins them. A file whose name doesn't fit is skipped with its reason.
 Where a publisher's word is none of our twelve emotions and no synonym of one, the word stays.
 """
@@ -152,15 +152,23 @@ _JOIN = {
 }  # fmt: skip
 
 
-def _listed(name: str, entry: dict[str, Any]) -> NamedCorpus:
-    """Return a corpus from its entry in ``published.yaml``."""
+def _card(name: str, entry: dict[str, Any]) -> CorpusInfo:
+    """Return the card of a corpus, and leave in its entry what says how its names are read."""
     told = {one.name: entry.pop(one.name) for one in fields(CorpusInfo) if one.name in entry}
     told |= {"twins": frozenset(told.get("twins", ())), "defects": tuple(told.get("defects", ()))}
+    return CorpusInfo(name, **told)
+
+
+def _named(name: str, entry: dict[str, Any]) -> NamedCorpus:
+    """Return a corpus from what its card left of its entry."""
     books = {"emotion_codes": "emotions", "speaker_codes": "speakers", "intensity_codes": "intensities"}
     entry |= {books[key]: _codes(entry.pop(key)) for key in books if key in entry}
     entry["refused"] = tuple((one["pattern"], one["reason"]) for one in entry.get("refused", ()))
-    return NamedCorpus(CorpusInfo(name, **told), **entry, adapt=_ADAPT.get(name, dict), join=_JOIN.get(name))
+    return NamedCorpus(CARDS[name], **entry, adapt=_ADAPT.get(name, dict), join=_JOIN.get(name))
 
 
 with Path(__file__).with_suffix(".yaml").open(encoding="utf-8") as _file:
-    CORPORA = tuple(_listed(name, dict(entry)) for name, entry in yaml.safe_load(_file).items())
+    _ENTRIES = {name: dict(entry) for name, entry in yaml.safe_load(_file).items()}
+#: Each corpus's card, in the order in which they are listed.
+CARDS = {name: _card(name, entry) for name, entry in _ENTRIES.items()}
+CORPORA = tuple(_named(name, entry) for name, entry in _ENTRIES.items() if "pattern" in entry)

@@ -46,10 +46,12 @@ NAMES = {
 VOTES = "votes_"
 _RATER = re.compile(r"(?:emotion_)?(?:rater|annotator)_?\d+")
 _GENDERS = {"f": "female", "m": "male"}
-_MSP = {
+#: MSP-Podcast's letters, and what its tables of labels have to have.
+MSP = {
     "A": "angry", "S": "sad", "H": "happy", "U": "surprised", "F": "fearful", "D": "disgust",
     "C": "contempt", "N": "neutral", "O": "other", "X": "no agreement",
 }  # fmt: skip
+MSP_COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender")
 
 
 def read(table: str | Path, form: Format | None = None) -> pd.DataFrame:
@@ -271,10 +273,7 @@ def _kaldi(path: Path) -> Iterator[dict[str, Any]]:
 def _msp_podcast(path: Path) -> pd.DataFrame:
     """Read MSP-Podcast's consensus: letters become words, ratings from 1 to 7 those of a manifest."""
     at = next(path.glob("**/labels_consensus.csv")) if path.is_dir() else path
-    table = manifest.read_table(at)
-    expected = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender")
-    if missing := [name for name in expected if name not in table.columns]:
-        raise ValueError(f"{at}: lacks MSP-Podcast's columns {', '.join(missing)}")
+    table = manifest.read_table(at, *MSP_COLUMNS)
     around = [folder / name for folder in (at.parent, at.parent.parent) for name in ("Audios", "Audio")]
     sounds = next((folder.absolute() for folder in around if folder.is_dir()), Path())
     rows = pd.DataFrame(
@@ -282,7 +281,7 @@ def _msp_podcast(path: Path) -> pd.DataFrame:
             "path": [str(sounds / name) for name in table["FileName"]],
             "clip": [PurePath(name).stem for name in table["FileName"]],
             "speaker": table["SpkrID"].where(table["SpkrID"].str.lower() != "unknown", ""),
-            "emotion": table["EmoClass"].map(lambda letter: _MSP.get(letter, letter)),
+            "emotion": table["EmoClass"].map(lambda letter: MSP.get(letter, letter)),
             "label": table["EmoClass"], "gender": table["Gender"].where(table["Gender"] != "Unknown", ""),
         }
     )  # fmt: skip
