@@ -53,28 +53,20 @@ class Embeddings(FeatureStore):
     def __init__(self, folder: Path) -> None:
         self._locate(folder)
         self._info, self._arrays = files.read_model(folder, _KIND)
-        self.config = StoreConfig(frames=False, **{name: self._info[name] for name in _CONFIG})
-        self.config = replace(self.config, layers=tuple(self.config.layers))
+        told = files.from_json({name: self._info[name] for name in _CONFIG})
+        self.config = StoreConfig(frames=False, **told)
         self.refresh()
 
     def refresh(self, *, verify: bool = False) -> None:
         """Read the clips from the manifest again."""
         clips = corpora.read(Path(self.url).parent / _MANIFEST, paths=False)
         if _digest(clips) != self._info["clips"]:
-            raise ValueError(
-                f"{self.url} was made of other clips than the {_MANIFEST} beside it; make it again"
-            )
+            raise ValueError(f"{self.url} was made of other clips than {_MANIFEST} beside it; make it again")
         row, layers = range(len(clips)), " ".join(map(str, self._info["layers"]))
         self.index = clips[["clip", "sha256"]].assign(
             n_frames=0, shard=0, row=row, start=0, layers=layers, frames=False
         )
         self._places.clear()
-
-    def ask(self, layers: Sequence[int] | None) -> "Embeddings":
-        """Take some of the layers that are here for all that was asked for, as an extraction does."""
-        self.config = replace(self.config, layers=tuple(layers or self.config.layers))
-        self._asked = True
-        return self
 
     def steps(self, layer: int) -> NDArray[np.float32]:
         """Return the step of each value of mean and deviation at one layer, (2 D,); 0 for a constant."""
@@ -126,10 +118,13 @@ def held(corpus: str) -> dict[str, tuple[int, ...]]:
 
 def _configs(corpus: str) -> dict[str, tuple[Path, dict[str, Any]]]:
     """Return the folder and the config of each encoder's embeddings: the home's own, else the shipped."""
-    places = reversed(paths.embeddings(corpus))
-    folders = [at.parent for place in places for at in place.glob("*/config.json")]
-    found = [(folder, files.read_config(folder, _KIND)) for folder in folders]
-    return {config["encoder"]: (folder, config) for folder, config in found}
+    found = [_made(place) for place in reversed(paths.embeddings(corpus))]
+    return {config["encoder"]: (at, config) for made in found for at, config in made.items()}
+
+
+def _made(place: Path) -> dict[Path, dict[str, Any]]:
+    """Return the config of each folder of embeddings in a corpus's."""
+    return {at.parent: files.read_config(at.parent, _KIND) for at in place.glob("*/config.json")}
 
 
 def lack_audio(manifest: pd.DataFrame) -> bool:
@@ -168,16 +163,16 @@ def shipped(
     if (absent := store.missing(manifest)).any():
         clip = manifest["clip"][absent].iloc[0]
         raise ValueError(f"{clip!r} has no audio and is not in {store.url}; {corpora.way_to_get(corpus)}")
-    return store.ask(layers)
+    store.config = replace(store.config, layers=tuple(layers or store.config.layers))
+    return store
 
 
 def _refusal(corpus: str, encoder: str, layers: Sequence[int] | None = None, frames: bool = False) -> str:
-    there = ", ".join(f"{name} (layers {' '.join(map(str, ks))})" for name, ks in held(corpus).items())
+    listed = ", ".join(f"{name} (layers {' '.join(map(str, ks))})" for name, ks in held(corpus).items())
+    there = f"its shipped embeddings are pooled features of {listed}"
     wanted = f"{'frames' if frames else 'features'} of {encoder!r}"
     wanted += f" at layers {' '.join(map(str, layers))}" if layers else ""
-    there = (
-        f"its shipped embeddings are pooled features of {there}" if there else "no embeddings of it are here"
-    )
+    there = there if listed else "no embeddings of it are here"
     return f"{corpus}: no {wanted} without the audio; {there}; for more, {corpora.way_to_get(corpus)}"
 
 
@@ -240,9 +235,7 @@ def make(
         )
     place = Path(folder or paths.data() / "embeddings" / paths.folder_name(corpus))
     clips = manifest.drop(columns="path").sort_values("clip", ignore_index=True)
-    if any(
-        files.read_config(at.parent, _KIND)["clips"] != _digest(clips) for at in place.glob("*/config.json")
-    ):
+    if any(config["clips"] != _digest(clips) for config in _made(place).values()):
         raise ValueError(f"{place} holds embeddings of other clips; delete it, or name another folder")
     layers, is_known = tuple(layers or config.layers), corpus in corpora.names()
     card = corpora.info(corpus if is_known else "folder")
@@ -285,22 +278,18 @@ def _digest(clips: pd.DataFrame) -> str:
 
 def _card(folder: Path, info: corpora.CorpusInfo, n_clips: int) -> str:
     """Return the card of a corpus's embeddings, with the SHA-256 of each file that is there."""
-    configs = {at.parent.name: files.read_config(at.parent, _KIND) for at in folder.glob("*/config.json")}
+    configs = dict(sorted(_made(folder).items()))
     functionals = {"egemaps", "compare"} & {config["encoder"] for config in configs.values()}
-    listed = [folder / _MANIFEST, *(folder / name / file for name in sorted(configs) for file in _FILES)]
-    rows = [f"| `{at.relative_to(folder).as_posix()}` | `{_sha256(at)}` |" for at in listed]
-    commands = "\n".join(configs[name]["command"] for name in sorted(configs))
+    listed = [folder / _MANIFEST, *(at / name for at in configs for name in (files.CONFIG, files.WEIGHTS))]
+    digests = {at: hashlib.sha256(at.read_bytes()).hexdigest() for at in listed}
+    rows = [f"| `{at.relative_to(folder).as_posix()}` | `{digest}` |" for at, digest in digests.items()]
+    commands = "\n".join(config["command"] for config in configs.values())
     return _TEMPLATE.format(
         title=info.title, n_clips=n_clips, source=info.source, licence=info.licence, citation=info.citation,
         note=_FUNCTIONALS if functionals else "", commands=commands, files="\n".join(rows),
     )  # fmt: skip
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-_FILES = (files.CONFIG, files.WEIGHTS)
 _FUNCTIONALS = """
 - **openSMILE**: `egemaps` was extracted with openSMILE, under audEERING's research licence: no commercial
   product may use it.

@@ -14,16 +14,14 @@ assessment", IEEE PacRim. Log-mel L1: the validation error of J. Kong, J. Kim, J
 arXiv:2010.05646.
 """
 
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from emolib import audio
+from emolib import audio, threads
 from emolib.audio import Wave
 
 #: PESQ's wide-band mode is defined at this rate.
@@ -206,6 +204,5 @@ def recording(wave: Wave, sample_rate: int) -> dict[str, float]:
 
 def recordings(manifest: pd.DataFrame) -> pd.DataFrame:
     """Measure how each clip of a manifest was recorded: a row a clip, the columns those of `recording`."""
-    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        rows = pool.map(lambda row: recording(*audio.load_clip(row)), manifest.to_dict("records"))
-        return pd.DataFrame(rows, index=pd.Index(manifest["clip"], name="clip"))
+    rows = threads.each(lambda row: recording(*audio.load_clip(row)), manifest.to_dict("records"))
+    return pd.DataFrame(rows, index=pd.Index(manifest["clip"], name="clip"))

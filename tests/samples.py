@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 import torch
 import transformers
 
@@ -66,6 +67,21 @@ def speech(duration_s: float, seed: int = 0, sample_rate: int = 16_000) -> audio
     voice = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 12))
     envelope = np.clip(np.sin(2 * np.pi * rng.uniform(1, 3) * time_s) + 0.5, 0, 1)
     return (0.1 * voice * envelope + 0.005 * rng.standard_normal(len(time_s))).astype(np.float32)
+
+
+def write_noise(
+    path: Path, seed: int = 0, *, rate: int = 16_000, seconds: float = 0.1, channels: int = 1, **options: Any
+) -> Path:
+    """Write a tiny noise whose content depends on the seed, in the format that the path's ending names."""
+    noise = np.random.default_rng(seed).uniform(-0.3, 0.3, (max(1, round(rate * seconds)), channels))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, noise, rate, **options)
+    return path
+
+
+def reasons(manifest: pd.DataFrame) -> dict[str, str]:
+    """Return why files were skipped, by their names."""
+    return {Path(entry["path"]).name: entry["reason"] for entry in manifest.attrs["skipped"]}
 
 
 def write_corpus(folder: Path, n_clips: int = 10, seed: int = 0, duration_s: float = 0.5) -> pd.DataFrame:

@@ -1,8 +1,6 @@
 """The manifest: columns, round trip, duplicates, bad files, tables; real corpora where they are at hand."""
 
 import os
-import sys
-import types
 from itertools import chain, product
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
-from samples import speech
+from samples import reasons, refused, speech, write_noise
 
 from emolib import audio, corpora, finetune, mapper, metrics, pretrain, probing, prosody, splits, steering
 from emolib.axis import EmotionAxis
@@ -20,29 +18,23 @@ from emolib.corpora.scan import sound_files
 RATE = 16_000
 
 
-def write_tone(
-    path: Path, seed: int = 0, *, rate: int = RATE, seconds: float = 0.1, channels: int = 1, **kwargs
-):
-    """Write a tiny noise whose content depends on the seed, in the format that the path's ending names."""
-    noise = np.random.default_rng(seed).uniform(-0.3, 0.3, (max(1, round(rate * seconds)), channels))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(path, noise, rate, **kwargs)
-    return path
-
-
 def write_table(folder: Path, rows: list[str], header: str = "path,speaker,emotion") -> Path:
     table = folder / "clips.csv"
     table.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return table
 
 
-def reasons(manifest: pd.DataFrame) -> dict[str, str]:
-    return {Path(entry["path"]).name: entry["reason"] for entry in manifest.attrs["skipped"]}
+def load(folder: Path, rows: list[str], header: str = "path,speaker,emotion", **options) -> pd.DataFrame:
+    """Load a table of rows whose files, where they aren't there, are written first."""
+    for number, name in enumerate(row.split(",")[0] for row in rows):
+        if name and not (folder / name).exists():
+            write_noise(folder / name, number)
+    return corpora.load("folder", table=write_table(folder, rows, header), **options)
 
 
 def ravdess_tree(root: Path) -> Path:
     for seed, name in enumerate(("03-01-01-01-01-01-01", "03-01-05-02-02-01-02", "03-01-02-01-01-02-02")):
-        write_tone(root / f"Actor_{name[-2:]}" / f"{name}.wav", seed)
+        write_noise(root / f"Actor_{name[-2:]}" / f"{name}.wav", seed)
     return root
 
 
@@ -65,21 +57,14 @@ def test_columns_order_and_types(tmp_path):
 
 
 def test_manifest_survives_csv(tmp_path):
-    write_tone(tmp_path / "a.wav", 1)
-    write_tone(tmp_path / "b.wav", 2)
-    table = write_table(
-        tmp_path,
-        ['a.wav,007,angry,01,"He said ""no"",\nthen left",0.25,12', "b.wav,008,calm,NA,null,,"],
-        "path,speaker,emotion,text_id,text,arousal,age",
-    )
-    manifest = corpora.load("folder", table=table)
+    rows = ['a.wav,007,angry,01,"He said ""no"",\nthen left",0.25,12', "b.wav,008,calm,NA,null,,"]
+    manifest = load(tmp_path, rows, "path,speaker,emotion,text_id,text,arousal,age")
     back = corpora.read(corpora.save(manifest, tmp_path / "new" / "manifest.csv"))
     pd.testing.assert_frame_equal(back, manifest)
     assert list(back["speaker"]) == ["folder-007", "folder-008"] and list(back["text_id"]) == ["01", "NA"]
     assert back["arousal"][0] == 0.25 and np.isnan(back["arousal"][1]) and back["age"][0] == 12
     assert back.attrs == {"skipped": [], "duplicates": [], "notes": []}
-    with pytest.raises(ValueError, match="not a manifest, it lacks: clip, corpus"):
-        corpora.read(write_table(tmp_path, ["a.wav,1,calm"]))
+    refused("not a manifest, it lacks: clip, corpus", corpora.read, write_table(tmp_path, ["a.wav,1,calm"]))
 
 
 def test_a_column_is_numeric_only_without_loss():
@@ -90,17 +75,11 @@ def test_a_column_is_numeric_only_without_loss():
 
 
 def test_names_cards_and_where_to_get_a_corpus(tmp_path, monkeypatch):
-    listed = (
-        "ravdess emodb nemo crema-d esd mead savee tess emov-db emodb-2 emovo cafe shemo subesco jl-corpus "
-    )
-    listed += "asvp-esd turev-db ased baved casia expresso iemocap meld msp-podcast"
-    assert " ".join(corpora.names()) == f"demo {listed} folder"
-    for name in corpora.names():
-        card = corpora.info(name)
-        assert card.name == name and card.title and card.licence and card.citation and card.source
+    listed = "demo ravdess emodb nemo crema-d esd mead savee tess emov-db emodb-2 emovo cafe shemo subesco "
+    listed += "jl-corpus asvp-esd turev-db ased baved casia expresso iemocap meld msp-podcast folder"
+    assert " ".join(corpora.names()) == listed
     for call in (corpora.info, corpora.load):
-        with pytest.raises(ValueError, match=r"unknown corpus 'RAVDES' \(did you mean 'ravdess'\?\)"):
-            call("RAVDES")
+        refused(r"unknown corpus 'RAVDES' \(did you mean 'ravdess'\?\)", call, "RAVDES")
     monkeypatch.setenv("EMOLIB_CORPORA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"nemo: no folder .*; run `emolib fetch nemo`, or .*--root"):
         corpora.load("nemo")
@@ -112,17 +91,14 @@ def test_names_cards_and_where_to_get_a_corpus(tmp_path, monkeypatch):
 
 def test_demo_is_built_and_read(tmp_path, monkeypatch):
     def build(root):
-        write_tone(tmp_path / "clips" / "c1.wav")
+        write_noise(tmp_path / "clips" / "c1.wav")
         (tmp_path / "demo.csv").write_text(
             "clip,path,speaker,gender,emotion,intensity,text_id,text,language,arousal,valence,dominance\n"
             "c1,clips/c1.wav,01,female,happy,normal,03,Hello,en,0.4,0.75,nan\n"
         )
         return tmp_path
 
-    stand_in = types.ModuleType("emolib.demo")
-    stand_in.build = build
-    monkeypatch.setitem(sys.modules, "emolib.demo", stand_in)
-    monkeypatch.setattr("emolib.demo", stand_in, raising=False)
+    monkeypatch.setattr("emolib.demo.build", build)
     row = corpora.load("demo").iloc[0]
     assert (row["clip"], row["corpus"], row["speaker"], row["valence"]) == ("c1", "demo", "demo-01", 0.75)
 
@@ -131,10 +107,8 @@ def test_demo_is_built_and_read(tmp_path, monkeypatch):
 
 
 def test_a_corpus_column_names_the_speaker_once(tmp_path):
-    for name in "abc":
-        write_tone(tmp_path / f"{name}.wav", ord(name))
     rows = ["a.wav,1,sad,one", "b.wav,one-1,sad,one", "c.wav,1,sad,"]
-    manifest = corpora.load("folder", table=write_table(tmp_path, rows, "path,speaker,emotion,corpus"))
+    manifest = load(tmp_path, rows, "path,speaker,emotion,corpus")
     assert list(manifest["speaker"]) == ["one-1", "one-1", "folder-1"]
 
 
@@ -144,15 +118,12 @@ def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
     for i, (corpus, who, word, text) in enumerate(product(("a", "b"), "123", ("sad", "angry"), "xy")):
         audio.write(tmp_path / f"{i:02d}.wav", speech(0.8, seed=i), RATE)
         rows.append(f"{i:02d}.wav,{who},{word},{text},{corpus}")
-    table = write_table(tmp_path, rows, "path,speaker,emotion,text_id,corpus")
-    manifest = corpora.load("folder", table=table)
+    manifest = load(tmp_path, rows, "path,speaker,emotion,text_id,corpus")
     y, speakers = manifest["emotion"], manifest["speaker"]
     people = sorted(set(speakers))
     assert people == ["a-1", "a-2", "a-3", "b-1", "b-2", "b-3"]
-    X = (
-        np.random.default_rng(0).normal(size=(len(manifest), 4))
-        + 9 * (manifest[["corpus"]] == "a").to_numpy()
-    )
+    X = np.random.default_rng(0).normal(size=(len(manifest), 4))
+    X += 9 * (manifest[["corpus"]] == "a").to_numpy()
     centred = pd.DataFrame(probing.centre_speakers(X, speakers)).groupby(speakers.to_numpy()).mean()
     assert np.allclose(centred, 0)
     assert len(splits.folds(manifest, "loso")) == 6
@@ -160,8 +131,7 @@ def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
     assert np.isfinite(drawn.low)
     fitted = EmotionAxis("sad", "angry", "mean-difference").fit(X, y, speakers)
     assert sorted(fitted.speakers_) == people
-    pairs = prosody.pairs(manifest, "sad", "angry").pairs
-    transform = prosody.ProsodyTransform("sad", "angry").fit(pairs)
+    transform = prosody.ProsodyTransform("sad", "angry").fit(prosody.pairs(manifest, "sad", "angry").pairs)
     assert transform.provenance["speakers"] == people
     assert sorted(chain(*steering.roles(manifest))) == people
     assert sorted(chain(*mapper.training.hold_out(manifest, mapper.Settings()))) == people
@@ -185,7 +155,7 @@ def test_the_reupload_that_holds_each_clip_twice(tmp_path):
 
 def test_the_clip_that_the_publisher_issued_twice_stays(tmp_path):
     for name in ("03-01-03-01-02-01-07", "03-01-03-01-02-02-07", "03-01-03-01-01-01-07"):
-        write_tone(tmp_path / "Actor_07" / f"{name}.wav", 7)
+        write_noise(tmp_path / "Actor_07" / f"{name}.wav", 7)
     manifest = corpora.load("ravdess", tmp_path)
     # The first in order is kept, the known twin beside it, and the unknown third is a duplicate.
     assert list(manifest["clip"]) == ["03-01-03-01-01-01-07", "03-01-03-01-02-02-07"]
@@ -196,9 +166,8 @@ def test_the_clip_that_the_publisher_issued_twice_stays(tmp_path):
 def test_what_differs_between_duplicates_is_told(tmp_path):
     """The first path is kept, whatever the order of the rows."""
     for name in "abcd":
-        write_tone(tmp_path / f"{name}.wav", 1)
-    rows = ["d.wav,1,angry", "b.wav,2,sad", "c.wav,1,sad", "a.wav,1,sad"]
-    manifest = corpora.load("folder", table=write_table(tmp_path, rows))
+        write_noise(tmp_path / f"{name}.wav", 1)
+    manifest = load(tmp_path, ["d.wav,1,angry", "b.wav,2,sad", "c.wav,1,sad", "a.wav,1,sad"])
     assert list(manifest["clip"]) == ["a"] and list(manifest["speaker"]) == ["folder-1"]
     assert [entry["differs"] for entry in manifest.attrs["duplicates"]] == ["speaker", "", "emotion"]
     assert manifest.attrs["notes"][1:] == [
@@ -209,8 +178,8 @@ def test_what_differs_between_duplicates_is_told(tmp_path):
 
 
 def test_one_clip_id_with_two_contents(tmp_path):
-    write_tone(tmp_path / "one" / "03a01Fa.wav", 1)
-    write_tone(tmp_path / "two" / "03a01Fa.wav", 2)
+    write_noise(tmp_path / "one" / "03a01Fa.wav", 1)
+    write_noise(tmp_path / "two" / "03a01Fa.wav", 2)
     manifest = corpora.load("emodb", tmp_path)
     assert len(manifest) == 1 and "/one/" in manifest["path"][0]
     assert "the clip id 03a01Fa belongs to" in reasons(manifest)["03a01Fa.wav"]
@@ -221,9 +190,9 @@ def test_one_clip_id_with_two_contents(tmp_path):
 
 def bad_tree(root: Path) -> Path:
     """Lay out one good clip, several odd but sound ones, and many bad ones, each named for what ails it."""
-    whole = write_tone(root / "whole.wav", 1).read_bytes()
+    whole = write_noise(root / "whole.wav", 1).read_bytes()
     (root / "cut.wav").write_bytes(whole[: len(whole) // 2])
-    flac = write_tone(root / "whole.flac", 2).read_bytes()
+    flac = write_noise(root / "whole.flac", 2).read_bytes()
     (root / "cut.flac").write_bytes(flac[: len(flac) // 2])
     (root / "empty.wav").write_bytes(b"")
     (root / "text.wav").write_text("I am no sound at all, only words.\n" * 9)
@@ -231,14 +200,14 @@ def bad_tree(root: Path) -> Path:
     (root / "pointer.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     sf.write(root / "silent.wav", np.zeros(RATE), RATE)
     sf.write(root / "nan.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
-    write_tone(root / "onesample.wav", 3, seconds=0)
+    write_noise(root / "onesample.wav", 3, seconds=0)
     os.mkfifo(root / "fifo.wav")
     (root / "dangling.wav").symlink_to(root / "nowhere.wav")
-    write_tone(root / "eight.wav", 4, subtype="PCM_U8")
-    write_tone(root / "twentyfour.wav", 5, subtype="PCM_24")
-    write_tone(root / "float.wav", 6, subtype="FLOAT")
-    write_tone(root / "stereo.wav", 7, channels=2)
-    write_tone(root / "high.wav", 8, rate=96_000)
+    write_noise(root / "eight.wav", 4, subtype="PCM_U8")
+    write_noise(root / "twentyfour.wav", 5, subtype="PCM_24")
+    write_noise(root / "float.wav", 6, subtype="FLOAT")
+    write_noise(root / "stereo.wav", 7, channels=2)
+    write_noise(root / "high.wav", 8, rate=96_000)
     return root
 
 
@@ -276,60 +245,47 @@ def test_bad_files_get_their_reason_and_good_ones_stay(tmp_path):
 
 def test_a_name_that_is_no_text(tmp_path):
     ravdess_tree(tmp_path)
-    odd = tmp_path / "Actor_01" / os.fsdecode(b"\xff\xfe.wav")
-    odd.write_bytes((tmp_path / "Actor_01" / "03-01-01-01-01-01-01.wav").read_bytes())
+    (tmp_path / "Actor_01" / os.fsdecode(b"\xff\xfe.wav")).write_bytes(b"")
     manifest = corpora.load("ravdess", tmp_path)
-    assert len(manifest) == 3
-    assert all(entry["path"].encode("utf-8") for entry in manifest.attrs["skipped"])
-    assert len(manifest.attrs["skipped"]) == 1
+    [skipped] = manifest.attrs["skipped"]
+    assert len(manifest) == 3 and skipped["path"].encode("utf-8")
 
 
 def test_hidden_files_and_links(tmp_path):
     ravdess_tree(tmp_path)
-    for place in (
-        "._03-01-01-01-01-01-01.wav",
-        ".fetch/03-01-01-01-01-01-01.wav",
-        "__MACOSX/03-01-02-01-01-01-01.wav",
-    ):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
-        (tmp_path / place).write_bytes(b"junk")
+    for folder in (".fetch", "__MACOSX"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "03-01-01-01-01-01-01.wav").write_bytes(b"junk")
+    (tmp_path / "._03-01-01-01-01-01-01.wav").write_bytes(b"junk")
     (tmp_path / "Actor_01" / "round").symlink_to(tmp_path)
     (tmp_path / "Link").symlink_to(tmp_path / "Actor_02")
+    write_noise(tmp_path / "03-01-03-01-01-01-01.wav", 9).rename(tmp_path / "03-01-03-01-01-01-01.WAV")
     manifest = corpora.load("ravdess", tmp_path)
-    assert len(manifest) == 3 and manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
-
-
-def test_upper_case_endings_count(tmp_path):
-    write_tone(tmp_path / "03a01Fa.wav").rename(tmp_path / "03a01Fa.WAV")
-    assert list(corpora.load("emodb", tmp_path)["clip"]) == ["03a01Fa"]
+    assert len(manifest) == 4 and manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
 
 
 def test_no_usable_clip(tmp_path):
-    with pytest.raises(ValueError, match=r"ravdess: no usable clip in .*; no sound file \(.aif"):
-        corpora.load("ravdess", tmp_path)
-    write_tone(tmp_path / "notes.wav")
-    with pytest.raises(ValueError, match="1 skipped, 0 duplicates; the first: notes"):
-        corpora.load("ravdess", tmp_path)
+    refused(r"ravdess: no usable clip in .*; no sound file \(.aif", corpora.load, "ravdess", tmp_path)
+    write_noise(tmp_path / "notes.wav")
+    refused("1 skipped, 0 duplicates; the first: notes", corpora.load, "ravdess", tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- folder
 
 
 def test_folder_reads_relative_paths_from_its_root(tmp_path):
-    write_tone(tmp_path / "audio" / "deep" / "a.wav")
-    tables = tmp_path / "tables"
-    tables.mkdir()
-    table = write_table(tables, [" deep/a.wav ,01, Angry "])
+    write_noise(tmp_path / "audio" / "deep" / "a.wav")
+    (tmp_path / "tables").mkdir()
+    table = write_table(tmp_path / "tables", [" deep/a.wav ,01, Angry "])
     row = corpora.load("folder", root=tmp_path / "audio", table=table).iloc[0]
     assert (row["clip"], row["emotion"], row["label"]) == ("deep/a", "angry", "Angry")
     assert row["speaker"] == "folder-01"
-    with pytest.raises(ValueError, match="no usable clip"):
-        corpora.load("folder", table=table)
+    refused("no usable clip", corpora.load, "folder", table=table)
 
 
 def test_folder_reads_what_a_spreadsheet_writes(tmp_path):
-    write_tone(tmp_path / "Zürich 1.wav", 1)
-    write_tone(tmp_path / "b.wav", 2)
+    write_noise(tmp_path / "Zürich 1.wav", 1)
+    write_noise(tmp_path / "b.wav", 2)
     rows = [("path", "speaker", "emotion"), ("Zürich 1.wav", "7", "Sadness"), ("b.wav", "7", "fear")]
     for separator, ending in [(",", "csv"), (";", "csv"), ("\t", "tsv")]:
         table = tmp_path / f"mine.{ending}"
@@ -340,10 +296,7 @@ def test_folder_reads_what_a_spreadsheet_writes(tmp_path):
 
 
 def test_folder_skips_rows_that_say_too_little(tmp_path):
-    for name in "abcd":
-        write_tone(tmp_path / f"{name}.wav", ord(name))
-    rows = ["a.wav,1,xxx", "b.wav,,angry", ",1,angry", "c.wav,1", "d.wav,1,NEUTRAL"]
-    manifest = corpora.load("folder", table=write_table(tmp_path, rows))
+    manifest = load(tmp_path, ["a.wav,1,xxx", "b.wav,,angry", ",1,angry", "c.wav,1", "d.wav,1,NEUTRAL"])
     assert list(manifest["emotion"]) == ["neutral"]
     found = reasons(manifest)
     assert found["a.wav"] == "no emotion, but 'xxx'; expected a word such as angry or amused"
@@ -361,10 +314,8 @@ EVERYDAY = {
 
 
 def test_every_word_of_an_everyday_table_comes_through(tmp_path):
-    for number in range(len(EVERYDAY)):
-        write_tone(tmp_path / f"{number:02d}.wav", number)
-    table = write_table(tmp_path, [f"{number:02d}.wav,1,{label}" for number, label in enumerate(EVERYDAY)])
-    manifest = corpora.load("folder", table=table)
+    manifest = load(tmp_path, [f"{number:02d}.wav,1,{label}" for number, label in enumerate(EVERYDAY)])
+    table = tmp_path / "clips.csv"
     assert dict(zip(manifest["label"], manifest["emotion"], strict=True)) == EVERYDAY
     assert manifest.attrs["skipped"] == []
     renamed = manifest.attrs["renamed"]
@@ -380,15 +331,10 @@ def test_every_word_of_an_everyday_table_comes_through(tmp_path):
     words = merged.set_index("label")["emotion"]
     assert (words["joy"], words["hap"], words["high"]) == ("amused", "happy", "excited")
     assert words["pleasant surprise"] == words["pleasant_surprise"] == "other"
-    with pytest.raises(ValueError, match="renames 'jyo', which no clip has"):
-        corpora.load("folder", table=table, mapping={"jyo": "happy"})
+    refused("renames 'jyo', which no clip has", corpora.load, "folder", table=table, mapping={"jyo": "happy"})
     again = corpora.load("folder", table=corpora.save(manifest, tmp_path / "again.csv"))
     assert again.attrs["renamed"] == "" and list(again["emotion"]) == list(manifest["emotion"])
-
-
-def test_a_word_that_is_nearly_a_named_one_is_pointed_out(tmp_path):
-    write_tone(tmp_path / "a.wav")
-    notes = corpora.load("folder", table=write_table(tmp_path, ["a.wav,1,angyr"])).attrs["notes"]
+    notes = load(tmp_path, ["00.wav,1,angyr"]).attrs["notes"]
     assert notes[-1].endswith("angyr (1) (did you mean 'angry'?)")
 
 
@@ -404,13 +350,12 @@ def test_a_mapping_renames_the_emotions_of_a_named_corpus(tmp_path, monkeypatch)
 
 
 def test_folder_refuses_what_is_no_table(tmp_path):
-    with pytest.raises(ValueError, match="needs a table"):
-        corpora.load("folder", root=tmp_path)
+    refused("needs a table", corpora.load, "folder", root=tmp_path)
     with pytest.raises(FileNotFoundError, match=r"absent\.csv: no such table"):
         corpora.load("folder", table=tmp_path / "absent.csv")
     with pytest.raises(ValueError, match="belongs to the corpus 'folder', not to 'emodb'"):
         corpora.load("emodb", root=tmp_path, table=tmp_path / "clips.csv")
-    write_tone(tmp_path / "a.wav")
+    write_noise(tmp_path / "a.wav")
     rated, plain = "path,speaker,emotion,valence\n", "path,speaker,emotion\n"
     no_table = "not readable as a table|lacks the columns"
     for content, why in [
@@ -422,30 +367,21 @@ def test_folder_refuses_what_is_no_table(tmp_path):
           for x in ("3.5", "-1.01", "high", "inf")),
     ]:  # fmt: skip
         (tmp_path / "clips.csv").write_text(content)
-        with pytest.raises(ValueError, match=why):
-            corpora.load("folder", table=tmp_path / "clips.csv")
+        refused(why, corpora.load, "folder", table=tmp_path / "clips.csv")
     (tmp_path / "clips.csv").write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(ValueError, match=no_table):
-        corpora.load("folder", table=tmp_path / "clips.csv")
+    refused(no_table, corpora.load, "folder", table=tmp_path / "clips.csv")
 
 
 def test_folder_refuses_two_columns_of_files_that_disagree(tmp_path):
-    write_tone(tmp_path / "in" / "a.b.wav")
     for same in ("in/a.b.wav", "a.b.wav", "a.b", "/far/in/a.b.wav", ""):
-        table = write_table(tmp_path, [f"in/a.b.wav,{same},1,sad"], "path,file,speaker,emotion")
-        assert len(corpora.load("folder", table=table)) == 1
-    table = write_table(tmp_path, ["in/a.b.wav,b.wav,1,sad"], "path,file,speaker,emotion")
-    with pytest.raises(
-        ValueError, match=r"path 'in/a\.b\.wav' but file 'b\.wav' in row 2; expected one file"
-    ):
-        corpora.load("folder", table=table)
+        assert len(load(tmp_path, [f"in/a.b.wav,{same},1,sad"], "path,file,speaker,emotion")) == 1
+    why = r"path 'in/a\.b\.wav' but file 'b\.wav' in row 2; expected one file"
+    refused(why, load, tmp_path, ["in/a.b.wav,b.wav,1,sad"], "path,file,speaker,emotion")
 
 
 def test_folder_refuses_one_channel_of_several(tmp_path):
-    write_tone(tmp_path / "one.wav", 1)
-    write_tone(tmp_path / "two.wav", 2, channels=2)
-    table = write_table(tmp_path, ["one.wav,1,sad,1", "two.wav,1,sad,1"], "path,speaker,emotion,channel")
-    manifest = corpora.load("folder", table=table)
+    write_noise(tmp_path / "two.wav", 2, channels=2)
+    manifest = load(tmp_path, ["one.wav,1,sad,1", "two.wav,1,sad,1"], "path,speaker,emotion,channel")
     assert list(manifest["clip"]) == ["one"] and "its row names a channel" in reasons(manifest)["two.wav"]
 
 
@@ -506,10 +442,10 @@ TIMES = (
 
 @pytest.mark.parametrize("names", TIMES)
 def test_a_row_with_times_is_a_part_of_its_file(tmp_path, names):
-    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    write_noise(tmp_path / "long.wav", 1, seconds=2)
     ends = ("0.75", "1.5") if "duration" not in names else ("0.5", "0.5")
     rows = [f"long.wav,1,sad,0.25,{ends[0]}", f"long.wav,1,angry,1.0,{ends[1]}", "long.wav,1,happy,,"]
-    manifest = corpora.load("folder", table=write_table(tmp_path, rows, f"path,speaker,emotion,{names}"))
+    manifest = load(tmp_path, rows, f"path,speaker,emotion,{names}")
     assert list(manifest["clip"]) == ["long", "long_0.250-0.750", "long_1.000-1.500"]
     assert list(manifest["emotion"]) == ["happy", "sad", "angry"]
     assert list(manifest["duration_s"]) == [2, 0.5, 0.5] and manifest["sha256"].is_unique
@@ -521,15 +457,15 @@ def test_a_row_with_times_is_a_part_of_its_file(tmp_path, names):
 
 
 def test_parts_of_equal_sound_are_duplicates(tmp_path):
-    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    write_noise(tmp_path / "long.wav", 1, seconds=2)
     rows = ["long.wav,1,sad,0.5,1", "long.wav,1,angry,0.5,1", "long.wav,1,sad,0.5,1.1"]
-    manifest = corpora.load("folder", table=write_table(tmp_path, rows, "path,speaker,emotion,start,end"))
+    manifest = load(tmp_path, rows, "path,speaker,emotion,start,end")
     assert list(manifest["clip"]) == ["long_0.500-1.000", "long_0.500-1.100"]
     assert len(manifest.attrs["duplicates"]) == 1 and "contradict" in manifest.attrs["notes"][1]
 
 
 def test_times_that_fit_no_part_are_refused_by_row(tmp_path):
-    write_tone(tmp_path / "long.wav", 1, seconds=2)
+    write_noise(tmp_path / "long.wav", 1, seconds=2)
     bad = {
         "1,1": "expected a start from 0 and a later end", "-1,1": "expected a start from 0 and a later end",
         "1,3": "but the file lasts 2.000 s", "250,750": "in seconds (not milliseconds or samples)",
@@ -537,17 +473,14 @@ def test_times_that_fit_no_part_are_refused_by_row(tmp_path):
         ",1": "one of start and end; expected both", "0:01,2": "its start '0:01' isn't a number of seconds",
         "1,1.01": "too short, 10.0 ms",
     }  # fmt: skip
-    rows = [
-        "long.wav,1,sad,1.5,2.01",
-        *(f"long.wav,1,angry,{cells}" for cells in bad),
-    ]  # ends may be rounded up
-    manifest = corpora.load("folder", table=write_table(tmp_path, rows, "path,speaker,emotion,start,end"))
+    # ends may be rounded up
+    rows = ["long.wav,1,sad,1.5,2.01", *(f"long.wav,1,angry,{cells}" for cells in bad)]
+    manifest = load(tmp_path, rows, "path,speaker,emotion,start,end")
     assert list(manifest["duration_s"]) == [0.5]
     found = [entry["reason"] for entry in manifest.attrs["skipped"]]
     assert len(found) == len(bad) and all(any(why in reason for reason in found) for why in bad.values())
     rows = ["long.wav,1,sad,1,2,1,1", "long.wav,1,sad,0,1,2,0", "long.wav,1,sad,0.5,1,0.5,1.5"]
-    table = write_table(tmp_path, rows, "path,speaker,emotion,start,end,duration,begin")
-    manifest = corpora.load("folder", table=table)
+    manifest = load(tmp_path, rows, "path,speaker,emotion,start,end,duration,begin")
     assert list(manifest["start_s"]) == [1]
     assert [entry["reason"] for entry in manifest.attrs["skipped"]] == [
         "from 0 to 1 s, but its row says that it lasts 2 s",
@@ -561,21 +494,14 @@ def test_columns_of_times_that_say_too_little_are_refused(tmp_path):
         "offset": "'offset' has no counterpart", "start_ms": "'start_ms' isn't in seconds",
         "Frame offset": "'Frame offset' isn't in seconds",
     }.items():  # fmt: skip
-        table = write_table(tmp_path, ["a.wav,1,sad,1"], f"path,speaker,emotion,{names}")
-        with pytest.raises(ValueError, match=why):
-            corpora.load("folder", table=table)
-
-
-def test_a_duration_alone_is_kept(tmp_path):
-    write_tone(tmp_path / "a.wav")
-    table = write_table(tmp_path, ["a.wav,1,sad,7"], "path,speaker,emotion,duration")
-    row = corpora.load("folder", table=table).iloc[0]
+        refused(why, load, tmp_path, ["a.wav,1,sad,1"], f"path,speaker,emotion,{names}")
+    row = load(tmp_path, ["a.wav,1,sad,7"], "path,speaker,emotion,duration").iloc[0]  # which alone is kept
     assert row["duration"] == 7 and row["duration_s"] == 0.1 and np.isnan(row["start_s"])
 
 
 def test_a_part_has_the_samples_of_the_whole(tmp_path):
     for ending in ("wav", "flac"):
-        path = write_tone(tmp_path / f"long.{ending}", 1, seconds=2, channels=2)
+        path = write_noise(tmp_path / f"long.{ending}", 1, seconds=2, channels=2)
         whole = audio.load(path)[0]
         row = {"path": str(path), "start_s": 0.29, "end_s": 1.31}
         part, rate = audio.load_clip(row)
@@ -594,9 +520,7 @@ needs_corpora = pytest.mark.skipif(not HERE, reason="EMOLIB_CORPORA is not set: 
 def test_real_ravdess():
     manifest = corpora.load("ravdess")
     counts = manifest["emotion"].value_counts()
-    assert (
-        len(manifest) == 1440 and counts.pop("neutral") == 96 and (counts == 192).all() and len(counts) == 7
-    )
+    assert counts.pop("neutral") == 96 and (counts == 192).all() and len(counts) == 7
     assert manifest["speaker"].nunique() == 24 and (manifest["channels"] == 2).sum() == 5
     assert len(manifest[["speaker", "gender"]].drop_duplicates()) == 24
     assert manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
@@ -621,9 +545,8 @@ def test_real_emodb():
 @needs_corpora
 def test_real_crema_d():
     manifest = corpora.load("crema-d")
-    assert (
-        len(manifest) == 7438 and manifest["speaker"].nunique() == 91 and manifest["emotion"].nunique() == 6
-    )
+    assert len(manifest) == 7438
+    assert manifest["speaker"].nunique() == 91 and manifest["emotion"].nunique() == 6
     assert list(reasons(manifest)) == ["1076_MTI_SAD_XX.ogg"]
     repeats = {Path(entry["path"]).stem: entry for entry in manifest.attrs["duplicates"]}
     assert {name[:8]: entry["clip"][:8] for name, entry in repeats.items()} == {

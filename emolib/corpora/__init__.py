@@ -127,16 +127,7 @@ def load(
         clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))
         renames.check_all_met()
     else:
-        if name == "folder":
-            if table is None:
-                raise ValueError(
-                    "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest TABLE`)"
-                )
-            base, where = None if root is None else _existing(card, root), table
-            rows = folder.labels(table, base, renames, form=form, speaker_pattern=speaker_pattern)
-            items = list[Label | Skipped | Note](rows)
-        else:
-            items, where = _items(name, root, renames)
+        items, where = _items(name, root, renames, table, form, speaker_pattern)
         renames.check_all_met()
         clips = assemble(card, items, where, trim_silence=trim_silence)
     clips = _renamed_votes(clips, renames.mapping)
@@ -150,19 +141,26 @@ def load(
 
 
 def _items(
-    name: str, root: str | Path | None, renames: emotions.Renames
-) -> tuple[list[Label | Skipped | Note], Path]:
-    """Return what the parser of a corpus with a name yields, and the folder that it read."""
+    name: str, root: str | Path | None, renames: emotions.Renames, table: str | Path | None,
+    form: tables.Format | None, speaker_pattern: str | None,
+) -> tuple[list[Label | Skipped | Note], str | Path]:  # fmt: skip
+    """Return what the parser of a corpus yields, and the folder or table that it read."""
+    if name == "folder":
+        if table is None:
+            raise ValueError(
+                "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest TABLE`)"
+            )
+        base = None if root is None else _existing(name, root)
+        return list(folder.labels(table, base, renames, form=form, speaker_pattern=speaker_pattern)), table
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
         built = demo.build(None if root is None else Path(root))
         return list(folder.labels(built / "demo.csv", rename=renames)), built
-    place = _existing(info(name), root)
-    items = list(_PARSERS[name](place))
+    place = _existing(name, root)
     return [
         replace(item, emotion=renames(item.emotion, item.label)) if isinstance(item, Label) else item
-        for item in items
+        for item in _PARSERS[name](place)
     ], place
 
 
@@ -183,8 +181,7 @@ def way_to_get(name: str) -> str:
     if name not in _PARSERS:
         return "name your table of its files with --manifest CSV"
     source = info(name).source
-    by_hand = source.startswith("by hand") or source.startswith("by signed")
-    get = f"get it {source}" if by_hand else f"run `emolib fetch {name}`"
+    get = f"get it {source}" if source.startswith(("by hand", "by signed")) else f"run `emolib fetch {name}`"
     return f"{get}, or point to your copy with --root DIR or EMOLIB_CORPORA"
 
 
@@ -213,9 +210,9 @@ def _without_audio(name: str) -> pd.DataFrame:
     return clips
 
 
-def _existing(card: CorpusInfo, root: str | Path | None) -> Path:
+def _existing(name: str, root: str | Path | None) -> Path:
     """Return the absolute folder of a corpus, or say how to come by it."""
-    place = (Path(root).expanduser() if root is not None else paths.corpus(card.name)).absolute()
+    place = (Path(root).expanduser() if root is not None else paths.corpus(name)).absolute()
     if place.is_dir():
         return place
-    raise FileNotFoundError(f"{card.name}: no folder {place}; {way_to_get(card.name)}")
+    raise FileNotFoundError(f"{name}: no folder {place}; {way_to_get(name)}")

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from csv import QUOTE_MINIMAL, QUOTE_NONE, QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 import fsspec
 import pandas as pd
@@ -25,10 +24,8 @@ COLUMNS = (
     "language", "sample_rate", "channels", "duration_s", "start_s", "end_s",
     "sha256", "arousal", "valence", "dominance",
 )  # fmt: skip
-_WHOLE = ("sample_rate", "channels")
 _REAL = ("duration_s", "start_s", "end_s", "arousal", "valence", "dominance")
-_NUMERIC = dict.fromkeys(_WHOLE, "int64") | dict.fromkeys(_REAL, "float64")
-_TEXT = tuple(column for column in COLUMNS if column not in _NUMERIC)
+_NUMERIC = dict.fromkeys(("sample_rate", "channels"), "int64") | dict.fromkeys(_REAL, "float64")
 
 
 @dataclass(frozen=True)
@@ -169,10 +166,8 @@ def read(csv: str | Path, *, paths: bool = True) -> pd.DataFrame:
     if missing := [column for column in COLUMNS if column not in table.columns]:
         raise ValueError(f"{csv}: not a manifest, it lacks: {', '.join(missing)}")
     extra = [column for column in table.columns if column not in COLUMNS]
-    columns = {c: table[c] for c in _TEXT} | {c: numbers(table[c]) for c in extra}
-    columns |= {c: pd.to_numeric(table[c]) for c in _WHOLE + _REAL}
-    rows = pd.DataFrame(columns)[[*COLUMNS, *extra]]
-    manifest = rows.astype(_NUMERIC)
+    read = {c: numbers(table[c]) for c in extra} | {c: pd.to_numeric(table[c]) for c in _NUMERIC}
+    manifest = pd.DataFrame({c: read.get(c, table[c]) for c in (*COLUMNS, *extra)}).astype(_NUMERIC)
     manifest.attrs |= {"skipped": [], "duplicates": [], "notes": []}
     return manifest
 
@@ -196,17 +191,16 @@ def read_table(path: str | Path, *columns: str, quoted: bool = True) -> pd.DataF
     ValueError
         If it can't be read as a table in UTF-8, lacks a column, or two of its columns have one name.
     """
-    source = _remote(str(path)) if is_url(path) else Path(path)
-    if isinstance(source, Path) and not source.is_file():
+    if not is_url(path) and not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such table")
+    content = _remote(str(path)) if is_url(path) else Path(path).read_bytes()
+    separator = "\t" if str(path).lower().endswith(".tsv") else _separator(content)
     try:
-        with source.open("rb") if isinstance(source, Path) else source as file:
-            separator = "\t" if str(path).lower().endswith(".tsv") else _separator(file)
-            # without a header, so that neither a name that stands twice nor a cell too many is mended quietly
-            cells = pd.read_csv(
-                file, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-                quoting=QUOTE_MINIMAL if quoted else QUOTE_NONE,
-            ).fillna("")  # fmt: skip
+        # without a header, so that neither a name that stands twice nor a cell too many is mended quietly
+        cells = pd.read_csv(
+            io.BytesIO(content), sep=separator, header=None, dtype=str, keep_default_na=False,
+            encoding="utf-8-sig", quoting=QUOTE_MINIMAL if quoted else QUOTE_NONE,
+        ).fillna("")  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(cells.iloc[0])]
@@ -217,10 +211,9 @@ def read_table(path: str | Path, *columns: str, quoted: bool = True) -> pd.DataF
     return cells.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
 
 
-def _separator(file: BinaryIO) -> str:
+def _separator(content: bytes) -> str:
     """Return what stands between the header's cells: a comma, a semicolon as of spreadsheets, or a tab."""
-    header = re.sub(rb'"[^"]*"', b"", file.readline())
-    file.seek(0)
+    header = re.sub(rb'"[^"]*"', b"", content.partition(b"\n")[0])
     return max(",;\t", key=lambda mark: header.count(mark.encode()))
 
 
@@ -229,10 +222,10 @@ def is_url(path: str | Path) -> bool:
     return isinstance(path, str) and "://" in path
 
 
-def _remote(url: str) -> io.BytesIO:
+def _remote(url: str) -> bytes:
     try:
         with fsspec.open(url, "rb") as file:
-            return io.BytesIO(file.read())
+            return file.read()
     except FileNotFoundError:
         raise FileNotFoundError(f"{url}: no such table") from None
     except Exception as error:  # each kind of storage has errors of its own

@@ -9,7 +9,6 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from emolib import audio
+from emolib import audio, threads
 from emolib.corpora import manifest
 from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 
@@ -71,11 +70,8 @@ def sound_files(root: Path) -> list[Path]:
             if real in met or _hidden(name):
                 subfolders.remove(name)
             met.add(real)
-        found += [
-            Path(folder, name)
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not _hidden(name)
-        ]
+        kept = (name for name in names if Path(name).suffix.lower() in SUFFIXES and not _hidden(name))
+        found += [Path(folder, name) for name in kept]
     return sorted(found)
 
 
@@ -142,12 +138,9 @@ def _printable(path: Path | str) -> str:
 
 
 def assemble(
-    info: CorpusInfo,
-    items: Iterable[Label | Skipped | Note],
-    where: str | Path,
-    *,
+    info: CorpusInfo, items: Iterable[Label | Skipped | Note], where: str | Path, *,
     trim_silence: bool = False,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Turn what a parser yields into a manifest.
 
     Parameters
@@ -171,11 +164,14 @@ def assemble(
         If no clip is usable.
     """
     items = list(items)
-    labels = [_full(info, item) for item in items if isinstance(item, Label)]
+    labels = [replace(item, corpus=item.corpus or info.name) for item in items if isinstance(item, Label)]
+    labels = [replace(one, speaker=manifest.full_speaker(one.corpus, one.speaker)) for one in labels]
     labels.sort(key=lambda label: (label.path, label.start_s, label.end_s))
-    skipped = [item for item in items if isinstance(item, Skipped)]
-    rows, repeats, unfit = _keep(info, _measured(info.name, labels, trim_silence))
-    skipped += unfit
+    # No bar where the work is short, and none in a file or a notebook's stored output.
+    bar = tqdm(labels, info.name, unit="clip", delay=2, disable=None)
+    sounds = threads.each(lambda label: _sound(label, trim_silence), bar)
+    rows, repeats, unfit = _keep(info, zip(labels, sounds, strict=True))
+    skipped = [item for item in items if isinstance(item, Skipped)] + unfit
     if not rows:
         raise ValueError(f"{info.name}: no usable clip in {where}; {_what_was_found(len(repeats), skipped)}")
     padding_s = [float(str(row.pop("padding_s"))) for row in rows]
@@ -196,21 +192,6 @@ def assemble(
     ]
     table.attrs["notes"] = [f"{info.name}: {note}" for note in notes]
     return table
-
-
-def _full(info: CorpusInfo, label: Label) -> Label:
-    """Return a label that names its corpus, with a speaker who is unique over corpora."""
-    corpus = label.corpus or info.name
-    return replace(label, corpus=corpus, speaker=manifest.full_speaker(corpus, label.speaker))
-
-
-def _measured(name: str, labels: list[Label], trim_silence: bool) -> Iterator[tuple[Label, Sound | Skipped]]:
-    """Measure in threads, which pays since decoding and hashing let go of the interpreter's lock."""
-    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        # No bar where the work is short, and none in a file or a notebook's stored output.
-        found = pool.map(lambda label: _sound(label, trim_silence), labels)
-        sounds = tqdm(found, name, total=len(labels), unit="clip", delay=2, disable=None)
-        yield from zip(labels, sounds, strict=True)
 
 
 #: A clip that repeats another, the one that was kept, and what differs.
