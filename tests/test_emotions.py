@@ -50,11 +50,7 @@ def closest(colours: dict[str, str], vision: str) -> tuple[float, str, str]:
 
 def test_vocabulary_and_order():
     words = "neutral calm happy sad angry fearful disgust surprised bored contempt excited frustrated"
-    assert tuple(words.split()) == EMOTIONS
-    assert tuple(COLOURS) == EMOTIONS
-
-
-def test_colours_are_hex_and_unique():
+    assert tuple(words.split()) == EMOTIONS == tuple(COLOURS)
     assert all(re.fullmatch("#[0-9A-F]{6}", colour) for colour in COLOURS.values())
     assert len(set(COLOURS.values())) == len(EMOTIONS)
     assert len(set(to_rgb(COLOURS["neutral"]))) == 1, "neutral is grey"
@@ -83,9 +79,6 @@ def test_anchors_are_on_the_plane():
         assert anchors["neutral"] == (0, 0), table
         assert anchors["angry"].arousal > 0 > anchors["angry"].valence, table
         assert anchors["happy"].valence > 0 > anchors["sad"].arousal, table
-
-
-def test_anchors_are_the_published_ones():
     assert ANCHORS["iemocap"]["excited"] == (0.62, 0.75)
     assert ANCHORS["emodb"]["bored"] == (-0.65, -0.62)
     assert {name: len(table) for name, table in ANCHORS.items()} == {"iemocap": 9, "emodb": 9}
@@ -100,7 +93,6 @@ def test_tables_cannot_be_changed():
 def test_ordered_is_the_vocabulary_s_order_without_repeats():
     assert emotions.ordered(["sad", "neutral", "sad", "angry"]) == ["neutral", "sad", "angry"]
     assert emotions.ordered(set(EMOTIONS)) == list(EMOTIONS)
-    assert emotions.ordered([]) == []
     assert emotions.ordered(["zeal", "high", "awe", "low", "sad"]) == ["sad", "low", "high", "awe", "zeal"]
 
 
@@ -127,23 +119,16 @@ def test_labels_of_other_tables_are_other_forms_of_the_words():
     assert set(emotions.FORMS).isdisjoint(known) and set(emotions.FORMS.values()) <= known
     assert emotions.from_label("Anger") == "angry"
     assert emotions.from_label("Pleasant_surprise") == "surprised"
-    assert [emotions.from_label(label) for label in ("rage", "very  Angry", "3")] == [
-        "rage",
-        "very angry",
-        "3",
-    ]
+    assert emotions.from_label("very  Angry") == "very angry" and emotions.from_label("3") == "3"
     for label in ("", " NaN ", "xxx", "unknown"):
         refused(r"no emotion, but .*; expected a word", emotions.from_label, label)
 
 
 def test_renames_are_counted_and_one_that_no_clip_has_is_refused():
     renames = emotions.Renames({"Joy": "amusement", "W": "neutral", "unknown": "calm"})
-    assert [renames("joy"), renames("angry", "W"), renames("unknown"), renames("ang"), renames("SAD")] == [
-        "amused", "neutral", "calm", "angry", "sad"
-    ]  # fmt: skip
-    expected = (
-        "labels renamed: ang to angry (1), angry to neutral (1), joy to amused (1), unknown to calm (1)"
-    )
-    assert str(renames) == expected and str(emotions.Renames()) == ""
+    given = ("joy", ""), ("angry", "W"), ("unknown", ""), ("ang", ""), ("SAD", "")
+    assert [renames(*labels) for labels in given] == ["amused", "neutral", "calm", "angry", "sad"]
+    expected = "ang to angry (1), angry to neutral (1), joy to amused (1), unknown to calm (1)"
+    assert str(renames) == f"labels renamed: {expected}" and str(emotions.Renames()) == ""
     renames.check_all_met()
     refused("the mapping renames 'jyo', which no clip has", emotions.Renames({"jyo": "happy"}).check_all_met)

@@ -197,10 +197,8 @@ def download(url: str, target: Path, checksum: str | None = None, *, progress: b
 
 
 def _agrees(path: Path, checksum: str | None) -> bool:
-    if checksum is None:
-        return True
-    kind, _, digest = checksum.partition(":")
-    return pooch.file_hash(str(path), alg=kind) == digest.lower()
+    kind, _, digest = (checksum or "").partition(":")
+    return not checksum or pooch.file_hash(str(path), alg=kind) == digest.lower()
 
 
 def _receive(url: str, part: Path, progress: bool, *, resume: bool) -> None:
@@ -265,7 +263,7 @@ def unpack(archive: Path, folder: Path, exclude: tuple[str, ...] = ()) -> None:
             for member in packed.infolist():
                 _check_member(member)
             for member in packed.infolist():
-                if not set(PurePosixPath(member.filename).parts) & set(exclude):
+                if set(PurePosixPath(member.filename).parts).isdisjoint(exclude):
                     packed.extract(member, scratch)
         content = list(scratch.iterdir())
         source = content[0] if len(content) == 1 and content[0].is_dir() else scratch

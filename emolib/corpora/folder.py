@@ -7,8 +7,8 @@ looks like a time and isn't understood is refused: a row without its times would
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -67,10 +67,9 @@ def labels(
         rows["speaker"] = _speakers(table, rows, speaker_pattern)
     if missing := [column for column in REQUIRED if column not in rows.columns]:
         present = ", ".join(name if name.isprintable() else ascii(name) for name in rows.columns)
-        hint = (
-            "; if the paths tell who speaks, give --speaker-pattern REGEX" if missing == ["speaker"] else ""
-        )
-        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}{hint}")
+        if missing == ["speaker"]:
+            present += "; if the paths tell who speaks, give --speaker-pattern REGEX"
+        raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}")
     _check_files(table, rows)
     times = _times(table, rows.columns)
     for column in set(_RATINGS) & set(rows.columns):
@@ -120,12 +119,10 @@ def _same_file(path: PurePath, other: PurePath) -> bool:
 def _label(
     row: dict, base: Path, extra: list[str], times: "_Times", rename: Callable[[str, str], str]
 ) -> Label | Skipped:
-    path = base / row["path"].strip()
-    speaker = row["speaker"].strip()
-    if not row["path"].strip():
-        return Skipped(path, "no path in its row")
-    if not speaker:
-        return Skipped(path, "no speaker in its row")
+    path, speaker = base / row["path"].strip(), row["speaker"].strip()
+    for column in ("path", "speaker"):
+        if not row[column].strip():
+            return Skipped(path, f"no {column} in its row")
     try:
         emotion = rename(row["emotion"], row.get("label", ""))
         start_s, end_s = times.of(row)
@@ -161,13 +158,12 @@ def _ratings(table: str | Path, texts: "pd.Series[str]") -> "pd.Series[float]":
     return values.astype(float)
 
 
-@dataclass(frozen=True)
-class _Times:
+class _Times(NamedTuple):
     """The columns of a table that say where clips start, where they end and how long they last."""
 
-    starts: tuple[str, ...] = ()
-    ends: tuple[str, ...] = ()
-    lengths: tuple[str, ...] = ()
+    starts: tuple[str, ...]
+    ends: tuple[str, ...]
+    lengths: tuple[str, ...]
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -191,9 +187,8 @@ class _Times:
         if math.isnan(start_s) or math.isnan(end_s):
             raise ValueError("its row has one of start and end; expected both, or neither for the whole file")
         if abs(end_s - start_s - length_s) > _SLACK_S:
-            raise ValueError(
-                f"from {start_s:g} to {end_s:g} s, but its row says that it lasts {length_s:g} s"
-            )
+            span = f"from {start_s:g} to {end_s:g} s"
+            raise ValueError(f"{span}, but its row says that it lasts {length_s:g} s")
         return start_s, end_s
 
 

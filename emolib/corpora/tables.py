@@ -87,9 +87,8 @@ def read(table: str | Path, form: Format | None = None) -> pd.DataFrame:
     if not manifest.is_url(table) and not (Path(table).is_file() or Path(table).is_dir()):
         raise FileNotFoundError(f"{table}: no such table")
     form = form or _sniff(table)
-    rows = _READERS[form](table if manifest.is_url(table) else Path(table))
-    rows = _named(table, rows if isinstance(rows, pd.DataFrame) else _frame(rows))
-    return _voted(table, rows)
+    rows = _frame(_READERS[form](table if manifest.is_url(table) else Path(table)))
+    return _voted(table, _named(table, rows))
 
 
 def _sniff(table: str | Path) -> Format:
@@ -182,27 +181,22 @@ def _unpacked(row: dict[str, Any], folder: Path) -> dict[str, Any]:
         at = folder / hashlib.sha256(sound).hexdigest()[:16] / (given.name if given.suffix else "clip.wav")
         if not at.is_file():
             files.write_file(at, sound)
-        rest = {
-            f"original_{other}" if _plain(other) in NAMES["path"].split() else other: cell
-            for other, cell in row.items()
-            if other != name
-        }
+        usual = NAMES["path"].split()
+        kept = {other: f"original_{other}" if _plain(other) in usual else other for other in row}
+        rest = {kept[other]: cell for other, cell in row.items() if other != name}
         return {"path": str(at.absolute()), "clip": f"{given.stem}-{at.parent.name}"} | rest
     return row
 
 
 def _audiofolder(folder: Path) -> pd.DataFrame:
     """Read the metadata files of Hugging Face's audio folder; a subfolder's name is its split."""
-    parts, is_folder = [], folder.is_dir()
-    for at in sorted(folder.glob("**/metadata.*")) if is_folder else [folder]:
-        rows = _READERS[_sniff(at)](at)
-        rows = rows if isinstance(rows, pd.DataFrame) else _frame(rows)
+    parts = []
+    for at in sorted(folder.glob("**/metadata.*")) if folder.is_dir() else [folder]:
+        rows = _frame(_READERS[_sniff(at)](at))
         if "file_name" not in rows:
             raise ValueError(f"{at}: lacks the column file_name, which an audio folder's metadata has")
         rows["file_name"] = [str(at.parent.absolute() / name) if name else "" for name in rows["file_name"]]
-        parts.append(
-            rows if at.parent == folder or not folder.is_dir() else rows.assign(split=at.parent.name)
-        )
+        parts.append(rows if folder in (at, at.parent) else rows.assign(split=at.parent.name))
     return pd.concat(parts, ignore_index=True).fillna("")
 
 
@@ -229,12 +223,9 @@ def _audformat(folder: Path) -> Iterator[dict[str, Any]]:
         rows[name] = 2 * (rows[name] - scheme.minimum) / (scheme.maximum - scheme.minimum) - 1
     for at, row in audformat.utils.to_segmented_index(rows.dropna(axis=1, how="all")).iterrows():
         path, start, end = at
-        raters = said.get(at, {})
-        times = (
-            {} if not start and pd.isna(end) else {"start": start.total_seconds(), "end": end.total_seconds()}
-        )
+        raters, times = said.get(at, {}), {"start": start.total_seconds(), "end": end.total_seconds()}
         emotion = raters.get("gold") or list(raters.values())
-        yield {"path": path, **row.to_dict(), "emotion": emotion, **times}
+        yield {"path": path, **row.to_dict(), "emotion": emotion} | (times if start or pd.notna(end) else {})
 
 
 def _kaldi(path: Path) -> Iterator[dict[str, Any]]:
@@ -256,9 +247,7 @@ def _kaldi(path: Path) -> Iterator[dict[str, Any]]:
         )
     emotion, text = listed("utt2emo", "utt2emotion", "utt2label"), listed("text")
     if not emotion and any(" " in words for words in text.values()):
-        raise ValueError(
-            f"{folder}: no utt2emo; expected a line with utterance and emotion for each utterance"
-        )
+        raise ValueError(f"{folder}: no utt2emo; expected a line of utterance and emotion for each utterance")
     genders = listed("spk2gender")
     spans = {utt: span.split() for utt, span in listed("segments").items()}
     for utt, (recording, *times) in (spans or {utt: [utt] for utt in recordings}).items():
@@ -306,8 +295,10 @@ _READERS: dict[str, Callable[[Any], "pd.DataFrame | Iterable[dict[str, Any]]"]] 
 # ------------------------------------------------------------------------------------- what all share
 
 
-def _frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+def _frame(rows: pd.DataFrame | Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return rows of any values as a table of texts."""
+    if isinstance(rows, pd.DataFrame):
+        return rows
     texts = [{name: _text(value) for name, value in row.items()} for row in rows]
     return pd.DataFrame(texts, dtype=object).fillna("")
 
@@ -370,9 +361,8 @@ def _voted(table: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
         rows = rows.join(votes.astype(str).add_prefix(VOTES))
     names = {name: VOTES + _word(name.removeprefix(VOTES)) for name in rows.columns if name.startswith(VOTES)}
     if VOTES in names.values() or len(set(names.values())) < len(names):
-        raise ValueError(
-            f"{table}: the columns {', '.join(names)}; expected one votes_<emotion> for each emotion"
-        )
+        found = ", ".join(names)
+        raise ValueError(f"{table}: the columns {found}; expected one votes_<emotion> for each emotion")
     rows = rows.rename(columns=names)
     if names and "emotion" not in rows:
         shares = rows[list(names.values())].apply(_floats).fillna(0)
