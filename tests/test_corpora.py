@@ -1,6 +1,7 @@
 """The manifest: columns, round trip, duplicates, bad files, tables; real corpora where they are at hand."""
 
 import os
+import re
 from itertools import chain, product
 from pathlib import Path
 
@@ -219,26 +220,17 @@ def test_bad_files_get_their_reason_and_good_ones_stay(tmp_path):
     fit = ["eight", "float", "high", "stereo", "twentyfour", "whole"]
     assert sorted(set(manifest["clip"])) == fit
     expected = {
-        "cut.wav": "truncated",
-        "cut.flac": "not readable as sound|truncated",
-        "empty.wav": "empty file",
-        "text.wav": "not readable as sound",
-        "packed.m4a": "needs a decoder|not readable as sound",
-        "pointer.wav": "a Git LFS pointer",
-        "silent.wav": "silent",
-        "nan.wav": "NaN",
-        "onesample.wav": "too short",
-        "fifo.wav": "not a regular file",
-        "dangling.wav": "can't be opened",
-        "absent.wav": "can't be opened",
-        "bad\N{REPLACEMENT CHARACTER}name.wav": "can't be opened",
+        "cut.wav": "truncated", "cut.flac": "not readable as sound|truncated", "empty.wav": "empty file",
+        "text.wav": "not readable as sound", "packed.m4a": "needs a decoder|not readable as sound",
+        "pointer.wav": "a Git LFS pointer", "silent.wav": "silent", "nan.wav": "NaN",
+        "onesample.wav": "too short", "fifo.wav": "not a regular file", "dangling.wav": "can't be opened",
+        "absent.wav": "can't be opened", "bad\N{REPLACEMENT CHARACTER}name.wav": "can't be opened",
         "whole.wav": "the clip id whole belongs to",
-    }
+    }  # fmt: skip
     found = reasons(manifest)
     assert set(found) == set(expected)
     for name, pattern in expected.items():
-        assert any(word in found[name] for word in pattern.split("|")), (name, found[name])
-        assert "\n" not in found[name]
+        assert re.search(pattern, found[name]) and "\n" not in found[name], (name, found[name])
     by_clip = manifest.set_index("clip")
     assert by_clip.loc["stereo", "channels"] == 2 and by_clip.loc["high", "sample_rate"] == 96_000
 
@@ -278,8 +270,8 @@ def test_folder_reads_relative_paths_from_its_root(tmp_path):
     (tmp_path / "tables").mkdir()
     table = write_table(tmp_path / "tables", [" deep/a.wav ,01, Angry "])
     row = corpora.load("folder", root=tmp_path / "audio", table=table).iloc[0]
-    assert (row["clip"], row["emotion"], row["label"]) == ("deep/a", "angry", "Angry")
-    assert row["speaker"] == "folder-01"
+    told = (row["clip"], row["speaker"], row["emotion"], row["label"])
+    assert told == ("deep/a", "folder-01", "angry", "Angry")
     refused("no usable clip", corpora.load, "folder", table=table)
 
 
@@ -290,9 +282,8 @@ def test_folder_reads_what_a_spreadsheet_writes(tmp_path):
     for separator, ending in [(",", "csv"), (";", "csv"), ("\t", "tsv")]:
         table = tmp_path / f"mine.{ending}"
         table.write_text("\n".join(map(separator.join, rows)), encoding="utf-8-sig")
-        manifest = corpora.load("folder", table=table)
-        assert list(manifest["emotion"]) == ["sad", "fearful"]
-        assert list(manifest["label"]) == ["Sadness", "fear"]
+        told = corpora.load("folder", table=table)[["emotion", "label"]]
+        assert told.to_numpy().tolist() == [["sad", "Sadness"], ["fearful", "fear"]]
 
 
 def test_folder_skips_rows_that_say_too_little(tmp_path):
@@ -529,9 +520,8 @@ def test_real_ravdess():
 @needs_corpora
 def test_real_emodb():
     manifest = corpora.load("emodb")
-    assert manifest["label"].value_counts().to_dict() == {
-        "W": 127, "L": 81, "N": 79, "F": 71, "A": 69, "T": 62, "E": 46
-    }  # fmt: skip
+    counts = {"W": 127, "L": 81, "N": 79, "F": 71, "A": 69, "T": 62, "E": 46}
+    assert manifest["label"].value_counts().to_dict() == counts
     assert manifest["speaker"].nunique() == 10 and manifest["duration_s"].nunique() > 100
     assert manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
     assert manifest[["arousal", "valence"]].abs().max().max() <= 1 and manifest["arousal"].notna().all()
@@ -549,9 +539,8 @@ def test_real_crema_d():
     assert manifest["speaker"].nunique() == 91 and manifest["emotion"].nunique() == 6
     assert list(reasons(manifest)) == ["1076_MTI_SAD_XX.ogg"]
     repeats = {Path(entry["path"]).stem: entry for entry in manifest.attrs["duplicates"]}
-    assert {name[:8]: entry["clip"][:8] for name, entry in repeats.items()} == {
-        "1006_TIE": "1006_TIE", "1013_WSI": "1013_WSI", "1017_IWW": "1017_IWW"
-    }  # fmt: skip
+    assert {name[:8] for name in repeats} == {"1006_TIE", "1013_WSI", "1017_IWW"}
+    assert all(name[:8] == entry["clip"][:8] for name, entry in repeats.items())
     assert all(entry["differs"] == "emotion" for entry in repeats.values())
     # the card names them, and each of the others is usable
     known = " ".join(corpora.info("crema-d").defects)

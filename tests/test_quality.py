@@ -14,7 +14,7 @@ MEASURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("measure, best, worse", MEASURES, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("measure, best, worse", MEASURES)
 def test_each_is_best_for_the_same_wave_and_refuses_what_is_not_aligned(measure, best, worse):
     noise = np.random.default_rng(0).standard_normal(len(WAVE)).astype(np.float32)
     values = [measure(WAVE, WAVE + level * noise, RATE) for level in (0, 0.003, 0.03)]
