@@ -229,10 +229,8 @@ def make(
     corpus, config = _only(manifest), store.config
     if lack_audio(manifest):
         raise ValueError(f"{corpus}: embeddings are made from audio; {corpora.way_to_get(corpus)}")
-    if store.missing(manifest).any():
-        raise ValueError(
-            f"{store.url} lacks {store.missing(manifest).sum()} of the clips; extract them first"
-        )
+    if n_missing := int(store.missing(manifest).sum()):
+        raise ValueError(f"{store.url} lacks {n_missing} of the clips; extract them first")
     place = Path(folder or paths.data() / "embeddings" / paths.folder_name(corpus))
     clips = manifest.drop(columns="path").sort_values("clip", ignore_index=True)
     if any(config["clips"] != _digest(clips) for config in _made(place).values()):
@@ -265,9 +263,8 @@ def _only(manifest: pd.DataFrame) -> str:
     """Return the one corpus that clips are of."""
     names = sorted(set(manifest["corpus"]))
     if len(names) != 1:
-        raise ValueError(
-            f"clips of {', '.join(names) or 'no corpus'}; expected those of one corpus at a time"
-        )
+        given = ", ".join(names) or "no corpus"
+        raise ValueError(f"clips of {given}; expected those of one corpus at a time")
     return str(names[0])
 
 

@@ -145,11 +145,8 @@ def speech_frames(log_mel: NDArray[np.float32]) -> NDArray[np.bool_]:
     return level_db >= level_db.max() - _SPEECH_RANGE_DB
 
 
-def _log_mels(
-    reference: Wave, degraded: Wave, sample_rate: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    reference, degraded = _aligned(reference, degraded, sample_rate)
-    return audio.log_mel(reference, sample_rate), audio.log_mel(degraded, sample_rate)
+def _log_mels(reference: Wave, degraded: Wave, sample_rate: int) -> list[NDArray[np.float32]]:
+    return [audio.log_mel(wave, sample_rate) for wave in _aligned(reference, degraded, sample_rate)]
 
 
 def _aligned(reference: Wave, degraded: Wave, sample_rate: int) -> tuple[Wave, Wave]:

@@ -55,9 +55,8 @@ def info(name: str) -> CorpusInfo:
         If there is no such corpus; the message lists those that there are.
     """
     if name not in CARDS:
-        raise ValueError(
-            f"unknown corpus {name!r}{nearest(name, names())}; expected one of: {', '.join(names())}"
-        )
+        meant = nearest(name, CARDS)
+        raise ValueError(f"unknown corpus {name!r}{meant}; expected one of: {', '.join(CARDS)}")
     return CARDS[name]
 
 
@@ -147,9 +146,8 @@ def _items(
     """Return what the parser of a corpus yields, and the folder or table that it read."""
     if name == "folder":
         if table is None:
-            raise ValueError(
-                "the corpus 'folder' needs a table with path, speaker and emotion (`--manifest TABLE`)"
-            )
+            needed = "a table with path, speaker and emotion (`--manifest TABLE`)"
+            raise ValueError(f"the corpus 'folder' needs {needed}")
         base = None if root is None else _existing(name, root)
         return list(folder.labels(table, base, renames, form=form, speaker_pattern=speaker_pattern)), table
     if name == "demo":

@@ -129,8 +129,7 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
     """
     table = pd.DataFrame(rows)
     extra = [column for column in table.columns if column not in COLUMNS]
-    table = table[[*COLUMNS, *extra]].sort_values("clip", ignore_index=True)
-    return table.astype(_NUMERIC)
+    return table[[*COLUMNS, *extra]].sort_values("clip", ignore_index=True).astype(_NUMERIC)
 
 
 def save(manifest: pd.DataFrame, csv: str | Path) -> str | Path:

@@ -203,8 +203,7 @@ def _keep(
 ) -> tuple[list[dict[str, object]], list[_Repeat], list[Skipped]]:
     """Split measured clips into rows, repeats and unfit ones."""
     rows, repeats, unfit = list[dict[str, object]](), list[_Repeat](), list[Skipped]()
-    by_content: dict[tuple[str, str], Label] = {}
-    by_clip: dict[str, Label] = {}
+    by_content, by_clip = dict[tuple[str, str], Label](), dict[str, Label]()
     for label, sound in measured:
         if isinstance(sound, Skipped):
             unfit.append(sound)
