@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from samples import speech
+from samples import refused, speech
 from scipy import signal
 
 from emolib import audio, channels, world
@@ -42,19 +42,10 @@ def test_files_come_back_as_they_were_written(tmp_path):
         assert np.abs(back - wave).max() < tolerance
 
 
-@pytest.mark.parametrize(
-    "subtype, tolerance",
-    [
-        ("PCM_U8", 1 / 100),
-        ("PCM_16", 1 / 3e4),
-        ("PCM_24", 1e-6),
-        ("PCM_32", 1e-7),
-        ("FLOAT", 0),
-        ("DOUBLE", 0),
-    ],
-)
-def test_sample_widths_channels_and_rates(tmp_path, subtype, tolerance):
-    for n_channels, sample_rate in ((1, 8_000), (2, 44_100), (1, 96_000)):
+def test_sample_widths_channels_and_rates(tmp_path):
+    widths = {"PCM_U8": 1 / 100, "PCM_16": 1 / 3e4, "PCM_24": 1e-6, "PCM_32": 1e-7, "FLOAT": 0, "DOUBLE": 0}
+    files = itertools.product(widths.items(), ((1, 8_000), (2, 44_100), (1, 96_000)))
+    for (subtype, tolerance), (n_channels, sample_rate) in files:
         wave = tone(sample_rate=sample_rate)
         samples = np.stack([wave, 0.5 * wave], axis=1) if n_channels == 2 else wave
         sf.write(tmp_path / "clip.wav", samples, sample_rate, subtype=subtype)
@@ -70,15 +61,13 @@ def test_the_content_tells_the_format_not_the_ending(tmp_path):
     for name, options in {
         "aiff-inside.wav": {"format": "AIFF"},
         "flac-inside.wav": {"format": "FLAC"},
-        "double-at-96-kHz.wav": {"format": "WAV", "subtype": "DOUBLE"},
         "wav-inside.flac": {"format": "WAV"},
         "opus.opus": {"format": "OGG", "subtype": "OPUS"},
         "opus-inside.wav": {"format": "OGG", "subtype": "OPUS"},
     }.items():
-        rate = 96_000 if "96" in name else 48_000
-        sf.write(tmp_path / name, tone(sample_rate=rate), rate, **options)
+        sf.write(tmp_path / name, tone(sample_rate=48_000), 48_000, **options)
         back, sample_rate = audio.load(tmp_path / name)
-        assert sample_rate == rate and len(back) == rate // 2
+        assert sample_rate == 48_000 and len(back) == 24_000
         assert abs(np.argmax(np.abs(np.fft.rfft(back))) * 2 - 440) <= 2, name
 
 
@@ -108,23 +97,17 @@ def write_packed(path, wave, sample_rate, codec, *, picture=False):
 
 def test_packed_sound_is_read_with_and_without_a_picture(tmp_path):
     wave = tone(duration_s=1.0, sample_rate=48_000)
-    for name, codec, picture in [
-        ("a.m4a", "aac", False), ("b.mp4", "aac", True), ("c.webm", "libopus", False),
-        ("d.wav", "aac", False),
-    ]:  # fmt: skip
-        made = write_packed(
-            tmp_path / (name if name != "d.wav" else "d.mp4"), wave, 48_000, codec, picture=picture
-        )
-        path = made.rename(tmp_path / name)
+    for name, codec in (("a.m4a", "aac"), ("b.mp4", "aac"), ("c.webm", "libopus"), ("d.wav.mp4", "aac")):
+        made = write_packed(tmp_path / name, wave, 48_000, codec, picture=name == "b.mp4")
+        path = made.rename(tmp_path / name.replace(".wav.mp4", ".wav"))
         back, sample_rate = audio.load(path)
         assert sample_rate == 48_000 and abs(len(back) / 48_000 - 1) < 0.1, name
         spectrum = np.abs(np.fft.rfft(back[4_800:43_200]))
         assert abs(np.argmax(spectrum) * 48_000 / 38_400 - 440) < 3, name
         part, _ = audio.load(path, start_s=0.25, end_s=0.5)
         assert len(part) == 12_000 and np.array_equal(part, back[12_000:24_000])
-    assert "holds no sound track" in refusal(
-        write_packed(tmp_path / "silent-film.mp4", None, 0, "", picture=True)
-    )
+    film = write_packed(tmp_path / "silent-film.mp4", None, 0, "", picture=True)
+    assert "holds no sound track" in refusal(film)
     cut = tmp_path / "cut.m4a"
     cut.write_bytes((tmp_path / "a.m4a").read_bytes()[:4_000])
     assert "not readable as sound" in refusal(cut) or "truncated" in refusal(cut)
@@ -153,8 +136,7 @@ def test_resampling_keeps_the_tone_and_drops_what_can_not_be_kept():
     wave = tone()
     assert audio.resample(wave, 16_000, 16_000) is wave
     for rates in ((0, 16_000), (16_000, -1)):
-        with pytest.raises(ValueError, match="expected a positive number"):
-            audio.resample(wave, *rates)
+        refused("expected a positive number", audio.resample, wave, *rates)
 
 
 def test_what_is_cut_short_is_refused(tmp_path):
@@ -207,11 +189,8 @@ def test_what_is_no_sound_or_unfit_is_refused(tmp_path):
     ):
         sf.write(path, np.array(samples, np.float32), 16_000, subtype="FLOAT")
         assert reason in refusal(path)
-
-
-def test_the_shortest_and_quietest_that_pass(tmp_path):
-    sf.write(tmp_path / "clip.wav", np.full(400, 2e-4, np.float32), 16_000, subtype="FLOAT")
-    assert len(audio.load(tmp_path / "clip.wav")[0]) == 400
+    sf.write(path, np.full(400, 2e-4, np.float32), 16_000, subtype="FLOAT")
+    assert len(audio.load(path)[0]) == 400, "the shortest and quietest that pass"
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path):
@@ -261,10 +240,8 @@ def test_write_refuses_and_leaves_what_was_there(tmp_path):
         (np.zeros((2, 9)), "shape"),
     ):
         for target in (path, tmp_path / "new" / "clip.wav"):
-            with pytest.raises(ValueError, match=reason):
-                audio.write(target, wave, 16_000)
-    with pytest.raises(ValueError, match="xyz"):
-        audio.write(tmp_path / "clip.xyz", speech(0.1), 16_000)
+            refused(reason, audio.write, target, wave, 16_000)
+    refused("xyz", audio.write, tmp_path / "clip.xyz", speech(0.1), 16_000)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["clip.wav"]
 
 
@@ -333,17 +310,12 @@ def test_griffin_lim_finds_a_wave_of_that_mel(spec, tolerance):
     assert wave.dtype == np.float32 and wave.shape == (len(mel) * spec.hop_length,)
     again = audio.log_mel(wave, 22_050, spec)
     loud = mel > mel.max() - 8  # the 70 dB that can be heard
-    errors = {
-        shift: np.abs(np.roll(again, shift, axis=0) - mel)[2:-2][loud[2:-2]].mean() for shift in (-1, 0, 1)
-    }
-    assert errors[0] < tolerance
-    assert errors[0] < min(errors[-1], errors[1])  # in time, to the frame
+    late, errors, early = (
+        np.abs(np.roll(again, shift, axis=0) - mel)[2:-2][loud[2:-2]].mean() for shift in (-1, 0, 1)
+    )
+    assert errors < tolerance and errors < min(late, early)  # in time, to the frame
     assert np.array_equal(wave, audio.griffin_lim(mel, spec))
     assert not np.array_equal(wave, audio.griffin_lim(mel, spec, seed=1))
-
-
-def test_griffin_lim_of_a_single_frame():
-    assert audio.griffin_lim(np.zeros((1, 80), np.float32)).shape == (256,)
 
 
 # ------------------------------------------------------------------------------------- WORLD
@@ -367,17 +339,14 @@ def test_pitch_is_tracked_within_its_range():
     f0_hz = world.pitch(wave, 16_000, high_hz=500, hop_ms=10.0)
     assert len(f0_hz) == 101 and np.median(f0_hz[f0_hz > 0]) == pytest.approx(220, rel=0.01)
     noise = 1e-3 * np.random.default_rng(0).standard_normal(22_050).astype(np.float32)
-    with pytest.raises(ValueError, match="no voiced frame"):
-        world.analyse(noise, 22_050)
+    refused("no voiced frame", world.analyse, noise, 22_050)
 
 
 def test_zero_settings_are_the_identity_and_resynthesis_keeps_the_level(plain):
     for same, before in zip(reshape(plain)[:3], plain[:3], strict=True):
         np.testing.assert_allclose(same, before, rtol=1e-9)
-    again, wave = (
-        world.synthesise(plain),
-        espeak.speak("There are seven books on the lower shelf.", voice="en-us+f2")[0],
-    )
+    again = world.synthesise(plain)
+    wave = espeak.speak("There are seven books on the lower shelf.", voice="en-us+f2")[0]
     assert again.dtype == np.float32 and len(again) == pytest.approx(len(wave), rel=0.1)
     assert 20 * np.log10(again.std() / wave.std()) == pytest.approx(0, abs=2)
 
@@ -438,17 +407,14 @@ def test_a_clip_always_gets_the_same_channel_and_another_clip_another():
         assert once.dtype == np.float32 and once.shape == NOISE.shape and np.isfinite(once).all()
         assert np.array_equal(once, again) and not np.allclose(once, NOISE, atol=1e-4)
         assert np.array_equal(once, other) == (channel == "telephone")  # the only one that draws nothing
-    with pytest.raises(ValueError, match="'radio'; expected one of telephone"):
-        channels.through(NOISE, 16_000, "radio", "a")
+    refused("'radio'; expected one of telephone", channels.through, NOISE, 16_000, "radio", "a")
 
 
 def test_each_channel_changes_what_it_names():
     def gain_db(channel: channels.Channel) -> np.ndarray:
-        powers = [
-            signal.welch(w, 16_000, nperseg=1024)[1]
-            for w in (channels.through(NOISE, 16_000, channel, "a"), NOISE)
-        ]
-        return 10 * np.log10(powers[0] / powers[1])
+        waves = channels.through(NOISE, 16_000, channel, "a"), NOISE
+        after, before = (signal.welch(wave, 16_000, nperseg=1024)[1] for wave in waves)
+        return 10 * np.log10(after / before)
 
     hz, gain = np.arange(513) * 16_000 / 1024, gain_db("telephone")
     assert np.abs(gain[(hz > 450) & (hz < 2600)]).max() < 1.5
