@@ -21,19 +21,13 @@ from torch import Tensor
 
 from emolib.audio import HIFIGAN_MEL, MelSpec, Wave, mel_filters
 
+#: Of the fast Griffin-Lim algorithm.
 MOMENTUM = 0.99
 _TINY = 1e-9
 
 
 @torch.inference_mode()
-def fit_to_mel(
-    wave: Wave,
-    log_mel: NDArray[np.float32],
-    spec: MelSpec = HIFIGAN_MEL,
-    *,
-    n_iter: int,
-    momentum: float = MOMENTUM,
-) -> Wave:
+def fit_to_mel(wave: Wave, log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, n_iter: int) -> Wave:
     """Change a wave until its mel-spectrogram is the given one.
 
     Parameters
@@ -42,7 +36,6 @@ def fit_to_mel(
     log_mel : float32 array, (T, M), natural logarithm
     spec : MelSpec; of magnitudes, not energies
     n_iter : int; 0 gives the wave back as it is
-    momentum : float; of the fast Griffin-Lim algorithm
 
     Returns
     -------
@@ -67,15 +60,17 @@ def fit_to_mel(
     filters = torch.from_numpy(mel_filters(spec).copy())
     share = filters / filters.sum(dim=0).clamp(min=_TINY)
     wanted = torch.from_numpy(np.asarray(log_mel, np.float32).T.copy())
-    overlap = _overlapping_windows(len(log_mel), spec)
+    window = torch.hann_window(spec.n_fft)[:, None]
+    overlap = _add_up(window.square().expand(-1, len(log_mel)), spec).clamp(min=1e-3)
     now, before = torch.from_numpy(np.array(wave, np.float32)), None
     for _ in range(n_iter):
         spectrum = _analyse(now, spec)
-        ahead = spectrum if before is None else spectrum + momentum * (spectrum - before)
+        ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
         magnitude = spectrum.abs()
         bands = (filters @ magnitude).clamp(min=spec.floor)
         magnitude = magnitude * torch.exp(share.T @ (wanted - bands.log()))
-        now = _synthesise(ahead * (magnitude / (ahead.abs() + _TINY)), spec) / overlap
+        pieces = torch.fft.irfft(ahead * (magnitude / (ahead.abs() + _TINY)), n=spec.n_fft, dim=0)
+        now = _add_up(pieces * window, spec) / overlap
         before = spectrum
     return now.numpy()
 
@@ -96,18 +91,6 @@ def _analyse(wave: Tensor, spec: MelSpec) -> Tensor:
     padded = F.pad(wave[None, None], (margin, margin), mode=mode)[0, 0]
     window = torch.hann_window(spec.n_fft)
     return torch.stft(padded, spec.n_fft, spec.hop_length, window=window, center=False, return_complex=True)
-
-
-def _synthesise(spectrum: Tensor, spec: MelSpec) -> Tensor:
-    """Return the windowed and overlapping frames of a spectrum, added up: (T * hop,)."""
-    pieces = torch.fft.irfft(spectrum, n=spec.n_fft, dim=0)
-    return _add_up(pieces * torch.hann_window(spec.n_fft)[:, None], spec)
-
-
-def _overlapping_windows(n_frames: int, spec: MelSpec) -> Tensor:
-    """Return the sum of the squared windows at each sample: (T * hop,)."""
-    window = torch.hann_window(spec.n_fft)[:, None].square()
-    return _add_up(window.expand(-1, n_frames), spec).clamp(min=1e-3)
 
 
 def _add_up(pieces: Tensor, spec: MelSpec) -> Tensor:

@@ -31,15 +31,18 @@ from torch import Tensor, nn
 
 from emolib import audio, files, paths, phase
 from emolib.audio import HIFIGAN_MEL, MelSpec, Wave
+from emolib.files import CONFIG, WEIGHTS
 from emolib.training import torch_device
 
 if TYPE_CHECKING:  # takes seconds to import, and Griffin-Lim does without
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 #: The network of models/ that `load` prefers once it has been trained; no weights of it are shipped.
 TRAINED = "hifigan-nano"
 GRIFFIN_LIM, MEL_GRIFFIN_LIM = "griffin-lim", "mel-griffin-lim"
+
+#: Settings or tensors by name, or the file that holds them.
+Named = Mapping[str, Any] | str | Path
 
 #: How far a network may fall below the floor, and what no wave in [-1, 1] reaches; natural logarithms.
 _BELOW_FLOOR, _HIGHEST = 2.0, 20.0
@@ -176,13 +179,7 @@ class HiFiGAN:
         return phase.fit_to_mel(wave, log_mel, self.spec, n_iter=n_iter)
 
     @classmethod
-    def from_jik876(
-        cls,
-        config: Mapping[str, Any] | str | Path,
-        state_dict: Mapping[str, Any] | str | Path,
-        *,
-        device: str = "cpu",
-    ) -> "HiFiGAN":
+    def from_jik876(cls, config: Named, state_dict: Named, *, device: str = "cpu") -> "HiFiGAN":
         """Convert a generator of the original repository, jik876/hifi-gan: V1, V2, V3 or universal.
 
         Parameters
@@ -200,15 +197,13 @@ class HiFiGAN:
             If the two don't belong together or can't be read.
         """
         network = build(_original_config(config))
-        plain = _original_tensors(state_dict)
-        n_mels = network.config.model_in_dim
+        plain, n_mels = _original_tensors(state_dict), network.config.model_in_dim
         plain |= {"mean": torch.zeros(n_mels), "scale": torch.ones(n_mels)}  # the original doesn't normalise
         try:
             network.load_state_dict(plain)
         except RuntimeError as error:
-            raise ValueError(
-                f"the checkpoint isn't a generator of this configuration: {_line(error)}"
-            ) from None
+            told = _line(error)
+            raise ValueError(f"the checkpoint isn't a generator of this configuration: {told}") from None
         return cls(network, device=device)
 
     def save(self, folder: str | Path, *, half: bool = False) -> Path:
@@ -321,12 +316,11 @@ def build(config: "SpeechT5HifiGanConfig") -> "SpeechT5HifiGan":
 
     network = SpeechT5HifiGan(config)
     if getattr(config, "resblock", "1") == "2":
-        n_kernels = len(config.resblock_kernel_sizes)
+        sizes, dilations = config.resblock_kernel_sizes, config.resblock_dilation_sizes
         for n in range(len(network.resblocks)):
-            kernel_size = config.resblock_kernel_sizes[n % n_kernels]
-            dilations = config.resblock_dilation_sizes[n % n_kernels]
-            channels = config.upsample_initial_channel // 2 ** (n // n_kernels + 1)
-            network.resblocks[n] = ShortBlock(channels, kernel_size, dilations, config.leaky_relu_slope)
+            stage, k = divmod(n, len(sizes))
+            channels = config.upsample_initial_channel // 2 ** (stage + 1)
+            network.resblocks[n] = ShortBlock(channels, sizes[k], dilations[k], config.leaky_relu_slope)
     return network.eval()
 
 
@@ -338,17 +332,14 @@ def mel_spec(config: "SpeechT5HifiGanConfig") -> MelSpec:
     ValueError
         If the configuration states none and isn't at 22,050 Hz either, so that it can't be guessed.
     """
-    hop_length = prod(config.upsample_rates)
-    stated = all(hasattr(config, name) for name in ("n_fft", "fmin", "fmax"))
-    if not stated and config.sampling_rate != HIFIGAN_MEL.sample_rate:
+    names = ("n_fft", "fmin", "fmax")
+    if not all(hasattr(config, name) for name in names) and config.sampling_rate != HIFIGAN_MEL.sample_rate:
         raise ValueError(
             f"a vocoder at {config.sampling_rate} Hz without n_fft, fmin and fmax in its configuration; its "
             f"mel-spectrogram is unknown: add them, or give a vocoder at {HIFIGAN_MEL.sample_rate} Hz"
         )
-    n_fft, fmin, fmax = (
-        getattr(config, name, getattr(HIFIGAN_MEL, name)) for name in ("n_fft", "fmin", "fmax")
-    )
-    return MelSpec(config.sampling_rate, n_fft, hop_length, config.model_in_dim, fmin, fmax)
+    n_fft, fmin, fmax = (getattr(config, name, getattr(HIFIGAN_MEL, name)) for name in names)
+    return MelSpec(config.sampling_rate, n_fft, prod(config.upsample_rates), config.model_in_dim, fmin, fmax)
 
 
 class ShortBlock(nn.Module):
@@ -372,7 +363,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _original_config(config: Mapping[str, Any] | str | Path) -> "SpeechT5HifiGanConfig":
+def _original_config(config: Named) -> "SpeechT5HifiGanConfig":
     """Translate the original repository's configuration, and check it against itself."""
     from transformers import SpeechT5HifiGanConfig
 
@@ -381,10 +372,8 @@ def _original_config(config: Mapping[str, Any] | str | Path) -> "SpeechT5HifiGan
             config = dict(json.loads(Path(config).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{config}: no HiFi-GAN configuration ({error})") from None
-    if missing := [name for name in (*_ARCHITECTURE, "resblock") if name not in config]:
-        raise ValueError(
-            f"a HiFi-GAN configuration without {', '.join(missing)}; expected the generator's JSON"
-        )
+    if missing := ", ".join(name for name in (*_ARCHITECTURE, "resblock") if name not in config):
+        raise ValueError(f"a HiFi-GAN configuration without {missing}; expected the generator's JSON")
     spec = HIFIGAN_MEL
     n_fft, hop_length = config.get("n_fft", spec.n_fft), prod(config["upsample_rates"])
     if config.get("hop_size", hop_length) != hop_length or config.get("win_size", n_fft) != n_fft:
@@ -404,11 +393,11 @@ def _original_config(config: Mapping[str, Any] | str | Path) -> "SpeechT5HifiGan
         "fmin": config.get("fmin", spec.fmin), "fmax": config.get("fmax", spec.fmax) or sample_rate / 2,
     }  # fmt: skip
     return SpeechT5HifiGanConfig.from_dict(
-        {**architecture, **mel, "resblock": blocks, "normalize_before": False}
+        architecture | mel | {"resblock": blocks, "normalize_before": False}
     )
 
 
-def _original_tensors(tensors: Mapping[str, Any] | str | Path) -> dict[str, Tensor]:
+def _original_tensors(tensors: Named) -> dict[str, Tensor]:
     """Return the original's plain weights by transformers' names; from a file, nothing but tensors is read.
 
     Weight norm is folded: w = g v / |v|, the norm over all axes but the first. Both of PyTorch's spellings
