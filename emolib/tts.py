@@ -40,9 +40,8 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -60,6 +59,7 @@ from emolib.encoders import Encoder, locate, quiet_transformers
 from emolib.steering.base import Steerer
 from emolib.world import HOP_MS, Settings, Speech
 
+Tokenise = Callable[[str], torch.Tensor]
 #: About a minute of speech.
 MAX_CHARACTERS = 1000
 #: Settings that change nothing.
@@ -120,7 +120,10 @@ class Voice(ABC):
 
     def _shaped(self, text: str, settings: Settings) -> Wave:
         """Return a rendition with settings, (S,), at any level."""
-        plain = world.analyse(self._plain(text), self.sample_rate)
+        return self._reshaped(self._plain(text), settings)
+
+    def _reshaped(self, wave: Wave, settings: Settings) -> Wave:
+        plain = world.analyse(wave, self.sample_rate)
         return world.synthesise(world.reshape(plain, settings, np.random.default_rng(_SEED)))
 
 
@@ -149,10 +152,11 @@ class EspeakVoice(Voice):
         return audio.resample(wave, sample_rate, self.sample_rate)
 
 
+@dataclass(eq=False, repr=False)
 class NetworkVoice(Voice):
     """A network of the transformers library.
 
-    Parameters
+    Attributes
     ----------
     name : str
     model : torch module
@@ -161,32 +165,22 @@ class NetworkVoice(Voice):
     sample_rate : int, Hz
     """
 
-    def __init__(
-        self,
-        name: str,
-        model: Any,
-        tokenise: Callable[[str], torch.Tensor],
-        generate: Callable[[torch.Tensor], torch.Tensor],
-        sample_rate: int,
-    ) -> None:
-        self.name, self.sample_rate = name, sample_rate
-        self._model, self._tokenise, self._generate = model, tokenise, generate
-
-    @property
-    def network(self) -> torch.nn.Module:
-        """The network itself."""
-        return self._model
+    name: str
+    model: Any
+    tokenise: Tokenise
+    generate: Callable[[torch.Tensor], torch.Tensor]
+    sample_rate: int
 
     def _plain(self, text: str) -> Wave:
-        tokens = self._tokenise(text)
-        limit = getattr(self._model.config, "max_text_positions", None)
+        tokens = self.tokenise(text)
+        limit = getattr(self.model.config, "max_text_positions", None)
         if limit and tokens.shape[1] > limit:
             raise ValueError(
                 f"a text of {tokens.shape[1]} tokens; voice {self.name!r} takes {limit}: speak it in parts"
             )
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
-            return self._generate(tokens).float().numpy()
+            return self.generate(tokens).float().numpy()
 
 
 class FastSpeech2Voice(NetworkVoice):
@@ -197,7 +191,7 @@ class FastSpeech2Voice(NetworkVoice):
     """
 
     def _shaped(self, text: str, settings: Settings) -> Wave:
-        with steered(self._model, settings):
+        with steered(self.model, settings):
             return self._plain(text)
 
 
@@ -243,8 +237,7 @@ class PiperVoice(Voice):
         rest = replace(settings, rate_log=0.0)
         if rest == replace(PLAIN, level_db=settings.level_db):
             return spoken
-        made = world.reshape(world.analyse(spoken, self.sample_rate), rest, np.random.default_rng(_SEED))
-        return world.synthesise(made)
+        return self._reshaped(spoken, rest)
 
     def _spoken(self, text: str, stretch: float) -> Wave:
         import onnxruntime
@@ -291,28 +284,22 @@ def steered(model: Any, settings: Settings) -> Iterator[None]:
     an energy gains level_db / ENERGY_SD_DB, and a duration d, before it is rounded to frames, becomes
     exp(-rate_log) d. Hooks do so; the network itself is left as it was.
     """
-    stretch = math.exp(-settings.rate_log)
 
-    def pitch(_module: Any, _inputs: Any, predicted: torch.Tensor) -> torch.Tensor:
+    def pitch(predicted: torch.Tensor) -> torch.Tensor:
         mean = predicted.mean(dim=1, keepdim=True)
         return mean + math.exp(settings.range_log) * (predicted - mean) + settings.pitch_st / PITCH_SD_ST
 
-    def energy(_module: Any, _inputs: Any, predicted: torch.Tensor) -> torch.Tensor:
-        return predicted + settings.level_db / ENERGY_SD_DB
+    def duration(predicted: torch.Tensor) -> torch.Tensor:  # log(frames + 1)
+        return torch.log1p(torch.expm1(predicted).clamp(min=0) * math.exp(-settings.rate_log))
 
-    def duration(_module: Any, _inputs: Any, predicted: torch.Tensor) -> torch.Tensor:
-        return torch.log1p(torch.expm1(predicted).clamp(min=0) * stretch)  # it predicts log(frames + 1)
-
-    handles = [
-        model.pitch_predictor.register_forward_hook(pitch),
-        model.energy_predictor.register_forward_hook(energy),
-        model.duration_predictor.linear.register_forward_hook(duration),
-    ]
-    try:
+    with contextlib.ExitStack() as hooks:  # which are taken away at its end
+        for part, change in (
+            (model.pitch_predictor, pitch),
+            (model.energy_predictor, lambda predicted: predicted + settings.level_db / ENERGY_SD_DB),
+            (model.duration_predictor.linear, duration),
+        ):
+            hooks.enter_context(part.register_forward_hook(lambda *given, of=change: of(given[-1])))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def check_text(text: str) -> str:
@@ -341,7 +328,6 @@ def check_text(text: str) -> str:
 
 
 DEFAULT_VOICE = "en-us"
-Tokenise = Callable[[str], torch.Tensor]
 #: Model types of transformers that can be voices.
 FAMILIES = ("vits", "speecht5", "fastspeech2_conformer", "fastspeech2_conformer_with_hifigan")
 _VOCODERS = {
@@ -430,14 +416,8 @@ def _load_network(
     if family == "vits":
         model = _weights(transformers.VitsModel, source)
         tokenise = _vits_tokens(transformers.VitsTokenizer.from_pretrained(source))
-        number = _speaker_number(speaker, config.num_speakers)
-        return NetworkVoice(
-            name,
-            model,
-            tokenise,
-            lambda t: model(t, speaker_id=number).waveform[0],
-            int(config.sampling_rate),
-        )
+        number, rate = _speaker_number(speaker, config.num_speakers), int(config.sampling_rate)
+        return NetworkVoice(name, model, tokenise, lambda t: model(t, speaker_id=number).waveform[0], rate)
     if family == "speecht5":
         model = _weights(transformers.SpeechT5ForTextToSpeech, source)
         tokenise = _tokens_by(transformers.SpeechT5Tokenizer.from_pretrained(source))
@@ -455,12 +435,9 @@ def _load_network(
         model, sound = both.model, both.vocoder
     number = _speaker_number(speaker, model.config.num_speakers or 1)
     ids = None if number is None else torch.tensor([number])
-    return FastSpeech2Voice(  # its vocoder's configuration states no rate
-        name,
-        model,
-        _phoneme_tokens(source),
-        lambda t: sound(model(t, speaker_ids=ids).spectrogram)[0],
-        22_050,
+    tokenise, rate = _phoneme_tokens(source), 22_050  # its vocoder's configuration states none
+    return FastSpeech2Voice(
+        name, model, tokenise, lambda t: sound(model(t, speaker_ids=ids).spectrogram)[0], rate
     )
 
 
@@ -510,10 +487,7 @@ def _known(text: str, numbers: Sequence[int], special: Collection[int | None]) -
 
 
 def _tokens_by(tokenizer: Any) -> Tokenise:
-    def tokenise(text: str) -> torch.Tensor:
-        return _known(text, tokenizer(text)["input_ids"], tokenizer.all_special_ids)
-
-    return tokenise
+    return lambda text: _known(text, tokenizer(text)["input_ids"], tokenizer.all_special_ids)
 
 
 def _vits_tokens(tokenizer: Any) -> Tokenise:
@@ -582,17 +556,13 @@ def _explain(name: str, source: str, error: Exception) -> str:
 
 
 #: Where each emotion lies on the plane of affect.
-ANCHORS: Mapping[str, emotions.Anchor] = MappingProxyType(
-    {**emotions.ANCHORS["emodb"], **emotions.ANCHORS["iemocap"], **demo.ANCHORS}
-)
+ANCHORS = {**emotions.ANCHORS["emodb"], **emotions.ANCHORS["iemocap"], **demo.ANCHORS}
 #: What two clips of different words can show, and how far each difference is believed.
-LIMITS: Mapping[str, float] = MappingProxyType(
-    {"pitch_st": 12.0, "range_log": 1.0, "rate_log": 0.5, "level_db": 12.0, "tilt_db": 4.0}
-)
+LIMITS: Mapping[str, float] = {
+    "pitch_st": 12.0, "range_log": 1.0, "rate_log": 0.5, "level_db": 12.0, "tilt_db": 4.0,
+}  # fmt: skip
 _DB = 10 / math.log(10)
 _NUCLEI_HZ = (300.0, 3500.0)  # where vowels are loud, and hum and friction are not
-#: Two clips: what alpha 0 is, and what alpha 1.
-Clips = tuple[str | Path, str | Path]
 #: Largest distance of two references on the axis, in steps from one emotion to the other, that is used.
 _MOST_STEPS = 1.5
 _SENTENCES = ("s1", "s2")
@@ -642,7 +612,7 @@ def speak(
     voice: str | Voice = DEFAULT_VOICE,
     target: str | Steerer | None = None,
     alpha: float = 1.0,
-    clips: Clips | None = None,
+    clips: tuple[str | Path, str | Path] | None = None,
     score: AxisScore | None = None,
     allow_extrapolation: bool = False,
 ) -> tuple[Wave, int]:
@@ -780,9 +750,8 @@ def difference(source: str | Path, target: str | Path) -> Settings:
         If a clip can't be read, is silent, too short, too long, or whispered.
     """
     before, after = measure(source), measure(target)
-    return Settings(
-        **{name: float(np.clip(after[name] - before[name], -most, most)) for name, most in LIMITS.items()}
-    )
+    moved = {name: float(np.clip(after[name] - before[name], -most, most)) for name, most in LIMITS.items()}
+    return Settings(**moved)
 
 
 def measure(path: str | Path) -> dict[str, float]:
