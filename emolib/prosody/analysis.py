@@ -40,10 +40,8 @@ _SHORT_FRAMES = 3  # 15 ms: neither a voiced sound nor a stop is shorter
 _OCTAVE_ERROR = np.log(1.6)
 _RUMBLE = (0.55, 0.85)  # shares of F0: all is removed below the first, nothing above the second
 _RUMBLE_DEPTH = 3 * np.log(10)  # 30 dB
-_OWN_GAIN = (
-    -6 * np.log(10),
-    3 * np.log(10),
-)  # -60 to 30 dB, of the clip's own noise: digital silence has none
+# -60 to 30 dB, of the clip's own noise: digital silence has none
+_OWN_GAIN = -6 * np.log(10), 3 * np.log(10)
 
 
 class Recording(NamedTuple):
@@ -304,13 +302,8 @@ def contours(speech: Speech) -> Contours:
     frames = np.arange(len(voiced))
     log_f0 = np.interp(frames, frames[voiced], np.log(speech.f0_hz[voiced]))
     energy = np.log(np.exp(speech.log_envelope).mean(axis=1))
-    bands, noise = (
-        spectrum @ band_weights(speech.sample_rate, spectrum.shape[1], n_bands)
-        for spectrum, n_bands in (
-            (speech.log_envelope, N_BANDS),
-            (logit(np.clip(speech.aperiodicity, 1e-3, 1 - 1e-3)), N_NOISE),
-        )
-    )
+    bands = in_bands(speech.log_envelope, speech.sample_rate, N_BANDS)
+    noise = in_bands(logit(np.clip(speech.aperiodicity, 1e-3, 1 - 1e-3)), speech.sample_rate, N_NOISE)
     return Contours(log_f0, voiced, energy, bands - bands.mean(axis=1, keepdims=True), noise)
 
 
@@ -404,8 +397,13 @@ def smooth(curve: Array, frames: int) -> Array:
     return np.stack([np.convolve(column, window, mode="valid") for column in padded.T], axis=1)
 
 
+def in_bands(spectrum: Array, sample_rate: int, n_bands: int) -> NDArray:
+    """Average a spectrum, (T, F), in mel bands up to 8 kHz: (T, B)."""
+    return spectrum @ _band_weights(sample_rate, spectrum.shape[1], n_bands)
+
+
 @lru_cache(maxsize=16)
-def band_weights(sample_rate: int, n_bins: int, n_bands: int) -> Array:
+def _band_weights(sample_rate: int, n_bins: int, n_bands: int) -> Array:
     """Return the windows, (F, B), that average a log spectrum in mel bands up to 8 kHz; columns sum to 1."""
     top_hz = min(8_000.0, sample_rate / 2)
     bank = mel_bank(sample_rate, 2 * (n_bins - 1), n_bands, 0.0, top_hz, norm=None, dtype=np.float64)

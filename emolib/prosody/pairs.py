@@ -27,16 +27,8 @@ from tqdm.auto import tqdm
 from emolib import audio, emotions, quality, threads
 from emolib.audio import HIFIGAN_MEL, Wave
 from emolib.corpora.tables import VOTES
-from emolib.prosody.analysis import (
-    SILENCE,
-    Contours,
-    band_weights,
-    contours,
-    record,
-    relative_energy,
-    relative_pitch,
-    smooth,
-)
+from emolib.prosody import analysis
+from emolib.prosody.analysis import Contours, contours, in_bands, record, relative_energy, smooth
 from emolib.world import HOP_MS, Array
 
 LEAST_SPEAKERS = 6  # what fewer voices have in common is chance
@@ -218,11 +210,13 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
     source, target, at = pair.source, pair.target, pair.at
     nearest = np.round(at).astype(int)
     rate = log_rate(at)
-    pitch = np.interp(at, np.arange(len(target.voiced)), relative_pitch(target)) - relative_pitch(source)
+    pitch = np.interp(
+        at, np.arange(len(target.voiced)), analysis.relative_pitch(target)
+    ) - analysis.relative_pitch(source)
     energy = relative_energy(target)[nearest] - relative_energy(source)
     bands, noise = target.bands[nearest] - source.bands, target.noise[nearest] - source.noise
     voiced = (source.voiced & target.voiced[nearest]).astype(float)[:, None]
-    spoken = (relative_energy(source) > SILENCE).astype(float)[:, None]
+    spoken = (relative_energy(source) > analysis.SILENCE).astype(float)[:, None]
     always = np.ones_like(spoken)
     weights = [voiced, always, always, *[spoken] * bands.shape[1], *[voiced] * noise.shape[1]]
     return np.column_stack([pitch, energy, rate - rate.mean(), bands, noise]), np.hstack(weights)
@@ -377,7 +371,7 @@ def track(wave: Wave, sample_rate: int) -> Track:
     frames = np.round(seconds * 1000 / HOP_MS).astype(int)
     kept = quality.speech_frames(log_mel) & (frames >= 0) & (frames < len(speech.f0_hz))
     f0_hz, envelope = speech.f0_hz[frames[kept]], speech.log_envelope[frames[kept]]
-    bands = 0.5 * envelope @ band_weights(speech.sample_rate, envelope.shape[1], _N_BANDS)  # magnitudes
+    bands = in_bands(0.5 * envelope, speech.sample_rate, _N_BANDS)  # of magnitudes
     log_f0 = np.log(f0_hz, out=np.full(len(f0_hz), np.nan), where=f0_hz > 0)
     return Track(quality.cepstra(bands, _ORDER), log_f0)
 

@@ -151,17 +151,14 @@ class ProsodyTransform(Saved):
         if not pairs:
             raise ValueError(f"no pairs to learn {self.source} to {self.target} from; expected at least one")
         speakers = dict.fromkeys(pair.speaker for pair in pairs)
-        by_voice = len(speakers) >= LEAST_SPEAKERS
         own = {who: [pair for pair in pairs if pair.speaker == who] for who in speakers}
+        by_voice = len(own) >= LEAST_SPEAKERS
         self.utterance_, self.frame_ = (
             fit_ridge({who: rows(own[who], by_voice) for who in own})
             for rows in (_utterance_rows, _frame_rows)
         )
-        self.provenance = {
-            "corpora": sorted({pair.corpus for pair in pairs}),
-            "speakers": sorted(own),
-            "pairs": len(pairs),
-        }
+        corpora = sorted({pair.corpus for pair in pairs})
+        self.provenance = {"corpora": corpora, "speakers": sorted(own), "pairs": len(pairs)}
         return self
 
     def shift(self, c: Contours) -> dict[str, float]:
@@ -252,20 +249,16 @@ class ProsodyTransform(Saved):
     def _of(
         cls, source: str, target: str, utterance: Linear, frame: Linear, provenance: dict[str, Any]
     ) -> "ProsodyTransform":
-        """Return a fitted transform, whose names need not be of the vocabulary."""
-        made = cls.__new__(cls)
-        made.source, made.target, made.provenance = source, target, provenance
-        made.utterance_, made.frame_ = utterance, frame
+        """Return a fitted transform."""
+        made = cls(source, target)
+        made.utterance_, made.frame_, made.provenance = utterance, frame, provenance
         return made
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
         if not hasattr(self, "frame_"):
             raise ValueError("a transform that isn't fitted can't be saved; call fit with pairs first")
-        arrays = {
-            f"{name}.{part}": array
-            for name, linear in (("utterance", self.utterance_), ("frame", self.frame_))
-            for part, array in linear._asdict().items()
-        }
+        maps = {"utterance": self.utterance_, "frame": self.frame_}
+        arrays = {f"{name}.{part}": a for name, of in maps.items() for part, a in of._asdict().items()}
         return {"source": self.source, "target": self.target, "provenance": self.provenance}, arrays
 
     @classmethod
