@@ -148,7 +148,9 @@ def steer_and_judge(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.nda
     features.extract(clips, encoder, layers=[1], frames=True, device="cpu")
     names = sorted(set(clips["speaker"]))[seed + 1 :]
     makers = clips[clips["speaker"].isin(names)].reset_index(drop=True)
-    steerer = steering.latent_steerer(makers, "calm", "angry", encoder=encoder, layer=1, device="cpu")
+    steerer = steering.preparation.latent_steerer(
+        makers, "calm", "angry", encoder=encoder, layer=1, device="cpu"
+    )
     judge = steering.judge(clips, names)
     measures = np.random.default_rng(0).normal(size=(3, len(judge._discriminant.mean)))
     return [

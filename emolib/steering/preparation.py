@@ -6,7 +6,7 @@ its evaluation. `Studio` has all that a panel of sliders asks for.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -15,25 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emolib import (
-    av,
-    axis,
-    corpora,
-    emotions,
-    encoders,
-    features,
-    files,
-    mapper,
-    paths,
-    prosody,
-    ser,
-    vocoder,
-)
+from emolib import av, corpora, emotions, encoders, features, files, mapper, paths, prosody, ser, vocoder
 from emolib.audio import Wave
+from emolib.axis import fit_axis
 from emolib.ser.judge import RECIPE
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.prosodic import HybridSteerer, ProsodySteerer
+from emolib.steering.prosodic import HybridSteerer, ProsodySteerer, blend
 from emolib.store import FeatureStore
 
 Method = Literal["latent", "prosody", "hybrid"]
@@ -69,7 +57,7 @@ def roles(manifest: pd.DataFrame) -> Roles:
     ValueError
         If there are fewer than five speakers: two makers, two judges, and one who is steered.
     """
-    speakers = _speakers(manifest)
+    speakers = by_gender(manifest)
     makers, heard = speakers[::4], speakers[3::4]
     return Roles(tuple(makers), tuple(sorted({*speakers} - {*makers, *heard})), tuple(heard))
 
@@ -87,7 +75,7 @@ def rotations(manifest: pd.DataFrame, n_groups: int = 6) -> list[Roles]:
     ValueError
         If there are fewer than five speakers.
     """
-    names = _speakers(manifest)
+    names = by_gender(manifest)
     n_groups = min(n_groups, len(names))
     groups = [names[k::n_groups] for k in range(n_groups)]
     assigned = []
@@ -101,7 +89,7 @@ def rotations(manifest: pd.DataFrame, n_groups: int = 6) -> list[Roles]:
     return assigned
 
 
-def _speakers(manifest: pd.DataFrame) -> list[str]:
+def by_gender(manifest: pd.DataFrame) -> list[str]:
     """Return the speakers, ordered by gender and name; there must be five."""
     table = manifest[["gender", "speaker"]].astype(str).drop_duplicates("speaker")
     if len(table) < 5:
@@ -136,10 +124,18 @@ def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
         raise ValueError(f"source and target are both {wanted[0]!r}; expected two emotions")
 
 
-def check_method(method: str) -> None:
-    """Raise ValueError unless a method of steering is known."""
+def by_method(
+    method: str, prosodic: Callable[[], ProsodySteerer], latent: Callable[[], LatentSteerer]
+) -> Steerer:
+    """Return the steerer of a method, made of those of the two steerers that it needs."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
+    if method == "prosody":
+        return prosodic()
+    moved = latent()
+    if method == "latent":
+        return moved
+    return HybridSteerer(prosodic(), moved, allow_extrapolation=moved.allow_extrapolation)
 
 
 def prepare(
@@ -175,22 +171,16 @@ def prepare(
         If the method is unknown, an emotion isn't spoken by the makers, or there are fewer than five
         speakers.
     """
-    check_method(method)
     clips = corpora.load(corpus) if manifest is None else manifest
     check_emotions(clips, source, target)
     makers = _makers(clips)
     check_emotions(makers, source, target)
     options = {"allow_extrapolation": allow_extrapolation, "progress": progress}
-    if method == "prosody":
-        return prosodic_steerer(makers, source, target, **options)
-    moved = latent_steerer(
-        makers, source, target, encoder=encoder, layer=layer, mapper_steps=mapper_steps, device=device,
-        **options,
+    latent = partial(
+        latent_steerer, makers, source, target, encoder=encoder, layer=layer, mapper_steps=mapper_steps,
+        device=device, **options,
     )  # fmt: skip
-    if method == "latent":
-        return moved
-    spoken = prosodic_steerer(makers, source, target, **options)
-    return HybridSteerer(spoken, moved, allow_extrapolation=allow_extrapolation)
+    return by_method(method, partial(prosodic_steerer, makers, source, target, **options), latent)
 
 
 def latent_steerer(
@@ -208,7 +198,7 @@ def latent_steerer(
     if isinstance(encoder, str):
         encoder = encoders.load(encoder, layers=[layer], device=device)
     store = features.extract(makers, encoder, frames=True, progress=progress).store
-    direction = axis.fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
+    direction = fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
     trained = _mapper(makers, store, layer, mapper_steps, device, progress)
     return LatentSteerer(
         encoder, direction, trained, vocoder.load(device=device), allow_extrapolation=allow_extrapolation
@@ -303,7 +293,7 @@ def shares_at(point: Point, anchors: Mapping[str, Point], reach: float = 0.35) -
 
 def blended(
     source: str, point: Point, anchors: Mapping[str, Point], targets: Iterable[str],
-    steerer: Callable[[str], ProsodySteerer],
+    steerer: Callable[[str], Steerer],
 ) -> ProsodySteerer:  # fmt: skip
     """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
 
@@ -317,8 +307,7 @@ def blended(
     """
     shares = shares_at(point, anchors)
     others = [word for word in targets if word != source]
-    moved = [steerer(word).transform for word in others]
-    return ProsodySteerer(prosody.ProsodyTransform.blend(moved, [shares[word] for word in others]))
+    return blend([steerer(word) for word in others], [shares[word] for word in others])
 
 
 class Studio:
@@ -358,9 +347,6 @@ class Studio:
             device=self.device,
         )  # fmt: skip
 
-    def _prosodic(self, source: str, target: str) -> ProsodySteerer:
-        return prosodic_steerer(self.makers, source, target)
-
     def blend(self, source: str, valence: float, arousal: float) -> ProsodySteerer:
         """Return a steerer whose delta 1 is a point of the plane: its neighbours, by their shares.
 
@@ -369,9 +355,8 @@ class Studio:
         source : str; the emotion that clips are spoken in, whose own share is left unchanged
         valence, arousal : float, in [-1, 1]
         """
-        return blended(
-            source, (valence, arousal), self.anchors, self.targets, lambda word: self._prosodic(source, word)
-        )
+        steerer = partial(self.steerer, "prosody", source)
+        return blended(source, (valence, arousal), self.anchors, self.targets, steerer)
 
     def locate(self, wave: Wave, sample_rate: int) -> Point:
         """Return a clip's (valence, arousal) on the plane of the makers' clips, from this clip alone."""

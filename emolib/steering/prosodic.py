@@ -23,6 +23,12 @@ class ProsodicAnalysis(NamedTuple):
     contours: Contours
 
 
+def analyse(wave: Wave, sample_rate: int) -> ProsodicAnalysis:
+    """Return WORLD's analysis of a wave, which serves every transform."""
+    recording = prosody.record(wave, sample_rate)
+    return ProsodicAnalysis(recording, prosody.contours(recording.speech))
+
+
 class ProsodySteerer(Steerer):
     """Move speech along a transform learned from parallel pairs.
 
@@ -61,8 +67,7 @@ class ProsodySteerer(Steerer):
 
     def analyse(self, wave: Wave, sample_rate: int) -> ProsodicAnalysis:
         """Analyse a wave with WORLD; also raises ValueError if hardly a frame is voiced (a whisper)."""
-        recording = prosody.record(wave, sample_rate)
-        return ProsodicAnalysis(recording, prosody.contours(recording.speech))
+        return analyse(wave, sample_rate)
 
     def render(self, analysis: ProsodicAnalysis, delta: float) -> Wave:
         """Return an analysed clip moved by `delta`; float32, at its own sampling rate."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import av, axis, corpora, encoders, features, files, mapper, paths, prosody, ser, vocoder
+from emolib import av, corpora, encoders, features, files, mapper, paths, prosody, ser, vocoder
+from emolib.axis import fit_axis
 from emolib.steering import preparation
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
 from emolib.steering.preparation import LAYER, Method, at_full_strength, blended, linear_mapper, rotations
-from emolib.steering.prosodic import HybridSteerer, ProsodySteerer
+from emolib.steering.prosodic import ProsodySteerer
 
 #: The name of the folder in ``models/``.
 FOLDER = "prosody-ravdess"
@@ -85,12 +86,8 @@ def latent_steerer(
     preparation.check_emotions(clips, source, target)
     network = encoder or encoders.load(learned.encoder, layers=[learned.layer])
     store = features.extract(clips, network).store
-    difference = axis.fit_axis(
-        clips, store, learned.layer, source=source, target=target, method="mean-difference"
-    )
-    return LatentSteerer(
-        network, difference, learned, vocoder.load(), allow_extrapolation=allow_extrapolation
-    )
+    axis = fit_axis(clips, store, learned.layer, source=source, target=target, method="mean-difference")
+    return LatentSteerer(network, axis, learned, vocoder.load(), allow_extrapolation=allow_extrapolation)
 
 
 def prepare(
@@ -98,14 +95,9 @@ def prepare(
     allow_extrapolation: bool = False,
 ) -> Steerer:  # fmt: skip
     """Return a shipped steerer by any method; see `steerer` and `latent_steerer`."""
-    preparation.check_method(method)
-    options = {"allow_extrapolation": allow_extrapolation}
-    if method == "prosody":
-        return steerer(source, target, **options)
-    moved = latent_steerer(source, target, encoder, **options)
-    if method == "latent":
-        return moved
-    return HybridSteerer(steerer(source, target, **options), moved, **options)
+    far = {"allow_extrapolation": allow_extrapolation}
+    latent = partial(latent_steerer, source, target, encoder, **far)
+    return preparation.by_method(method, partial(steerer, source, target, **far), latent)
 
 
 @cache
@@ -121,9 +113,6 @@ class Studio(preparation.Studio):
         super().__init__(clips, encoder=_mapper().encoder, layer=_mapper().layer)
         self.makers, self.targets = clips, TARGETS
 
-    def _prosodic(self, source: str, target: str) -> ProsodySteerer:
-        return steerer(source, target)
-
     def _steerer(self, method: Method, source: str, target: str) -> Steerer:
         return prepare(method, source, target, None if method == "prosody" else self._network)
 
@@ -131,10 +120,7 @@ class Studio(preparation.Studio):
 def speaker(path: Path) -> str | None:
     """Return the actor of a file with a name of RAVDESS, as the judge calls them; None for any other file."""
     match = re.fullmatch(r"(?:[0-9]{2}-){6}([0-9]{2})", path.stem)
-    if match is None:
-        return None
-    known = {name.removeprefix("ravdess-"): name for name in judge().speakers_}
-    return known.get(match[1], f"ravdess-{match[1]}")
+    return f"{CORPUS}-{match[1]}" if match else None
 
 
 def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool = False) -> Path:

@@ -37,18 +37,11 @@ from emolib.probing import standardise_speakers
 from emolib.prosody import ProsodyTransform, Renditions, Track
 from emolib.prosody.transform import Linear
 from emolib.ser import Judge
+from emolib.steering import preparation
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.preparation import (
-    LAYER,
-    METHODS,
-    Roles,
-    at_full_strength,
-    check_emotions,
-    latent_steerer,
-    rotations,
-)
-from emolib.steering.prosodic import HybridAnalysis, HybridSteerer, ProsodicAnalysis, ProsodySteerer
+from emolib.steering.preparation import LAYER, METHODS, Roles, rotations
+from emolib.steering.prosodic import HybridAnalysis, HybridSteerer, ProsodicAnalysis, ProsodySteerer, analyse
 
 #: Hz of the sound that is compared, at most; see `sample_rate`.
 RATE = 22_050
@@ -125,17 +118,15 @@ def outside_judge(clips: pd.DataFrame, device: str = "auto") -> OutsideJudge:
         If no other corpus's embeddings are here, or they share fewer than two emotions with `clips`.
     """
     names = [name for name in JUDGE_CORPORA if name not in set(clips["corpus"])]
-    tables, parts = [], []
-    for name in names:
-        store = embeddings.open(name, JUDGE_ENCODER)
-        known = corpora.described(name)
-        X = store.pooled(JUDGE_LAYER, "mean+std", known["clip"].tolist()).astype(np.float64)
-        tables.append(known)
-        parts.append(standardise_speakers(X, known["speaker"], prior_clips=0))
+    stores = [embeddings.open(name, JUDGE_ENCODER) for name in names]
+    tables = [corpora.described(name) for name in names]
+    both = zip(stores, tables, strict=True)
+    pooled = [store.pooled(JUDGE_LAYER, "mean+std", known["clip"].tolist()) for store, known in both]
     everyone = pd.concat(tables, ignore_index=True)
+    features = np.concatenate(pooled).astype(np.float64)
+    X = standardise_speakers(features, everyone["speaker"], prior_clips=0)
     shared = everyone["emotion"].isin(set(clips["emotion"])).to_numpy()
-    known = everyone[shared]
-    judge = Judge().fit_measures(np.concatenate(parts)[shared], known["emotion"], known["speaker"])
+    judge = Judge().fit_measures(X[shared], everyone["emotion"][shared], everyone["speaker"][shared])
     judge.check_unseen(clips["speaker"])
     encoder = encoders.load(JUDGE_ENCODER, layers=[JUDGE_LAYER], device=device)
     return OutsideJudge(judge, tuple(names), encoder)
@@ -187,10 +178,15 @@ class Material:
 
     def read(self, wave: Wave, speaker: str) -> NDArray:
         """Return what the judge reads of a wave, (D,), that has a speaker's voice."""
+        found = _measured(wave, self.rate, self.outside)
         if self.outside is None:
-            return ser.acoustics(wave, self.rate)
+            return found
         mean, spread = self.levels[speaker]
-        return (self.outside.pooled(wave, self.rate) - mean) / spread
+        return (found - mean) / spread
+
+
+def _measured(wave: Wave, rate: int, outside: OutsideJudge | None) -> NDArray:
+    return ser.acoustics(wave, rate) if outside is None else outside.pooled(wave, rate)
 
 
 def gather(
@@ -208,17 +204,11 @@ def gather(
         name = str(manifest["corpus"].iloc[0])
         raise ValueError(f"{name}: its clips have no audio to be steered; {corpora.way_to_get(name)}")
 
-    rate = sample_rate(manifest)
-
-    def read(row: audio.Row) -> NDArray:
-        wave = audio.load_clip(row, rate)[0]
-        return ser.acoustics(wave, rate) if outside is None else outside.pooled(wave, rate)
-
-    clips = manifest.reset_index(drop=True)
-    acted = at_full_strength(clips, source, targets)
+    rate, clips = sample_rate(manifest), manifest.reset_index(drop=True)
+    acted = preparation.at_full_strength(clips, source, targets)
     analysed = prosody.renditions(acted, progress=progress)
     rows = tqdm(clips.to_dict("records"), desc="measures", unit="clip", disable=not progress)
-    inputs = np.stack(threads.each(read, rows))
+    inputs = np.stack(threads.each(lambda row: _measured(audio.load_clip(row, rate)[0], rate, outside), rows))
     if outside is None:
         return Material(clips, acted, analysed, inputs)
     known = _levels_of(inputs, clips["speaker"])
@@ -287,7 +277,7 @@ class Steerers:
     def _latent(self, makers: pd.DataFrame, source: str, target: str) -> LatentSteerer:
         assert self.encoder is not None
         with _encoding:
-            return latent_steerer(makers, source, target, encoder=self.encoder, layer=self.layer)
+            return preparation.latent_steerer(makers, source, target, encoder=self.encoder, layer=self.layer)
 
     def _direction(self, makers: pd.DataFrame, source: str, target: str) -> NDArray:
         with _encoding:
@@ -358,10 +348,10 @@ def run(
 
 
 class _Sound:
-    """A wave of an evaluated speaker, and what is measured of it when first asked for."""
+    """A wave of an evaluated speaker who says a text, and what is measured of it when first asked for."""
 
-    def __init__(self, wave: Wave, rate: int) -> None:
-        self.wave, self.rate = wave, rate
+    def __init__(self, wave: Wave, rate: int, text: str) -> None:
+        self.wave, self.rate, self.text = wave, rate, text
 
     @cached_property
     def track(self) -> Track | None:
@@ -378,27 +368,25 @@ class _Sound:
     def quality(self) -> float:
         return float(instruments.opinion([self.wave], self.rate)[0])
 
-    def errors(self, text: str) -> tuple[int, int]:
-        """Return the recogniser's errors, and the number of words; read once, for a clip has one text."""
-        if not hasattr(self, "_errors"):
-            [row] = instruments.word_errors([self.wave], self.rate, [text]).to_dict("records")
-            self._errors = int(row["errors"]), int(row["words"])
-        return self._errors
+    @cached_property
+    def errors(self) -> tuple[int, int]:
+        """The recogniser's errors, and the number of words."""
+        [row] = instruments.word_errors([self.wave], self.rate, [self.text]).to_dict("records")
+        return int(row["errors"]), int(row["words"])
 
 
 class _Take(_Sound):
     """A clip of an evaluated speaker."""
 
     def __init__(self, row: pd.Series, rate: int) -> None:
-        super().__init__(audio.load_clip(row, rate)[0], rate)
-        self.clip, self.speaker, self.text = str(row["clip"]), str(row["speaker"]), str(row["text"])
+        super().__init__(audio.load_clip(row, rate)[0], rate, str(row["text"]))
+        self.clip, self.speaker = str(row["clip"]), str(row["speaker"])
         self.said = self.speaker, str(row["text_id"])
         self.at = int(row.name)  # type: ignore[call-overload]
 
     @cached_property
     def analysis(self) -> ProsodicAnalysis:
-        recording = prosody.record(self.wave, self.rate)
-        return ProsodicAnalysis(recording, prosody.contours(recording.speech))
+        return analyse(self.wave, self.rate)
 
     def analysed_by(self, steerer: Steerer) -> Any:
         """Return a steerer's analysis; WORLD's is the same for all transforms, and taken once."""
@@ -411,7 +399,11 @@ class _Take(_Sound):
         """Analysis and resynthesis, with nothing changed but what they change."""
         recording = self.analysis.recording
         wave = prosody.resynthesise(recording, recording.speech)
-        return _Sound(audio.level(wave, audio.rms_dbfs(self.wave)), self.rate)
+        return self.said_as(audio.level(wave, audio.rms_dbfs(self.wave)))
+
+    def said_as(self, wave: Wave) -> _Sound:
+        """Return what the clip has become."""
+        return _Sound(wave, self.rate, self.text)
 
 
 def _is_control(way: str) -> bool:
@@ -430,11 +422,9 @@ class _Round:
         clips, usable = material.clips, material.acted["clip"].isin(list(material.analysed.by_clip))
         self.acted = material.acted[usable]
         if material.outside is None:
-            judged_by = clips["speaker"].isin(roles.judges).to_numpy()
-            labels = clips[judged_by]
-            self.judge = Judge().fit_measures(
-                material.inputs[judged_by], labels["emotion"], labels["speaker"]
-            )
+            known = clips["speaker"].isin(roles.judges).to_numpy()
+            labels = clips[known]
+            self.judge = Judge().fit_measures(material.inputs[known], labels["emotion"], labels["speaker"])
         else:
             self.judge = material.outside.judge
         self.judge.check_unseen([*roles.makers, *roles.heard])
@@ -483,14 +473,14 @@ class _Round:
             rows.append(self._row(target, _WORLD, take, take.resynthesised, goals))
         for way, steerer in steerers.items():
             analysis = take.analysed_by(steerer)
-            sound = _Sound(steerer.render(analysis, 1.0), take.rate)
+            sound = take.said_as(steerer.render(analysis, 1.0))
             row = self._row(target, way, take, sound, goals)
             if way == "prosody" and self.steerers.shift_level:
-                louder = _Sound(audio.level(take.wave, audio.rms_dbfs(sound.wave)), take.rate)
+                louder = take.said_as(audio.level(take.wave, audio.rms_dbfs(sound.wave)))
                 rows.append(self._row(target, "level only", take, louder, goals))
             p = [row["p"] - row["effect"], row["p"]]
             if not _is_control(way):
-                between = [_Sound(steerer.render(analysis, delta), take.rate) for delta in DELTAS[:-1]]
+                between = [take.said_as(steerer.render(analysis, delta)) for delta in DELTAS[:-1]]
                 p[1:1] = [self._probabilities(take, one, target)[0] for one in between]
                 row |= dict(zip(_P, p, strict=True))
             rises = trends(np.linspace(0, 1, len(p)), [p])["spearman"][0] > 0
@@ -524,7 +514,7 @@ class _Round:
     def _instruments(self, way: str, take: _Take, sound: _Sound) -> dict[str, float]:
         found = dict.fromkeys(("errors", "said", "voice", "quality"), np.nan)
         if "words" in self.measure and not _is_control(way):
-            found["errors"], found["said"] = sound.errors(take.text)
+            found["errors"], found["said"] = sound.errors
         if "quality" in self.measure and not _is_control(way):
             found["quality"] = sound.quality
         others = [one for one in self.natural[take.speaker] if one is not take]
@@ -659,10 +649,9 @@ def tabulate(rows: pd.DataFrame) -> pd.DataFrame:
             for name, (measure, to, of) in _COMPARED.items():
                 if way != to:
                     found[name] = _between(part, measure, str(way), to, of)
-            if "recognised_over_natural" in found and not natural.low >= LEAST_RATE:
-                found["recognised_over_natural"] = Interval(
-                    found["recognised_over_natural"][0], *_UNKNOWN[1:]
-                )
+            over = "recognised_over_natural"
+            if over in found and not natural.low >= LEAST_RATE:
+                found[over] = _UNKNOWN._replace(value=found[over].value)
             numbers = {"clips": len(some), "speakers": some["speaker"].nunique()}
             table += [
                 {"target": target, "way": way, "measure": name} | interval._asdict() | numbers
@@ -774,7 +763,7 @@ def hold(
     if is_latent and encoder == JUDGE_ENCODER:
         raise ValueError(f"the judge reads {encoder}, too; expected another encoder for latent steering")
     clips = _some_speakers(manifest, n_speakers)
-    check_emotions(clips, source, *targets)
+    preparation.check_emotions(clips, source, *targets)
     outside = outside_judge(clips, device)
     for word in targets:
         outside.judge.column(word)
@@ -798,8 +787,7 @@ def hold(
 
 
 def _some_speakers(manifest: pd.DataFrame, n_speakers: int | None) -> pd.DataFrame:
-    people = manifest[["gender", "speaker"]].astype(str).drop_duplicates().sort_values(["gender", "speaker"])
-    names = people["speaker"].tolist()
+    names = preparation.by_gender(manifest)
     at = np.linspace(0, len(names) - 1, min(n_speakers or len(names), len(names))).round().astype(int)
     return manifest[manifest["speaker"].isin([names[k] for k in at])].reset_index(drop=True)
 
