@@ -5,7 +5,6 @@ its evaluation. `Studio` has all that a panel of sliders asks for.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache, cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -141,8 +140,7 @@ def by_method(
 def prepare(
     method: Method = "latent", source: str = "calm", target: str = "angry", *, corpus: str = "demo",
     manifest: pd.DataFrame | None = None, encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER,
-    layer: int = LAYER, mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False,
-    progress: bool = False,
+    layer: int = LAYER, device: str = "auto", allow_extrapolation: bool = False, progress: bool = False,
 ) -> Steerer:  # fmt: skip
     """Return a steerer learned from a corpus; what was learned before is loaded.
 
@@ -157,9 +155,6 @@ def prepare(
     encoder : str or Encoder
         Of latent and hybrid steering, as is `layer`; an encoder must return that layer.
     layer : int
-    mapper_steps : int
-        Steps that the mapper is trained for. With 0 it is linear and takes seconds: where only the mapped
-        difference is added to a clip, that does as well, and two voices teach the network no more.
     allow_extrapolation : bool
         Take deltas beyond [-1, 1].
     progress : bool
@@ -177,51 +172,37 @@ def prepare(
     check_emotions(makers, source, target)
     options = {"allow_extrapolation": allow_extrapolation, "progress": progress}
     latent = partial(
-        latent_steerer, makers, source, target, encoder=encoder, layer=layer, mapper_steps=mapper_steps,
-        device=device, **options,
-    )  # fmt: skip
+        latent_steerer, makers, source, target, encoder=encoder, layer=layer, device=device, **options
+    )
     return by_method(method, partial(prosodic_steerer, makers, source, target, **options), latent)
 
 
 def latent_steerer(
     makers: pd.DataFrame, source: str, target: str, *,
-    encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER, layer: int = LAYER,
-    mapper_steps: int = 0, device: str = "auto", allow_extrapolation: bool = False, progress: bool = False,
+    encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER, layer: int = LAYER, device: str = "auto",
+    allow_extrapolation: bool = False, progress: bool = False,
 ) -> LatentSteerer:  # fmt: skip
     """Return a latent steerer learned from the clips of a manifest, all of them; see `prepare`.
 
     Notes
     -----
     The axis is the mean difference: the logistic direction separates the emotions better, but says little
-    about what else of a voice moves with them.
+    about what else of a voice moves with them. The mapper is linear, which takes seconds: where only the
+    mapped difference is added to a clip, that does as well as a network.
     """
     if isinstance(encoder, str):
         encoder = encoders.load(encoder, layers=[layer], device=device)
     store = features.extract(makers, encoder, frames=True, progress=progress).store
     direction = fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
-    trained = _mapper(makers, store, layer, mapper_steps, device, progress)
-    return LatentSteerer(
-        encoder, direction, trained, vocoder.load(device=device), allow_extrapolation=allow_extrapolation
-    )
-
-
-def _mapper(
-    makers: pd.DataFrame, store: FeatureStore, layer: int, steps: int, device: str, progress: bool
-) -> mapper.Mapper:
-    """Return the mapper of a layer, trained on all of the clips: linear, or of so many steps."""
-    if steps:
-        settings = replace(mapper.Settings(), steps=steps)
-        place = mapper.default_folder(makers, store, layer, settings)
-        return mapper.train(makers, store, layer, place, settings, device=device, progress=progress)
+    name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
+    recipe = {"clips": ser.digest(makers), "encoder": store.config.fingerprint, "context": CONTEXT}
+    recipe |= {"first_frame_s": store.config.first_frame_s}
 
     def fit(place: Path) -> None:
         linear_mapper(makers, store, layer, progress=progress).save(place)
 
-    name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
-    config = store.config
-    recipe = {"clips": ser.digest(makers), "encoder": config.fingerprint, "context": CONTEXT}
-    recipe |= {"first_frame_s": config.first_frame_s}
-    return mapper.Mapper.load(_once(makers, name, recipe, fit))
+    learned, voice = mapper.Mapper.load(_once(makers, name, recipe, fit)), vocoder.load(device=device)
+    return LatentSteerer(encoder, direction, learned, voice, allow_extrapolation=allow_extrapolation)
 
 
 def linear_mapper(
