@@ -556,16 +556,10 @@ def app() -> SteeringPanel:
     def studio() -> Any:
         return shipped().Studio()
 
-    @cache
-    def steerer(method: str, source: str, target: str) -> "Steerer":
-        if method == "prosody":  # which needs no encoder
-            return shipped().steerer(source, target)
-        return studio().steerer(method, source, target)
-
     anchors = {**demo.ANCHORS, **emotions.ANCHORS["emodb"]}
     panel = SteeringPanel(
         pd.DataFrame([clip.row() for clip in clips.values()]),
-        steerer=steerer,
+        steerer=lambda *way: studio().steerer(*way),
         blend=lambda *point: shipped().blend(*point),
         anchors={word: anchors[word] for word in (*sources, *targets)},
         targets=targets, load=speak, knobs=prosody.KNOBS, folder=paths.runs() / "steered",
