@@ -89,7 +89,9 @@ def record(
     first, last = speech.spoken_span()
     speech, hop = speech.between(first, last), HOP_MS * rate / 1000
     head, tail = samples[: round(first * hop)], samples[round(last * hop) :]
-    if not _has_voice(samples[len(head) :], speech.f0_hz, rate):
+    least = max(_LEAST_VOICED_S * 1000 / HOP_MS, _LEAST_PERIODIC * (speech.f0_hz > 0).sum())
+    # DIO finds a pitch in noise, too, which doesn't repeat itself
+    if (_periodicity(samples[len(head) :], speech.f0_hz, rate) > _PERIODIC).sum() < least:
         raise ValueError(
             f"hardly a voiced frame in {len(clip) / sample_rate:.2f} s; expected speech with a pitch of "
             f"{F0_LIMITS_HZ[0]:.0f} to {F0_LIMITS_HZ[1]:.0f} Hz: a whisper has no contour to reshape"
@@ -239,12 +241,6 @@ def _without_short_runs(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     width = _SHORT_FRAMES + 1
     padded = np.pad(flags, width, constant_values=True)
     return binary_opening(padded, np.ones(width))[width:-width]
-
-
-def _has_voice(samples: Wave, f0_hz: Array, sample_rate: int) -> bool:
-    """Return whether enough of the voiced frames repeat themselves: DIO finds a pitch in noise, too."""
-    n_periodic = (_periodicity(samples, f0_hz, sample_rate) > _PERIODIC).sum()
-    return bool(n_periodic >= max(_LEAST_VOICED_S * 1000 / HOP_MS, _LEAST_PERIODIC * (f0_hz > 0).sum()))
 
 
 def _periodicity(samples: Wave, f0_hz: Array, sample_rate: int) -> Array:

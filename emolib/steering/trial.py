@@ -132,12 +132,6 @@ def outside_judge(clips: pd.DataFrame, device: str = "auto") -> OutsideJudge:
     return OutsideJudge(judge, tuple(names), encoder)
 
 
-def _levels_of(X: NDArray, speakers: pd.Series) -> dict[str, tuple[NDArray, NDArray]]:
-    """Return each speaker's mean and deviation of features, (N, D), over all of their clips."""
-    rows = {str(name): X[(speakers == name).to_numpy()] for name in speakers.unique()}
-    return {name: (own.mean(axis=0), np.maximum(own.std(axis=0), 1e-6)) for name, own in rows.items()}
-
-
 # ------------------------------------------------------------------------------------- the corpus
 
 
@@ -160,6 +154,7 @@ class Material:
     acted : DataFrame; of it the clips in the source and the targets, at their strongest
     analysed : Renditions; of `acted`
     inputs : float array, (N, D); what the judge reads
+    rate : int, Hz; of all sound
     outside : OutsideJudge, optional; in place of judges from the corpus
     levels : mapping of speaker to mean and deviation; what an outside judge's features are freed of
     """
@@ -168,13 +163,9 @@ class Material:
     acted: pd.DataFrame
     analysed: Renditions
     inputs: NDArray
+    rate: int
     outside: OutsideJudge | None = None
     levels: Mapping[str, tuple[NDArray, NDArray]] = field(default_factory=dict)
-
-    @cached_property
-    def rate(self) -> int:
-        """Hz of all sound."""
-        return sample_rate(self.clips)
 
     def read(self, wave: Wave, speaker: str) -> NDArray:
         """Return what the judge reads of a wave, (D,), that has a speaker's voice."""
@@ -210,10 +201,12 @@ def gather(
     rows = tqdm(clips.to_dict("records"), desc="measures", unit="clip", disable=not progress)
     inputs = np.stack(threads.each(lambda row: _measured(audio.load_clip(row, rate)[0], rate, outside), rows))
     if outside is None:
-        return Material(clips, acted, analysed, inputs)
-    known = _levels_of(inputs, clips["speaker"])
-    inputs = standardise_speakers(inputs, clips["speaker"], prior_clips=0)
-    return Material(clips, acted, analysed, inputs, outside, known)
+        return Material(clips, acted, analysed, inputs, rate)
+    speakers = clips["speaker"]
+    own = {str(name): inputs[(speakers == name).to_numpy()] for name in speakers.unique()}
+    levels = {name: (X.mean(axis=0), np.maximum(X.std(axis=0), 1e-6)) for name, X in own.items()}
+    inputs = standardise_speakers(inputs, speakers, prior_clips=0)
+    return Material(clips, acted, analysed, inputs, rate, outside, levels)
 
 
 # ------------------------------------------------------------------------------------- the steerers

@@ -25,7 +25,6 @@ _INK, _FAINT, _LINE = (
 )  # fmt: skip
 _WIDTH, _F0_PX = 460, 120
 _FLOOR_DB = 80.0
-_HOP_MS = 10.0
 
 
 def mels(before: Wave, after: Wave, sample_rate: int) -> tuple[str, str]:
@@ -43,7 +42,7 @@ def mels(before: Wave, after: Wave, sample_rate: int) -> tuple[str, str]:
 
 def f0(before: Wave, after: Wave, sample_rate: int) -> str:
     """Draw both pitch contours on one logarithmic axis; unvoiced stretches are gaps."""
-    curves = [f0_contour(wave, sample_rate) for wave in (before, after)]
+    curves = [world.pitch(wave, sample_rate, high_hz=600.0, hop_ms=10.0) for wave in (before, after)]
     voiced = np.concatenate([curve[curve > 0] for curve in curves])
     # single frames an octave off would squeeze the rest together
     low, high = np.percentile(voiced, (3, 97)) * (0.85, 1.15) if len(voiced) else (80.0, 400.0)
@@ -78,11 +77,6 @@ def bars(before: Mapping[str, float], after: Mapping[str, float], target: str) -
             _text(96 + max(length, tick - 90), y + 15, f"{share:.2f}", "start", weight),
         ]
     return _svg("judge", "the judge's probabilities", 20 * len(after) + 2, marks)
-
-
-def f0_contour(wave: Wave, sample_rate: int) -> NDArray[np.float64]:
-    """Return the pitch of each 10 ms, (T,), Hz; 0 where unvoiced."""
-    return world.pitch(wave, sample_rate, high_hz=600.0, hop_ms=_HOP_MS)
 
 
 def _svg(kind: str, label: str, height: float, marks: list[str]) -> str:
