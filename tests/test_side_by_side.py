@@ -24,16 +24,7 @@ from safetensors.torch import load_file
 from samples import MAPPING, PRETRAINING, VOCODING, save_model, write_corpus
 from typer.testing import CliRunner
 
-from emolib import (
-    features,
-    finetune,
-    generate,
-    mapper,
-    paths,
-    pretrain,
-    ser,
-    steering,
-)
+from emolib import features, finetune, generate, mapper, paths, pretrain, ser, steering
 from emolib.cli import app
 from emolib.cli.app import default_folder
 from emolib.files import write_file
