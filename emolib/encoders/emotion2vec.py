@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emolib.encoders.transformer import TransformerEncoder, inputs_of
+from emolib.encoders.transformer import TransformerEncoder
 from emolib.encoders.wav2vec2 import FrontEnd
 
 #: Names of the published files of weights.
@@ -83,18 +83,15 @@ class Emotion2vec(nn.Module):
             for number, part in enumerate(_numbered(audio, "local_encoder.conv_layers."))
         )
         self.project = nn.Sequential(_norm(audio, "project_features.1"), _linear(audio, "project_features.2"))
-        self.positions = nn.ModuleList(
-            _conv(part["0.weight"], part["0.bias"])
-            for part in _numbered(audio, "relative_positional_encoder.")
-        )
+        self.positions = nn.ModuleList(map(_position, _numbered(audio, "relative_positional_encoder.")))
         self.norm = _norm(audio, "context_encoder.norm")
         self.extra_tokens = nn.Parameter(audio["extra_tokens"])
         slopes = audio["alibi_scale"].clamp_min(0).reshape(n_heads) * _slopes(n_heads)
         self.slopes = nn.Parameter(slopes[:, None, None])
         self.layers = nn.ModuleList(_Block(part, n_heads) for part in blocks)
 
-    def forward(self, frames: Tensor) -> list[Tensor]:
-        """Turn the front end's frames, (B, T, C), into input and each block's output, each (B, T, D)."""
+    def forward(self, frames: Tensor) -> Tensor:
+        """Turn the front end's frames, (B, T, C), into the last block's output, (B, extra + T, D)."""
         hidden = self.project(frames)
         positions = hidden.transpose(1, 2)
         for conv in self.positions:
@@ -108,11 +105,9 @@ class Emotion2vec(nn.Module):
         distance = (places[:, None] - places).abs()
         bias = functional.pad(-distance * self.slopes, (n_extra, 0, n_extra, 0))[None]
         hidden = self.norm(hidden)
-        with inputs_of(self.layers) as states:
-            for block in self.layers:
-                hidden = block(hidden, bias.to(hidden.dtype))
-            states.append(hidden)
-        return [state[:, n_extra:] for state in states]
+        for block in self.layers:
+            hidden = block(hidden, bias.to(hidden.dtype))
+        return hidden
 
 
 class Emotion2vecEncoder(TransformerEncoder):
@@ -122,15 +117,15 @@ class Emotion2vecEncoder(TransformerEncoder):
     _may_pad = False  # the positional convolutions carry what is in the padding back into the clip
     _variance_floor = 1e-5
 
-    def _prepare(self, top: int) -> None:
-        self._model.layers = self._model.layers[:top]
-        self._model.to(self.device)
-        self._front_end = FrontEnd(self._model, self.dtype)
-        self._model.to(self.dtype)
+    def _build_front_end(self) -> FrontEnd:
+        return FrontEnd(self._model, self.dtype)
 
-    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
-        states = self._model(frames)
-        return [states[layer] for layer in self.layers]
+    def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
+        return self._model(frames)
+
+    def _transform(self, frames: Tensor, valid: Tensor | None) -> list[Tensor]:
+        n_extra = self._model.extra_tokens.shape[1]
+        return [state[:, n_extra:] for state in super()._transform(frames, valid)]
 
 
 class _Block(nn.Module):
@@ -160,37 +155,31 @@ def _numbered(state: Mapping[str, Tensor], prefix: str) -> list[dict[str, Tensor
 
 def _conv_layer(part: Mapping[str, Tensor], stride: int) -> nn.Module:
     """Return a front end's layer as `wav2vec2.FrontEnd` reads it."""
+    n_out, n_in, kernel = part["0.weight"].shape
     layer = nn.Module()
-    layer.conv = _conv(part["0.weight"], None, stride=stride)
+    layer.conv = _filled(nn.Conv1d(n_in, n_out, kernel, stride, bias=False), part, "0")
     layer.layer_norm, layer.activation = _norm(part, "2.1"), nn.GELU()
     return layer
 
 
-def _conv(weight: Tensor, bias: Tensor | None, stride: int = 0) -> nn.Conv1d:
-    """Return a convolution with these weights: of a stride without padding, or of the input's length."""
-    n_out, n_in, kernel = weight.shape
-    made = (
-        nn.Conv1d(n_in, n_out, kernel, stride, bias=False)
-        if stride
-        else nn.Conv1d(n_out, n_out, kernel, padding=kernel // 2, groups=n_out // n_in)
-    )
-    made.weight = nn.Parameter(weight)
-    if bias is not None:
-        made.bias = nn.Parameter(bias)
-    return made
+def _position(part: Mapping[str, Tensor]) -> nn.Module:
+    """Return a positional convolution, which keeps the input's length."""
+    n_out, n_in, kernel = part["0.weight"].shape
+    return _filled(nn.Conv1d(n_out, n_out, kernel, padding=kernel // 2, groups=n_out // n_in), part, "0")
 
 
-def _linear(part: Mapping[str, Tensor], name: str) -> nn.Linear:
-    n_out, n_in = part[f"{name}.weight"].shape
-    made = nn.Linear(n_in, n_out)
-    made.weight, made.bias = nn.Parameter(part[f"{name}.weight"]), nn.Parameter(part[f"{name}.bias"])
-    return made
+def _linear(part: Mapping[str, Tensor], name: str) -> nn.Module:
+    return _filled(nn.Linear(*part[f"{name}.weight"].shape[::-1]), part, name)
 
 
-def _norm(part: Mapping[str, Tensor], name: str) -> nn.LayerNorm:
-    made = nn.LayerNorm(len(part[f"{name}.weight"]))
-    made.weight, made.bias = nn.Parameter(part[f"{name}.weight"]), nn.Parameter(part[f"{name}.bias"])
-    return made
+def _norm(part: Mapping[str, Tensor], name: str) -> nn.Module:
+    return _filled(nn.LayerNorm(len(part[f"{name}.weight"])), part, name)
+
+
+def _filled(module: nn.Module, part: Mapping[str, Tensor], name: str) -> nn.Module:
+    """Return a module with the tensors below ``<name>.``."""
+    module.load_state_dict({kind: part[f"{name}.{kind}"] for kind in module.state_dict()})
+    return module
 
 
 def _slopes(n_heads: int) -> Tensor:

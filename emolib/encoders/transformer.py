@@ -41,7 +41,7 @@ Place = tuple[int, int, int]
 class TransformerEncoder:
     """A frozen network, truncated at the highest layer that is asked for.
 
-    A family gives `MODEL_TYPES`, `_prepare` and `_transform`. Hidden states equal transformers' own.
+    A family gives `MODEL_TYPES`, `_build_front_end` and `_run`. Hidden states equal transformers' own.
 
     Parameters
     ----------
@@ -63,6 +63,7 @@ class TransformerEncoder:
     _variance_floor = 1e-7  # of transformers' feature extractors
     #: Of each clip in the batch that is running; hooks read it.
     places: Sequence[Place] = ()
+    _input = ""  # of a family that takes plain waves at 16 kHz: what its front end makes of them
     _may_pad = True  # False where a network lets padding reach the clip
     _starts_at_zero = False  # True where the first frame is centred on the first sample
 
@@ -78,15 +79,18 @@ class TransformerEncoder:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.name, self.dtype, self.device = name, dtype, torch.device(device)
-        self.sample_rate, self._normalise = sample_rate, normalise
+        self.sample_rate, self._normalise = (16_000, False) if self._input else (sample_rate, normalise)
         self.n_blocks = model.config.num_hidden_layers
         self.layers = check_layers(layers, self.n_blocks, name)
         self.width = model.config.hidden_size
-        self._model = self._network(model)
-        precision = str(dtype).removeprefix("torch.")
-        self.fingerprint = f"{_digest(self._model, self._preprocessing())}-{precision}"
-        self._model = self._model.requires_grad_(False).eval()
-        self._prepare(max(self.layers))
+        self._model = self._network(model).requires_grad_(False).eval()
+        preparation = self._input or f"{self.sample_rate} {self._normalise}"  # features change with it
+        self.fingerprint = f"{_digest(self._model, preparation)}-{str(dtype).removeprefix('torch.')}"
+        self._transformer = getattr(self._model, "encoder", self._model)
+        self._transformer.layers = self._transformer.layers[: max(self.layers)]
+        self._model.to(self.device)
+        self._front_end = self._build_front_end()
+        self._model.to(self.dtype)
         self.hop_s = self._front_end.hop / self.sample_rate
         centre = 0 if self._starts_at_zero else (self._front_end.receptive_field - 1) / 2
         self.first_frame_s = centre / self.sample_rate
@@ -98,17 +102,22 @@ class TransformerEncoder:
         """Return the part of a model that is used."""
         return model
 
-    def _preprocessing(self) -> str:
-        """Describe how a wave is prepared; features change with it as they do with the weights."""
-        return f"{self.sample_rate} {self._normalise}"
-
-    def _prepare(self, top: int) -> None:
-        """Drop the blocks above `top`, build `_front_end`, and move the network to its device and type."""
+    def _build_front_end(self) -> FrontEnd:
+        """Build the front end of a network that is on its device, and in float32 yet."""
         raise NotImplementedError
 
-    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Turn padded frames, (B, T, D_in), into the states of `layers`, each (B, T, D)."""
+    def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
+        """Run the network on padded frames, (B, T, D_in), and return its last block's output, (B, T, D)."""
         raise NotImplementedError
+
+    def _transform(self, frames: Tensor, valid: Tensor | None) -> list[Tensor]:
+        """Turn padded frames, (B, T, D_in), into the states of `layers`, each (B, T, D).
+
+        `valid`, (B, T), is False in the padding; None where there is none.
+        """
+        with inputs_of(self._transformer.layers) as states:
+            states.append(self._run(frames, valid))
+        return [states[layer] for layer in self.layers]
 
     @property
     def network(self) -> torch.nn.Module:
@@ -186,9 +195,10 @@ class TransformerEncoder:
         for batch in _batches(lengths, self._frame_budget, self._may_pad):
             frames = [self._front_end(pieces[i].to(self.device)) for i in batch]
             padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+            valid = torch.arange(padded.shape[1]) < torch.tensor([[len(part)] for part in frames])
             with self._running:
                 self.places = [places[i] for i in batch]
-                outputs = self._transform(padded, torch.tensor([len(part) for part in frames]))
+                outputs = self._transform(padded, None if valid.all() else valid.to(self.device))
                 self.places = []
             for row, i in enumerate(batch):
                 states[i] = torch.stack([layer[row, : lengths[i]] for layer in outputs]).float().cpu().numpy()
@@ -205,6 +215,12 @@ def inputs_of(blocks: torch.nn.ModuleList) -> Iterator[list[Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def attention_bias(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what keeps attention off the padding, (B, 1, 1, T): 0 where frames, (B, T), are valid."""
+    bias = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
+    return bias.masked_fill(~valid, torch.finfo(dtype).min)[:, None, None]
 
 
 def _batches(lengths: list[int], budget: int, may_pad: bool) -> Iterator[list[int]]:

@@ -6,12 +6,10 @@ Seamless Communication (2023), "Seamless: Multilingual Expressive and Streaming 
 arXiv:2312.05187.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from emolib.encoders.transformer import TransformerEncoder, inputs_of
+from emolib.encoders.transformer import TransformerEncoder
 
 
 class FilterBanks:
@@ -39,24 +37,12 @@ class W2VBertEncoder(TransformerEncoder):
     """
 
     MODEL_TYPES = ("wav2vec2-bert",)
+    _input = "w2v-bert filter banks"
     _may_pad = False  # the convolution in each block carries what is in the padding back into the clip
 
-    def _network(self, model: Any) -> Any:
-        self.sample_rate, self._normalise = 16_000, False
-        return model
+    def _build_front_end(self) -> FilterBanks:
+        return FilterBanks(self._model.config.feature_projection_input_dim // 2, self.device)
 
-    def _preprocessing(self) -> str:
-        return "w2v-bert filter banks"
-
-    def _prepare(self, top: int) -> None:
-        self._model.encoder.layers = self._model.encoder.layers[:top]
-        self._model.to(self.device, self.dtype)
-        n_bands = self._model.config.feature_projection_input_dim // 2
-        self._front_end = FilterBanks(n_bands, self.device)
-
-    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
+    def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
         hidden, _ = self._model.feature_projection(frames.to(self.dtype))
-        encoder = self._model.encoder
-        with inputs_of(encoder.layers) as states:
-            states.append(encoder(hidden).last_hidden_state)
-        return [states[layer] for layer in self.layers]
+        return self._transformer(hidden).last_hidden_state

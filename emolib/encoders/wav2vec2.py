@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emolib.encoders.transformer import TransformerEncoder, inputs_of
+from emolib.encoders.transformer import TransformerEncoder
 
 
 class Wav2Vec2Encoder(TransformerEncoder):
@@ -33,39 +33,28 @@ class Wav2Vec2Encoder(TransformerEncoder):
         "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "wav2vec2-conformer",
     )  # fmt: skip
 
-    def _prepare(self, top: int) -> None:
-        encoder, config = self._model.encoder, self._model.config
-        encoder.layers = encoder.layers[:top]
+    def _build_front_end(self) -> "FrontEnd":
+        encoder, config = self._transformer, self._model.config
         conformer = config.model_type == "wav2vec2-conformer"
-        if (
-            conformer or "StableLayerNorm" in type(encoder).__name__
-        ):  # elsewhere `layer_norm` comes before the blocks
+        # elsewhere `layer_norm` comes before the blocks
+        if conformer or "StableLayerNorm" in type(encoder).__name__:
             encoder.layer_norm = nn.Identity()  # a hidden state is a block's own output
-        self._model.to(self.device)
-        # it rounds its weights itself, once
-        self._front_end = FrontEnd(self._model.feature_extractor, self.dtype)
         position = encoder.pos_conv_embed
-        # data2vec's are short, and the conformer leaves its own unused
-        quick = FourierConv(position.conv) if hasattr(position, "conv") and not conformer else None
-        self._model.to(self.dtype)
-        if quick is not None:
-            position.conv = quick
+        if hasattr(position, "conv") and not conformer:
+            # data2vec's are short, and the conformer leaves its own unused
+            position.conv = FourierConv(position.conv)
         # five positional convolutions (data2vec), a norm before one (HuBERT) or those in a conformer's blocks
         # carry what is in the padding back into the clip
         norm_before = getattr(config, "conv_pos_batch_norm", False)
         self._may_pad = not (conformer or config.model_type == "data2vec-audio" or norm_before)
+        return FrontEnd(self._model.feature_extractor, self.dtype)
 
-    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
-        mask = None
-        if int(lengths.min()) < frames.shape[1]:
-            mask = (torch.arange(frames.shape[1])[None] < lengths[:, None]).to(self.device)
+    def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
         projected = self._model.feature_projection(frames)
         hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns it bare
-        encoder = self._model.encoder
-        with inputs_of(encoder.layers) as states, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own masks
-            states.append(encoder(hidden, attention_mask=mask).last_hidden_state)
-        return [states[layer] for layer in self.layers]
+            return self._transformer(hidden, attention_mask=valid).last_hidden_state
 
 
 class FrontEnd:

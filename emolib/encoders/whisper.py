@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emolib.encoders.transformer import TransformerEncoder, inputs_of
+from emolib.encoders.transformer import TransformerEncoder, attention_bias
 
 #: Silence behind a clip, in s, that the network sees and whose frames are thrown away.
 MARGIN_S = 0.5
@@ -65,33 +65,19 @@ class WhisperEncoder(TransformerEncoder):
     """
 
     MODEL_TYPES = ("whisper",)
+    _input = f"whisper {MARGIN_S}"
     _starts_at_zero = True  # as every mel frame is centred on its sample, with the wave mirrored at its ends
     window_s = 25.0  # with its margins a window stays within the 30 s that Whisper has positions for
 
     def _network(self, model: Any) -> Any:
-        self.sample_rate, self._normalise = 16_000, False
         return model.encoder
 
-    def _preprocessing(self) -> str:
-        return f"whisper {MARGIN_S}"
+    def _build_front_end(self) -> WhisperFrontEnd:
+        return WhisperFrontEnd(self._model)
 
-    def _prepare(self, top: int) -> None:
-        self._model.layers = self._model.layers[:top]
-        self._model.to(self.device, self.dtype)
-        self._front_end = WhisperFrontEnd(self._model)
-
-    def _transform(self, frames: Tensor, lengths: Tensor) -> list[Tensor]:
-        mask = None
-        if int(lengths.min()) < frames.shape[1]:
-            absent = torch.arange(frames.shape[1])[None] >= lengths[:, None]
-            mask = torch.zeros(absent.shape, dtype=self.dtype).masked_fill(
-                absent, torch.finfo(self.dtype).min
-            )
-            mask = mask[:, None, None].to(self.device)
-        hidden = frames
-        with inputs_of(self._model.layers) as states:
-            for block in self._model.layers:
-                out = block(hidden, mask)
-                hidden = out[0] if isinstance(out, tuple) else out
-            states.append(hidden)
-        return [states[layer] for layer in self.layers]
+    def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
+        bias = None if valid is None else attention_bias(valid, self.dtype)
+        for block in self._model.layers:
+            out = block(frames, bias)
+            frames = out[0] if isinstance(out, tuple) else out
+        return frames
