@@ -38,14 +38,18 @@ def write_file(path: Path, data: bytes) -> None:
     unfinished = path.with_name(f"{path.name}.tmp")
     with only_writer(unfinished) as file:
         try:
-            file.truncate()
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(file, data)
             unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def _fill(file: IO[bytes], data: bytes) -> None:
+    file.truncate()
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -62,6 +66,12 @@ def only_writer(path: Path) -> Iterator[IO[bytes]]:
             if ours:  # else the writer before this one has moved it to its place meanwhile
                 yield file
                 return
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -109,14 +119,14 @@ def build_folder(
     The content is written beside its place and moved there when it is whole. A second process that wants the
     same folder waits for the first and reuses its work; what a killed one left behind is cleared by the next.
     """
-    if _stands(folder / stamp, recipe):
+    if _config(folder / stamp) == recipe:
         return folder
     if folder.exists() and not (folder / stamp).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} holds files that were not made here; expected an empty or a new folder")
     with locked(folder.parent):
         for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
-        if not _stands(folder / stamp, recipe):
+        if _config(folder / stamp) != recipe:
             unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
             unfinished.mkdir()
             try:
@@ -126,13 +136,6 @@ def build_folder(
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
     return folder
-
-
-def _stands(stamp: Path, recipe: Mapping[str, object]) -> bool:
-    try:
-        return json.loads(stamp.read_text(encoding="utf-8")) == recipe
-    except (OSError, json.JSONDecodeError):
-        return False
 
 
 def _swap(finished: Path, folder: Path) -> None:
@@ -212,10 +215,7 @@ def write_model(
     with only_writer(folder / _NEW) as file:
         _settle(folder)
         try:
-            file.truncate()
-            file.write((json.dumps(told, indent=1) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(file, (json.dumps(told, indent=1) + "\n").encode())
             write_file(folder / WEIGHTS, weights)
         except BaseException:
             (folder / _NEW).unlink(missing_ok=True)

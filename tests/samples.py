@@ -58,6 +58,27 @@ def save_model(folder: Path, model_type: str = "wav2vec2", seed: int = 0, **sett
     return folder
 
 
+def w2v_bert() -> torch.nn.Module:
+    """Return a tiny untrained w2v-BERT 2.0."""
+    return transformers.Wav2Vec2BertModel(
+        transformers.Wav2Vec2BertConfig(
+            hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=48,
+            feature_projection_input_dim=160, conv_depthwise_kernel_size=5,
+        )
+    )  # fmt: skip
+
+
+def whisper() -> torch.nn.Module:
+    """Return a tiny untrained Whisper."""
+    return transformers.WhisperForConditionalGeneration(
+        transformers.WhisperConfig(
+            vocab_size=100, d_model=32, encoder_layers=4, decoder_layers=1, encoder_attention_heads=4,
+            decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, pad_token_id=1, bos_token_id=1,
+            eos_token_id=1, decoder_start_token_id=1, num_mel_bins=80,
+        )
+    )  # fmt: skip
+
+
 def speech(duration_s: float, seed: int = 0, sample_rate: int = 16_000) -> audio.Wave:
     """Return a wave with a gliding pitch, harmonics, pauses and noise: float32 (S,)."""
     rng = np.random.default_rng(seed)

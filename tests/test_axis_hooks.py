@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from samples import TINY, refused, speech
+from samples import TINY, refused, speech, w2v_bert, whisper
 from test_encoders import emotion2vec_weights
 
 from emolib import encoders
@@ -43,22 +43,6 @@ def folders(tmp_path_factory, model_folder) -> dict[str, str]:
         model.save_pretrained(made[name])
         extractor.save_pretrained(made[name])
     return made
-
-
-def w2v_bert() -> torch.nn.Module:
-    shape = {key: value for key, value in TINY.items() if "conv" not in key}
-    config = transformers.Wav2Vec2BertConfig(**shape, conv_depthwise_kernel_size=5)
-    return transformers.Wav2Vec2BertModel(config)
-
-
-def whisper() -> torch.nn.Module:
-    sides = {"attention_heads": 4, "ffn_dim": 48}
-    shape = {f"{side}_{key}": n for side in ("encoder", "decoder") for key, n in sides.items()}
-    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
-    config = transformers.WhisperConfig(
-        vocab_size=100, d_model=32, encoder_layers=4, decoder_layers=1, **shape, **tokens
-    )
-    return transformers.WhisperForConditionalGeneration(config)
 
 
 def bare_networks() -> Iterator[tuple[torch.nn.Module, dict[str, torch.Tensor], str]]:

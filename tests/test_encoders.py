@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from samples import TINY, save_model, speech
+from samples import save_model, speech, w2v_bert
+from samples import whisper as tiny_whisper
 
 from emolib import audio, encoders, features, paths, probing, splits
 from emolib.encoders import loading, whisper, whisper_wheel
@@ -48,13 +49,8 @@ def folder(request, model_folder):
 def whisper_folder(tmp_path_factory):
     """A tiny untrained Whisper as transformers saves it."""
     folder = tmp_path_factory.mktemp("whisper")
-    config = transformers.WhisperConfig(
-        vocab_size=100, d_model=32, encoder_layers=3, decoder_layers=1, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, pad_token_id=1, bos_token_id=1,
-        eos_token_id=1, decoder_start_token_id=1, num_mel_bins=80,
-    )  # fmt: skip
     torch.manual_seed(0)
-    transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+    tiny_whisper().save_pretrained(folder)
     transformers.WhisperFeatureExtractor().save_pretrained(folder)
     return str(folder)
 
@@ -114,15 +110,8 @@ def test_padding_order_and_batches_never_change_an_answer(folder, waves):
 
 
 def test_w2v_bert_equals_transformers_whatever_its_neighbours(tmp_path, waves):
-    config = transformers.Wav2Vec2BertConfig(
-        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
-        feature_projection_input_dim=160, conv_depthwise_kernel_size=5,
-    )  # fmt: skip
     torch.manual_seed(0)
-    model, extractor = (
-        transformers.Wav2Vec2BertModel(config).eval(),
-        transformers.SeamlessM4TFeatureExtractor(),
-    )
+    model, extractor = w2v_bert().eval(), transformers.SeamlessM4TFeatureExtractor()
     model.save_pretrained(tmp_path)
     extractor.save_pretrained(tmp_path)
     encoder, heard = encoders.load(str(tmp_path), device="cpu"), waves[:5]
@@ -148,7 +137,7 @@ def test_threads_that_share_an_encoder_get_their_own_states(folder, waves):
         np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
-def test_the_hooks_are_gone_afterwards(model_folder, waves):
+def test_the_hooks_are_gone_afterwards(model_folder):
     blocks = encoders.load(str(model_folder()), device="cpu")._model.encoder.layers
     with pytest.raises(RuntimeError, match="in the middle"), encoders.inputs_of(blocks):
         raise RuntimeError("in the middle")
@@ -202,10 +191,8 @@ def test_the_front_end_equals_transformers_at_any_length_and_level(model_folder)
         model = transformers.AutoModel.from_pretrained(model_folder(**settings)).eval()
         front_end = FrontEnd(model.feature_extractor)
         assert (front_end.receptive_field, front_end.hop) == (400, 320)
-        for n_samples, gain, offset in [
-            (400, 1, 0), (719, 1, 0), (721, 1, 0), (8_003, 1, 0), (8_000, 1e-3, 0), (8_000, 10, 0),
-            (8_000, 0.3, 0.5),
-        ]:  # fmt: skip
+        cases = [(400, 1, 0), (719, 1, 0), (721, 1, 0), (8_003, 1, 0)]
+        for n_samples, gain, offset in [*cases, (8_000, 1e-3, 0), (8_000, 10, 0), (8_000, 0.3, 0.5)]:
             longer = torch.from_numpy(gain * speech(1.0, seed=n_samples) + np.float32(offset))
             wave = longer[100 : 100 + n_samples]  # read from its own start
             with torch.inference_mode():
@@ -213,26 +200,19 @@ def test_the_front_end_equals_transformers_at_any_length_and_level(model_folder)
             assert relative_error(front_end(wave).numpy(), theirs.numpy()) < 5e-5
 
 
-def test_a_kernel_that_its_stride_does_not_divide():
-    config = transformers.Wav2Vec2Config(
-        **TINY | {"conv_dim": (8, 8, 8), "conv_kernel": (7, 5, 3), "conv_stride": (3, 2, 2)}
-    )
-    extractor = transformers.Wav2Vec2Model(config).eval().feature_extractor
+@torch.inference_mode()
+def test_a_kernel_that_its_stride_does_not_divide(model_folder):
+    folder = model_folder(conv_dim=(8, 8, 8), conv_kernel=(7, 5, 3), conv_stride=(3, 2, 2))
+    extractor = transformers.AutoModel.from_pretrained(folder).eval().feature_extractor
     wave, ours = torch.from_numpy(speech(0.1)), FrontEnd(extractor)
     assert (ours.hop, ours.receptive_field) == (12, 7 + 4 * 3 + 2 * 6)
-    with torch.inference_mode():
-        assert relative_error(ours(wave).numpy(), extractor(wave[None])[0].T.numpy()) < 1e-5
+    assert relative_error(ours(wave).numpy(), extractor(wave[None])[0].T.numpy()) < 1e-5
 
 
 @torch.inference_mode()
 def test_spectra_give_the_same_convolution():
-    for kernel, n_frames, bias in [
-        (1, 1, True),
-        (7, 2, False),
-        (16, 17, True),
-        (128, 130, True),
-        (128, 300, False),
-    ]:
+    cases = [(1, 1, True), (7, 2, False), (16, 17, True), (128, 130, True), (128, 300, False)]
+    for kernel, n_frames, bias in cases:
         torch.manual_seed(kernel + n_frames)
         conv = torch.nn.Conv1d(12, 24, kernel, padding=kernel // 2, groups=3, bias=bias)
         frames = torch.randn(2, 12, n_frames)
@@ -257,33 +237,28 @@ PUBLISHED = [
 def emotion2vec_weights():
     """Return random weights in emotion2vec's layout: two and two blocks of 48 channels, six heads."""
     width, channels = 48, 16
-    block = {
-        "norm1.weight": (width,), "norm1.bias": (width,), "attn.qkv.weight": (3 * width, width),
-        "attn.qkv.bias": (3 * width,), "attn.proj.weight": (width, width), "attn.proj.bias": (width,),
-        "norm2.weight": (width,), "norm2.bias": (width,), "mlp.fc1.weight": (2 * width, width),
-        "mlp.fc1.bias": (2 * width,), "mlp.fc2.weight": (width, 2 * width), "mlp.fc2.bias": (width,),
-    }  # fmt: skip
+
+    def part(name, *shape):
+        return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+
+    block = part("norm1", width) | part("attn.qkv", 3 * width, width) | part("attn.proj", width, width)
+    block |= part("norm2", width) | part("mlp.fc1", 2 * width, width) | part("mlp.fc2", width, 2 * width)
     audio = {"extra_tokens": (1, 3, width), "alibi_scale": (1, 1, 6, 1, 1)}
     for number, kernel in enumerate((10, 3, 3, 3, 3, 2, 2)):
         layer = f"local_encoder.conv_layers.{number}"
-        audio[f"{layer}.0.weight"] = (channels, channels if number else 1, kernel)
-        audio |= {f"{layer}.2.1.weight": (channels,), f"{layer}.2.1.bias": (channels,)}
-    audio |= {"project_features.1.weight": (channels,), "project_features.1.bias": (channels,)}
-    audio |= {"project_features.2.weight": (width, channels), "project_features.2.bias": (width,)}
-    for number in (1, 2):
-        conv = f"relative_positional_encoder.{number}.0"
-        audio |= {f"{conv}.weight": (width, width // 4, 7), f"{conv}.bias": (width,)}
-    audio |= {"context_encoder.norm.weight": (width,), "context_encoder.norm.bias": (width,)}
-    for k in (0, 1):
-        audio |= {f"context_encoder.blocks.{k}.{name}": shape for name, shape in block.items()}
+        audio |= {f"{layer}.0.weight": (channels, channels if number else 1, kernel)}
+        audio |= part(f"{layer}.2.1", channels)
+    audio |= part("project_features.1", channels) | part("project_features.2", width, channels)
+    audio |= part("relative_positional_encoder.1.0", width, width // 4, 7)
+    audio |= part("relative_positional_encoder.2.0", width, width // 4, 7)
+    audio |= part("context_encoder.norm", width)
+    audio |= {f"context_encoder.blocks.{k}.{name}": shape for k in (0, 1) for name, shape in block.items()}
     shapes = {f"modality_encoders.AUDIO.{name}": shape for name, shape in audio.items()}
     shapes |= {f"blocks.{k}.{name}": shape for k in (0, 1) for name, shape in block.items()}
     rng = np.random.default_rng(0)
     made = {name: 0.2 * rng.standard_normal(shapes[name]) for name in sorted(shapes)}
-    scales = {
-        name for name in made if name.endswith(("alibi_scale", "weight")) and len(shapes[name]) in (1, 5)
-    }
-    return {name: torch.from_numpy(v + (name in scales)).float() for name, v in made.items()}
+    near_1 = {name for name in made if not name.endswith("bias") and len(shapes[name]) in (1, 5)}
+    return {name: torch.from_numpy(v + (name in near_1)).float() for name, v in made.items()}
 
 
 def test_emotion2vec_equals_the_published_implementation(tmp_path, waves):
@@ -300,12 +275,9 @@ def test_emotion2vec_equals_the_published_implementation(tmp_path, waves):
 
 
 def test_only_weights_in_emotion2vecs_layout_are_read(tmp_path):
-    torch.save({"model": {"norm.weight": torch.ones(3)}}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"no usable model .*holds no emotion2vec"):
-        encoders.load(str(tmp_path))
-    torch.save({"model": Path("not weights")}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="no usable model"):
-        encoders.load(str(tmp_path))
+    for held, why in (({"norm.weight": torch.ones(3)}, " .*holds no emotion2vec"), (Path("not weights"), "")):
+        torch.save({"model": held}, tmp_path / "model.pt")
+        refused(f"no usable model{why}", name=str(tmp_path))
 
 
 # ------------------------------------------------------------------------------------- Whisper
@@ -313,18 +285,17 @@ def test_only_weights_in_emotion2vecs_layout_are_read(tmp_path):
 
 def test_whisper_equals_transformers_on_the_same_padded_input(whisper_folder):
     encoder = encoders.load(whisper_folder)
-    assert isinstance(encoder, whisper.WhisperEncoder) and encoder.layers == (0, 1, 2, 3)
+    assert isinstance(encoder, whisper.WhisperEncoder) and encoder.layers == (0, 1, 2, 3, 4)
     wave = np.pad(speech(3.0), (0, 27 * RATE))
     inputs = transformers.WhisperFeatureExtractor()(wave, sampling_rate=RATE, return_tensors="pt")
+    network = transformers.WhisperModel.from_pretrained(whisper_folder).encoder.eval()
     with torch.no_grad():
-        theirs = transformers.WhisperModel.from_pretrained(whisper_folder).encoder.eval()(
-            inputs.input_features, output_hidden_states=True
-        )
+        theirs = network(inputs.input_features, output_hidden_states=True)
     states = encoder._transform(encoder._front_end(torch.from_numpy(wave))[None], None)
     close = {"atol": 2e-5, "rtol": 0}
-    for ours, wanted in zip(states[:3], theirs.hidden_states, strict=False):
+    for ours, wanted in zip(states[:4], theirs.hidden_states, strict=False):
         torch.testing.assert_close(ours, wanted, **close)
-    torch.testing.assert_close(encoder._model.layer_norm(states[3]), theirs.last_hidden_state, **close)
+    torch.testing.assert_close(encoder._model.layer_norm(states[4]), theirs.last_hidden_state, **close)
     # stated difference: only attention to the 27 s of silence is missing
     [short] = encoder.encode([speech(3.0)], RATE)
     full = torch.stack(states)[:, 0, : short.shape[1]].numpy()
@@ -439,15 +410,7 @@ def refused(match, **arguments):
 
 
 def test_unknown_names_layers_and_settings_are_refused(model_folder, tmp_path, monkeypatch):
-    for name in (
-        "no-such-encoder",
-        "random:no-such-encoder",
-        "no/such",
-        "a b!?",
-        "",
-        "random:",
-        "random:egemaps",
-    ):
+    for name in ("no-such-encoder", "no/such", "a b!?", "", "random:", "random:egemaps"):
         refused("unknown encoder", name=name)
     name = str(model_folder())
     for layers in ([5], [-1], [0, 99], []):
@@ -482,9 +445,8 @@ def test_unusable_folders_are_refused(model_folder, tmp_path):
     }.items():
         (broken / "config.json").write_text(text)
         refused(why, name=str(broken))
-    config = transformers.BertConfig(
-        vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-    )
+    ones = dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 1)
+    config = transformers.BertConfig(vocab_size=8, hidden_size=8, intermediate_size=8, **ones)
     transformers.BertModel(config).save_pretrained(tmp_path / "bert")
     refused("is a 'bert' model; expected wav2vec2", name=str(tmp_path / "bert"))
 
@@ -531,8 +493,8 @@ def test_prosody_of_what_has_no_voice_is_finite():
     for wave in (noise, np.zeros(8_000, np.float32), noise[:400]):
         [[frames]] = encoders.load("prosody").encode([wave], RATE)
         assert np.isfinite(frames).all()
-    [[silence]] = encoders.load("prosody").encode([np.zeros(8_000, np.float32)], RATE)
-    assert not silence[:, 2].any() and np.allclose(silence[:, 0], np.log(120)) and not silence[:, 1].any()
+        if not wave.any():
+            assert np.allclose(frames[:, 0], np.log(120)) and not frames[:, 1:3].any()
 
 
 FUNCTIONALS = {"egemaps": ("eGeMAPSv02", 88), "compare": ("ComParE_2016", 6_373)}
@@ -540,17 +502,15 @@ FUNCTIONALS = {"egemaps": ("eGeMAPSv02", 88), "compare": ("ComParE_2016", 6_373)
 
 @pytest.fixture(scope="module")
 def opensmile():
-    return pytest.importorskip(
-        "opensmile", reason="the extra `functionals` is not installed", exc_type=ImportError
-    )
+    why = "the extra `functionals` is not installed"
+    return pytest.importorskip("opensmile", reason=why, exc_type=ImportError)
 
 
 def test_functionals_are_opensmiles_own_one_frame_per_clip(opensmile, waves):
     for name, (feature_set, width) in FUNCTIONALS.items():
         encoder = encoders.load(name)
-        assert (encoder.width, encoder.layers, encoder.fingerprint) == (
-            width, (0,), f"opensmile-{opensmile.__version__}-{feature_set}-1"
-        )  # fmt: skip
+        fingerprint = f"opensmile-{opensmile.__version__}-{feature_set}-1"
+        assert (encoder.width, encoder.layers, encoder.fingerprint) == (width, (0,), fingerprint)
         smile = opensmile.Smile(opensmile.FeatureSet[feature_set], opensmile.FeatureLevel.Functionals)
         usable = [*waves[:5], np.zeros(960, np.float32)]
         together = encoder.encode(usable, RATE)
@@ -559,10 +519,8 @@ def test_functionals_are_opensmiles_own_one_frame_per_clip(opensmile, waves):
             assert np.array_equal(states[0, 0], smile.process_signal(wave, RATE).to_numpy()[0])
             assert np.array_equal(states, encoder.encode([wave], RATE)[0]), "neighbours change nothing"
         faster = audio.resample(waves[2], RATE, 44_100)
-        [[[resampled]]] = encoder.encode([faster], 44_100)
-        assert np.array_equal(
-            resampled, encoder.encode([audio.resample(faster, 44_100, RATE)], RATE)[0][0, 0]
-        )
+        [resampled] = encoder.encode([faster], 44_100)
+        assert np.array_equal(resampled, *encoder.encode([audio.resample(faster, 44_100, RATE)], RATE))
 
 
 def test_functionals_at_full_scale_do_not_wrap_around(opensmile):
@@ -575,9 +533,8 @@ def test_functionals_of_unfit_waves_are_refused(opensmile, waves):
     for name in FUNCTIONALS:
         encoder = encoders.load(name)
         for wave in (np.ones(959), np.ones(0), np.ones((2, RATE)), np.full(RATE, np.nan)):
-            with pytest.raises(audio.AudioError, match=r"wave 1 .* one channel of at least 960") as caught:
+            with pytest.raises(audio.AudioError, match=r"wave 1 (.* one channel of at least 960|.*NaN)"):
                 encoder.encode([waves[0], wave.astype(np.float32)], RATE)
-            assert len(str(caught.value).splitlines()) == 1
 
 
 def test_functionals_are_stored_and_probed_under_either_pooling(opensmile, manifest, tmp_path):
@@ -597,6 +554,5 @@ def test_functionals_without_opensmile_say_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     for name in FUNCTIONALS:
         assert name in encoders.BASELINES
-        refused(
-            rf"'{name}' needs the package opensmile .*emolib\[functionals\].* research licence", name=name
-        )
+        why = rf"'{name}' needs the package opensmile .*emolib\[functionals\].* research licence"
+        refused(why, name=name)

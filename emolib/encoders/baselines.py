@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emolib import audio, threads, world
+from emolib.encoders.transformer import fit_wave
 
 #: openSMILE's feature set of each baseline of functionals.
 FEATURE_SETS = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
@@ -81,7 +82,7 @@ class Functionals:
     layers: tuple[int, ...] = (0,)
     sample_rate = 16_000
     hop_s, first_frame_s = float("inf"), 0.0
-    shortest_s = 0.06  # openSMILE's longest window
+    shortest = 960  # samples: 60 ms, openSMILE's longest window
 
     def __init__(self, name: str) -> None:
         try:
@@ -106,18 +107,10 @@ class Functionals:
         AudioError
             If a wave is shorter than 60 ms, has several channels, or holds NaN or infinite samples.
         """
-        ready = [self._ready(wave, sample_rate, index) for index, wave in enumerate(waves)]
+        ready = [fit_wave(wave, sample_rate, i, self, self.shortest) for i, wave in enumerate(waves)]
+        full_scale = 32_767 / 32_768  # openSMILE's 16-bit samples would wrap around at 1
+        ready = [np.clip(wave, -1, full_scale) for wave in ready]
         return threads.each(lambda wave: self._smile(wave, self.sample_rate).reshape(1, 1, -1), ready)
-
-    def _ready(self, wave: audio.Wave, sample_rate: int, index: int) -> audio.Wave:
-        wave = audio.resample(np.asarray(wave, np.float32), sample_rate, self.sample_rate)
-        shortest = round(self.shortest_s * self.sample_rate)
-        if wave.ndim != 1 or len(wave) < shortest or not np.isfinite(wave).all():
-            raise audio.AudioError(
-                f"wave {index} of shape {wave.shape}; {self.name} needs one channel of at least {shortest} "
-                f"samples at {self.sample_rate} Hz, without NaN or infinite ones"
-            )
-        return np.clip(wave, -1, 32_767 / 32_768)  # openSMILE's 16-bit samples would wrap around at 1
 
 
 def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArray[np.float32]:

@@ -36,15 +36,13 @@ def read(path: Path) -> dict[str, Tensor]:
     ValueError
         If it is not emotion2vec's.
     """
-    held: Any = (
-        load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    )
+    is_plain = path.suffix == ".safetensors"
+    held: Any = load_file(path) if is_plain else torch.load(path, "cpu", weights_only=True)
     held = held.get("model", held)
     state = {name.removeprefix("d2v_model."): tensor.float() for name, tensor in held.items()}
     if f"{_AUDIO}alibi_scale" not in state or "norm.weight" in state:
-        raise ValueError(
-            f"{path} holds no emotion2vec; expected data2vec 2.0's tensors, norms after each block"
-        )
+        expected = "data2vec 2.0's tensors, norms after each block"
+        raise ValueError(f"{path} holds no emotion2vec; expected {expected}")
     return state
 
 
@@ -75,13 +73,10 @@ class Emotion2vec(nn.Module):
         prenet = _numbered(audio, "context_encoder.blocks.")
         blocks = [*prenet, *_numbered(state, "blocks.")]
         width, n_heads = audio["context_encoder.norm.weight"].shape[0], audio["alibi_scale"].numel()
-        self.config = SimpleNamespace(
-            model_type="emotion2vec", num_hidden_layers=len(blocks), hidden_size=width
-        )
-        self.conv_layers = nn.ModuleList(
-            _conv_layer(part, stride=5 if number == 0 else 2)
-            for number, part in enumerate(_numbered(audio, "local_encoder.conv_layers."))
-        )
+        shape = {"num_hidden_layers": len(blocks), "hidden_size": width}
+        self.config = SimpleNamespace(model_type="emotion2vec", **shape)
+        convs = enumerate(_numbered(audio, "local_encoder.conv_layers."))
+        self.conv_layers = nn.ModuleList(_conv_layer(part, 2 if number else 5) for number, part in convs)
         self.project = nn.Sequential(_norm(audio, "project_features.1"), _linear(audio, "project_features.2"))
         self.positions = nn.ModuleList(map(_position, _numbered(audio, "relative_positional_encoder.")))
         self.norm = _norm(audio, "context_encoder.norm")

