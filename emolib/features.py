@@ -6,6 +6,7 @@ an undisturbed one, and redoes at most the block that it was in. Each clip was d
 manifest, and is decoded once here: the passes may be days apart, and a corpus doesn't fit into memory.
 """
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -172,12 +173,11 @@ def _one_by_one(
 ) -> Iterator[tuple[Block, dict[str, str]]]:
     """Write blocks while the next is loaded; yield each with the reasons why clips were refused, by clip."""
     with ThreadPoolExecutor(1) as loader:
-        upcoming = loader.submit(_load, todo[0], encoder.sample_rate) if todo else None
-        for position, block in enumerate(todo):
-            assert upcoming is not None
-            waves, unreadable = upcoming.result()
-            if position + 1 < len(todo):
-                upcoming = loader.submit(_load, todo[position + 1], encoder.sample_rate)
+        loads = (loader.submit(load_waves, block.clips, encoder.sample_rate) for block in todo)
+        ahead = list(itertools.islice(loads, 1))
+        for block in todo:
+            waves, unreadable = ahead.pop().result()
+            ahead += itertools.islice(loads, 1)
             states, refused = _encode(encoder, waves, block.layers)
             store.write(block, states)
             yield block, unreadable | refused
@@ -218,17 +218,17 @@ def encode_task(task: dict[str, Any]) -> dict[str, str]:
             f"a worker's encoder {config.encoder!r} has other weights ({encoder.fingerprint}) than the "
             f"client's ({config.fingerprint}); give every machine the same model"
         )
-    waves, unreadable = _load(block, encoder.sample_rate)
+    waves, unreadable = load_waves(block.clips, encoder.sample_rate)
     states, refused = _encode(encoder, waves, block.layers)
     if states:
         FeatureStore.join(task["url"], config).write(block, states)
     return unreadable | refused
 
 
-def _load(block: Block, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
-    """Load a block's clips; return waves and reasons for refusal, by clip."""
+def load_waves(clips: pd.DataFrame, sample_rate: int) -> tuple[dict[str, audio.Wave], dict[str, str]]:
+    """Load the clips of a manifest; return waves, and reasons why others can't be used, by clip."""
     waves, reasons = {}, {}
-    for row in block.clips.to_dict("records"):
+    for row in clips.to_dict("records"):
         try:
             waves[row["clip"]] = audio.load_clip(row, sample_rate)[0]
         except audio.AudioError as error:

@@ -110,16 +110,16 @@ def test_a_mappers_training(made, tmp_path):  # noqa: F811
     np.testing.assert_allclose(*curves, rtol=0.01)
 
 
-@pytest.mark.parametrize("kind", ["encoder", "vocoder"])
+TRAININGS = {"encoder": (pretrain.pretrain, PRETRAINING), "vocoder": (pretrain.train_vocoder, VOCODING)}
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
 def test_a_pretraining(clips, tmp_path, kind):
     """What is measured of held-out clips lies within 2 %, or .02."""
-    train, settings = {
-        "encoder": (pretrain.pretrain, PRETRAINING), "vocoder": (pretrain.train_vocoder, VOCODING),
-    }[kind]  # fmt: skip
+    train, settings = TRAININGS[kind]
     there, here = (train(clips, tmp_path / device, settings, device=device) for device in (GPU, "cpu"))
-    np.testing.assert_allclose(
-        there.validation.to_numpy(float), here.validation.to_numpy(float), rtol=0.02, atol=0.02
-    )
+    found = [done.validation.to_numpy(float) for done in (there, here)]
+    np.testing.assert_allclose(*found, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("free", [0, 1, "all"])
@@ -133,9 +133,7 @@ def test_fine_tuning(clips, model_folder, tmp_path, monkeypatch, free):
         curves.append(losses(done.curve, "loss"))
     np.testing.assert_allclose(*curves, rtol=0.02)
     waves = [speech(0.7, 5), speech(1.2, 6)]
-    tuned = [
-        finetune.FineTuned(tmp_path / "cpu", device=device).encode(waves, RATE) for device in (GPU, "cpu")
-    ]
+    tuned = [finetune.FineTuned(tmp_path / "cpu", device=d).encode(waves, RATE) for d in (GPU, "cpu")]
     assert max(map(relative_error, *tuned)) < 1e-3
 
 

@@ -33,15 +33,13 @@ def test_only_what_is_free_learns(manifest, encoder, tmp_path, free):
     done = finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
     assert len(done.curve) == 4 and done.n_clips == 10 and done.curve["score"].between(0, 1).all()
     assert done.best_epoch in range(1, 5) and len(done.held_out) == 1
-    before, after = load_model(encoder)[0], load_model(str(tmp_path / "out" / "encoder"))[0]
-    pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
-    changed = {name for (name, a), b in pairs if not torch.equal(a, b)}
-    if free == 0:
-        assert not changed
-    elif free == 1:
-        assert changed and all(name.startswith("encoder.layers.1.") for name in changed)
+    names = encoder, str(tmp_path / "out" / "encoder")
+    before, after = (load_model(name)[0].state_dict() for name in names)
+    changed = {".".join(name.split(".")[:3]) for name in before if not torch.equal(before[name], after[name])}
+    if free == "all":
+        assert "feature_extractor.conv_layers.0" in changed
     else:
-        assert any(name.startswith("feature_extractor") for name in changed)
+        assert changed == {0: set(), 1: {"encoder.layers.1"}}[free]
 
 
 def test_a_stopped_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_path):
@@ -53,14 +51,11 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(manifest, encoder, tmp_pa
     assert len(done.curve) == 4
     for name in ("model.safetensors", "encoder/model.safetensors", "validation.csv"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
-    with pytest.raises(ValueError, match="other clips, settings or encoder weights"):
-        finetune.finetune(manifest, tmp_path / "once", dataclasses.replace(settings, seed=2), encoder=encoder)
-    other = dataclasses.replace(settings, seed=2, n_epochs=1)
-    assert (
-        len(finetune.finetune(manifest, tmp_path / "once", other, encoder=encoder, resume=False).curve) == 1
-    )
+    other = manifest, tmp_path / "once", dataclasses.replace(settings, seed=2, n_epochs=1)
+    refused("other clips, settings or encoder weights", finetune.finetune, *other, encoder=encoder)
+    assert len(finetune.finetune(*other, encoder=encoder, resume=False).curve) == 1
     (tmp_path / "once" / CHECKPOINT).write_bytes(b"half")
-    refused("is damaged", finetune.finetune, manifest, tmp_path / "once", other, encoder=encoder)
+    refused("is damaged", finetune.finetune, *other, encoder=encoder)
 
 
 def test_an_epoch_has_each_clip_once_and_its_last_step_takes_what_is_left(manifest, monkeypatch):
@@ -84,22 +79,18 @@ def test_the_quoted_score_is_of_speakers_who_chose_nothing(manifest, tmp_path):
     assert len(done.tested) == len(done.held_out) == 1 and done.tested != done.held_out
     own = manifest[manifest["speaker"].isin(done.tested)]
     answers = finetune.infer(tmp_path / "out", own, url=tmp_path / "features").answers
-    assert done.score == metrics.unweighted_accuracy(
-        own["emotion"].to_numpy(), answers["predicted"].to_numpy()
-    )
+    assert done.score == metrics.unweighted_accuracy(own["emotion"], answers["predicted"])
     # what they say decides nothing: with their labels exchanged, weights and curve stay
     swapped = own["emotion"].map({"calm": "angry", "angry": "calm"})
     exchanged = manifest.assign(emotion=swapped.reindex(manifest.index).fillna(manifest["emotion"]))
     even = dataclasses.replace(settings, class_weights=False)
-    plain, other = (
-        finetune.finetune(clips, tmp_path / str(n), even, encoder="logmel")
-        for n, clips in enumerate((manifest, exchanged))
-    )
+    plain = finetune.finetune(manifest, tmp_path / "plain", even, encoder="logmel")
+    other = finetune.finetune(exchanged, tmp_path / "other", even, encoder="logmel")
     pd.testing.assert_frame_equal(other.curve, plain.curve)
     assert other.score == pytest.approx(1 - plain.score)
     assert np.isnan(finetune.finetune(manifest, tmp_path / "none", QUICK, encoder="logmel").score)
-    with pytest.raises(ValueError, match="at least 3"):
-        finetune.finetune(manifest[manifest["speaker"] != "03"], tmp_path / "few", settings, encoder="logmel")
+    two = manifest[manifest["speaker"] != "03"]
+    refused("at least 3", finetune.finetune, two, tmp_path / "few", settings, encoder="logmel")
 
 
 @pytest.mark.parametrize("free", [0, "all"])
@@ -108,8 +99,8 @@ def test_other_weights_under_the_encoders_name_are_refused(manifest, tmp_path, f
     encoder = str(save_model(tmp_path / "encoder", num_hidden_layers=1))
     finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
     save_model(tmp_path / "encoder", seed=1, num_hidden_layers=1)
-    with pytest.raises(ValueError, match=r"encoder weights|other weights"):
-        finetune.finetune(manifest, tmp_path / "out", settings, encoder=encoder)
+    call = finetune.finetune, manifest, tmp_path / "out", settings
+    refused("encoder weights|other weights", *call, encoder=encoder)
     save_model(tmp_path / "out" / "encoder", seed=2, num_hidden_layers=1)
     refused("not the one that its head was trained with", FineTuned, tmp_path / "out")
 
@@ -188,23 +179,20 @@ def test_ratings_are_learned_with_a_ccc_loss(manifest, tmp_path):
 
 
 def test_what_cannot_be_trained_is_refused(manifest, encoder, tmp_path):
-    for change, message in (
-        ({"target": "mood"}, "unknown target"),
-        ({"free_layers": -1}, "free_layers=-1"),
-        ({"free_layers": 9}, "has 2"),
-        ({"held_out": 1.0}, "held_out=1.0"),
-        ({"tested": 1.0}, "tested=1.0"),
-        ({"precision": "int8"}, "unknown precision"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"target": "ratings"}, "no clip has valence"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            finetune.finetune(manifest, tmp_path, dataclasses.replace(QUICK, **change), encoder=encoder)
-    for column, message in (("emotion", "1 emotion"), ("speaker", "1 speaker")):
-        with pytest.raises(ValueError, match=message):
-            finetune.finetune(manifest.assign(**{column: "calm"}), tmp_path, QUICK, encoder=encoder)
-    with pytest.raises(ValueError, match="nothing that learns"):
-        finetune.finetune(manifest, tmp_path, dataclasses.replace(QUICK, free_layers=1), encoder="logmel")
+    def check(message, clips=manifest, encoder=encoder, **changes):
+        settings = dataclasses.replace(QUICK, **changes)
+        refused(message, finetune.finetune, clips, tmp_path, settings, encoder=encoder)
+
+    for change in ({"free_layers": -1}, {"held_out": 1.0}, {"tested": 1.0}, {"batch_size": 0}):
+        [(name, value)] = change.items()
+        check(f"{name}={value}", **change)
+    check("unknown target", target="mood")
+    check("unknown precision", precision="int8")
+    check("has 2", free_layers=9)
+    check("no clip has valence", target="ratings")
+    check("1 emotion", manifest.assign(emotion="calm"))
+    check("1 speaker", manifest.assign(speaker="calm"))
+    check("nothing that learns", encoder="logmel", free_layers=1)
 
 
 def test_a_folder_of_files_needs_no_table(tmp_path):

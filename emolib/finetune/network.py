@@ -15,8 +15,7 @@ arXiv:2311.14816 (mean pooling and a bottleneck of 100). The CCC as a loss: F. W
 "Discriminatively Trained Recurrent Neural Networks for Continuous Dimensional Emotion Recognition", IJCAI.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -27,10 +26,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from transformers import Wav2Vec2FeatureExtractor
-from transformers.utils import logging
 
 from emolib import audio, encoders, features, files
-from emolib.encoders import inputs_of, load_model
+from emolib.encoders import inputs_of, load_model, quiet_transformers
+from emolib.encoders.transformer import attention_bias
 
 AXES = ("valence", "arousal")
 Free = int | Literal["all"]
@@ -150,9 +149,13 @@ class Speech:
             raise ValueError(f"encoder {encoder!r} has nothing that learns; use free_layers=0")
         if settings.free_layers == 0:
             self._read(manifest, encoder, device)
-        elif can_resume(self.encoder, settings.free_layers):
+            return
+        n_free, n_blocks = settings.free_layers, len(self.encoder.encoder.layers)
+        if n_free != "all" and n_free > n_blocks:
+            raise ValueError(f"free_layers={n_free}; the encoder has {n_blocks}: expected at most that")
+        if can_resume(self.encoder, n_free):
             self._read(manifest, encoder, device)
-            self._read_frames(encoder, settings.free_layers, device)
+            self._read_frames(encoder, n_blocks - int(n_free), device)
         else:
             self._load(manifest)
             self.fingerprint = encoders.load(encoder, device="cpu").fingerprint
@@ -166,26 +169,18 @@ class Speech:
         layers = [done.store.pooled(layer, "mean", clips) for layer in done.store.config.layers]
         self.states = torch.from_numpy(np.stack(layers, axis=1))
 
-    def _read_frames(self, encoder: str, n_free: Any, device: str) -> None:
+    def _read_frames(self, encoder: str, layer: int, device: str) -> None:
         """Read the frames that enter the first block that learns, extracting what is missing."""
-        n_blocks = len(self.encoder.encoder.layers)
-        if n_free > n_blocks:
-            raise ValueError(f"free_layers={n_free}; the encoder has {n_blocks}: expected at most that")
-        layer = n_blocks - n_free
         done = features.extract(self.manifest, encoder, layers=[layer], frames=True, device=device)
         read = (done.store.frames(clip, layer) for clip in self.manifest["clip"])
         self.frames = [torch.from_numpy(frames).half() for frames in read]
         self.hop_s, self.first_free = done.store.config.hop_s, layer
 
     def _load(self, manifest: pd.DataFrame) -> None:
-        kept = []
-        for number, row in enumerate(manifest.to_dict("records")):
-            try:
-                self.waves.append(audio.load_clip(row, self.sample_rate)[0])
-                kept.append(number)
-            except audio.AudioError as error:
-                self.skipped.append({"clip": row["clip"], "reason": str(error)})
-        self.manifest = manifest.iloc[kept].reset_index(drop=True)
+        waves, reasons = features.load_waves(manifest, self.sample_rate)
+        self.skipped = [{"clip": clip, "reason": reason} for clip, reason in reasons.items()]
+        self.manifest = manifest[manifest["clip"].isin(waves)].reset_index(drop=True)
+        self.waves = [waves[clip] for clip in self.manifest["clip"]]
 
     def batch(
         self, rows: NDArray[np.intp], crop_s: float = np.inf, rng: np.random.Generator | None = None
@@ -299,20 +294,11 @@ def free(model: Any, layers: Free) -> list[nn.Parameter]:
     """Freeze a network but for its top layers, and return what may learn.
 
     Its own masking and dropping of layers are turned off: every state of every frame is read.
-
-    Raises
-    ------
-    ValueError
-        If it has fewer layers.
     """
     model.config.apply_spec_augment, model.config.layerdrop = False, 0.0
     model.requires_grad_(layers == "all")
-    blocks = model.encoder.layers
-    if layers != "all":
-        if layers > len(blocks):
-            raise ValueError(f"free_layers={layers}; the encoder has {len(blocks)}: expected at most that")
-        for block in blocks[len(blocks) - layers :]:
-            block.requires_grad_(True)
+    if layers != "all" and layers:
+        model.encoder.layers[-layers:].requires_grad_(True)
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
@@ -335,7 +321,7 @@ def pooled_states(model: Any, waves: Sequence[audio.Wave], normalise: bool) -> T
     for length in sorted({len(wave) for wave in ready}):
         rows = [row for row, wave in enumerate(ready) if len(wave) == length]
         batch = torch.from_numpy(np.stack([ready[row] for row in rows]).astype(np.float32))
-        with _states(model.encoder.layers) as states:
+        with inputs_of(model.encoder.layers, and_output=True) as states:
             model(batch.to(device))
         pooled = torch.stack([state.float().mean(1) for state in states], dim=1)
         found |= dict(zip(rows, pooled, strict=True))
@@ -350,11 +336,10 @@ def resumed_states(model: Any, cut: Cut) -> Tensor:
     valid = torch.arange(state.shape[1], device=device)[None] < lengths[:, None]
     autocast = torch.is_autocast_enabled(device.type)
     kind = torch.get_autocast_dtype(device.type) if autocast else state.dtype
-    mask = torch.zeros(valid.shape, dtype=kind, device=device)
-    mask = mask.masked_fill(~valid, torch.finfo(kind).min)[:, None, None]
+    bias = None if valid.all() else attention_bias(valid, kind)
     pooled = [*cut.below.to(device).unbind(1), _average(state, valid)]
     for block in blocks:
-        output = block(state, attention_mask=None if valid.all() else mask)
+        output = block(state, attention_mask=bias)
         state = output[0] if isinstance(output, tuple) else output
         pooled.append(_average(state.float(), valid))
     return torch.stack(pooled, dim=1)
@@ -363,21 +348,6 @@ def resumed_states(model: Any, cut: Cut) -> Tensor:
 def _average(state: Tensor, valid: Tensor) -> Tensor:
     weight = valid[..., None].to(state.dtype)
     return (state * weight).sum(1) / weight.sum(1)
-
-
-@contextlib.contextmanager
-def _states(blocks: nn.ModuleList) -> Iterator[list[Tensor]]:
-    """Collect what enters the blocks and what leaves the last, as frozen encoders give it."""
-
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
-        states.append(output[0] if isinstance(output, tuple) else output)
-
-    with inputs_of(blocks) as states:
-        handle = blocks[-1].register_forward_hook(keep)
-        try:
-            yield states
-        finally:
-            handle.remove()
 
 
 def ccc_loss(answers: Tensor, ratings: Tensor) -> Tensor:
@@ -418,9 +388,8 @@ class FineTuned:
             config, arrays = files.read_model(folder, _KIND)
             self.settings, self.classes = Settings(**config["settings"]), list(config["classes"])
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{folder} holds no fine-tuned encoder ({error}); make one by `finetune`"
-            ) from error
+            why = f"{folder} holds no fine-tuned encoder ({error}); make one by `finetune`"
+            raise ValueError(why) from error
         base = config["baseline"] or str(folder / ENCODER)
         self._base = encoders.load(base, device=device)
         if self._base.fingerprint != config.get("encoder"):
@@ -452,29 +421,18 @@ class FineTuned:
 
 
 def write(
-    folder: Path,
-    model: Any,
-    normalise: bool,
-    head: Head,
-    classes: Sequence[str],
-    settings: Settings,
-    identity: str,
+    folder: Path, speech: Speech, head: Head, classes: list[str], settings: Settings, identity: str
 ) -> None:
     """Write a fine-tuned encoder, or a baseline's name in its place; ``config.json`` comes last."""
-    if not isinstance(model, str):
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
-            model.save_pretrained(folder / ENCODER)
-        finally:
-            if shown:
-                logging.enable_progress_bar()
-        Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder / ENCODER)
+    baseline = speech.encoder if isinstance(speech.encoder, str) else None
+    if baseline is None:
+        with quiet_transformers():
+            speech.encoder.save_pretrained(folder / ENCODER)
+        Wav2Vec2FeatureExtractor(do_normalize=speech.normalise).save_pretrained(folder / ENCODER)
     arrays = {name: value.numpy(force=True) for name, value in head.state_dict().items()}
-    base = model if isinstance(model, str) else str(folder / ENCODER)
+    fingerprint = encoders.load(baseline or str(folder / ENCODER), device="cpu").fingerprint
     config = {
-        "encoder": encoders.load(base, device="cpu").fingerprint,
-        "classes": list(classes), "settings": asdict(settings),
-        "baseline": model if isinstance(model, str) else None, "identity": identity,
+        "encoder": fingerprint, "classes": classes, "settings": asdict(settings), "baseline": baseline,
+        "identity": identity,
     }  # fmt: skip
     files.write_model(folder, _KIND, config, arrays)

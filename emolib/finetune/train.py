@@ -102,7 +102,7 @@ def finetune(
         tuning.run(out, validate_first=warm, progress=progress)
         if tuning.training.accelerator.is_main_process:
             tuning.curve().to_csv(out / CURVE, index=False)
-            network.write(out, speech.encoder, speech.normalise, tuning.head, tuning.classes, settings, key)
+            network.write(out, speech, tuning.head, tuning.classes, settings, key)
     return FineTuning(
         out, tuning.curve(), tuning.best_epoch(), tuning.score(tuning.rows["tested"]),
         tuning.speakers["held out"], tuning.speakers["tested"], len(speech.manifest), speech.skipped,
@@ -126,7 +126,7 @@ class Tuning:
 
     Attributes
     ----------
-    classes : list of str; training : Training
+    classes : list of str; head : Head; training : Training
     speakers, rows : dicts; who is held out, tested and trained on, and the numbers of their clips
     """
 
@@ -146,21 +146,14 @@ class Tuning:
             torch.manual_seed(settings.seed)
             self._build(device, key)
 
-    @property
-    def head(self) -> network.Head:
-        """The head, as it is now."""
-        return self.network.head
-
     def _split(self, speakers: NDArray[Any]) -> None:
         names = np.random.default_rng(self.settings.seed).permutation(np.unique(speakers))
         held, tested = self.settings.held_out, self.settings.tested
         n_held = min(len(names) - 1 - (tested > 0), max(1, round(held * len(names))))
         n_tested = min(len(names) - 1 - n_held, max(1, round(tested * len(names)))) if tested else 0
         parts = np.split(names, [n_held, n_held + n_tested])
-        self.speakers = {
-            name: sorted(part.tolist())
-            for name, part in zip(("held out", "tested", "train"), parts, strict=True)
-        }
+        kinds = ("held out", "tested", "train")
+        self.speakers = {kind: sorted(part.tolist()) for kind, part in zip(kinds, parts, strict=True)}
         self.rows = {name: np.flatnonzero(np.isin(speakers, own)) for name, own in self.speakers.items()}
 
     def _build(self, device: str, key: str) -> None:
@@ -172,10 +165,10 @@ class Tuning:
             look = look[:: max(1, len(look) // 64)]
         pooled = self._pooled(look)
         n_layers, width = pooled.shape[1:]
-        head = network.Head(n_layers, width, settings.bottleneck, len(self.classes), settings.dropout)
-        head.standardise(pooled)
-        self.network = network.Whole(speech.encoder, head, speech.normalise)
-        groups = [{"params": list(head.parameters()), "lr": settings.head_rate}]
+        self.head = network.Head(n_layers, width, settings.bottleneck, len(self.classes), settings.dropout)
+        self.head.standardise(pooled)
+        self.network = network.Whole(speech.encoder, self.head, speech.normalise)
+        groups = [{"params": list(self.head.parameters()), "lr": settings.head_rate}]
         groups += [{"params": learning, "lr": settings.encoder_rate}] if learning else []
         self.per_epoch = len(self._steps(0))
         recipe = Recipe(
@@ -183,9 +176,8 @@ class Tuning:
             weight_decay=settings.weight_decay, metric="score", highest=True, patience=settings.patience,
             seed=settings.seed,
         )  # fmt: skip
-        self.training = Training(
-            self.network, recipe, key, device=device, precision=settings.precision, groups=groups
-        )
+        precision = settings.precision
+        self.training = Training(self.network, recipe, key, device=device, precision=precision, groups=groups)
 
     def _steps(self, epoch: int) -> list[list[NDArray[np.intp]]]:
         """Return an epoch's steps, each of some batches of clips; the last one takes what is left."""
