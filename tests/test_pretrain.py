@@ -130,10 +130,9 @@ def test_perturbation_is_seeded_bounded_and_off_at_zero():
     assert (perturbed(1.0, 1) - unit).square().mean() > 0.1
 
 
-def test_segments_of_the_vocoder_are_pieces_with_their_own_frames_at_spread_levels(loaded, tmp_path):
-    speech_22k = batches.Speech(
-        [np.repeat(wave, 2) for wave in loaded.waves], 2 * loaded.spans, loaded.speakers, 22_050, []
-    )
+def test_segments_of_the_vocoder_are_pieces_with_their_own_frames_at_spread_levels(loaded):
+    waves_22k = [np.repeat(wave, 2) for wave in loaded.waves]
+    speech_22k = batches.Speech(waves_22k, 2 * loaded.spans, loaded.speakers, 22_050, [])
     settings = dataclasses.replace(VOCODING, batch_size=16)
     waves = hifigan.draw(speech_22k, np.arange(8), settings, 3)
     assert hifigan.log_mel(waves).shape == (16, 24, 80)
@@ -192,9 +191,8 @@ def test_an_untrained_generator_lets_its_input_through():
 def test_the_vocoders_loss_is_least_for_the_same_wave():
     wave = torch.from_numpy(speech(0.5, sample_rate=22_050))[None]
     noisy = wave + 0.01 * torch.randn(wave.shape, generator=torch.Generator().manual_seed(0))
-    zero, turned, some, more = (
-        float(hifigan.loss_of(given, wave, VOCODING)) for given in (wave, -wave, noisy, 0 * wave)
-    )
+    waves = wave, -wave, noisy, 0 * wave
+    zero, turned, some, more = (float(hifigan.loss_of(given, wave, VOCODING)) for given in waves)
     assert zero == turned == 0 < some < more  # the sign of a wave can't be known
 
 

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from emolib import audio
 from emolib.pretrain.targets import HOP, PITCH, PITCH_SCALE_ST, SAMPLE_RATE, WINDOW, Targets, n_frames
-from emolib.training import Training, in_folder
+from emolib.training import Training
 
 if TYPE_CHECKING:
     from emolib.pretrain.encoder import Settings
@@ -39,6 +39,8 @@ CURVE = "validation.csv"
 _TOP_DB = 40.0  # what is quieter than this, at either end, is not the clip
 _REVERB_SAMPLES = 4_800  # 0.3 s: what comes later lies below the noise
 _EQ_TERMS = 6
+#: A piece of a clip, (S,), and where the targets of its frames are, (T,).
+Crop = tuple[audio.Wave, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -64,46 +66,35 @@ class Pretraining:
     seconds: float = 0.0
 
 
-class Begun(NamedTuple):
-    """A training that is about to run: its batch of a step, the batch's loss, its validation, its export."""
-
-    training: Training
-    batch: Callable[[int], Any]
-    loss: Callable[[Any], Tensor]
-    validate: Callable[[], Mapping[str, float]]
-    export: Callable[[Training, Path], None]
-
-
 def carry_out(
-    speech: "Speech", out: Path, key: str, settings: Any, begin: Callable[[], Begun], started: float, *,
-    name: str, resume: bool, progress: bool,
+    training: Training, batch: Callable[[int], Any], loss: Callable[[Any], Tensor],
+    validate: Callable[[], Mapping[str, float]], export: Callable[[Training, Path], None], speech: "Speech",
+    out: Path, started: float, *, name: str, progress: bool,
 ) -> Pretraining:  # fmt: skip
-    """Run what `begin` prepares, in a folder where one process at a time trains, and export it on the way.
+    """Run a training, export it on the way, and tell what it did.
 
     Parameters
     ----------
+    training, batch, loss, validate, export : the training, its batch of a step, the batch's loss, its
+        validation, and what writes its network; the recipe has validate_every and checkpoint_every
     speech : Speech
-    out : Path
-    key : str; the training's identity
-    settings : Recipe with validate_every and checkpoint_every
-    begin : function; called once the folder is this process's own
+    out : Path; a folder that `training.in_folder` holds
     started : float, s; of `time.monotonic`, when the speech was yet to be loaded
     name : str; of the progress bar
-    resume, progress : bool
+    progress : bool
     """
-    with in_folder(out, key, resume=resume):
-        training, batch, loss, validate, export = begin()
+    settings: Any = training.recipe
 
-        def write() -> None:
-            export(training, out)
-            pd.DataFrame(training.curve).to_csv(out / CURVE, index=False)
+    def write() -> None:
+        export(training, out)
+        pd.DataFrame(training.curve).to_csv(out / CURVE, index=False)
 
-        training.run(
-            lambda step: [batch(step).to(training.accelerator.device)], loss, folder=out, validate=validate,
-            validate_every=settings.validate_every, checkpoint_every=settings.checkpoint_every,
-            events=[(settings.checkpoint_every, write)], name=name, progress=progress,
-        )  # fmt: skip
-        write()  # always: a training killed after its last checkpoint has not done so
+    training.run(
+        lambda step: [batch(step).to(training.accelerator.device)], loss, folder=out, validate=validate,
+        validate_every=settings.validate_every, checkpoint_every=settings.checkpoint_every,
+        events=[(settings.checkpoint_every, write)], name=name, progress=progress,
+    )  # fmt: skip
+    write()  # always: a training killed after its last checkpoint has not done so
     return Pretraining(
         out, training.step, pd.DataFrame(training.curve), len(speech.waves), speech.seconds, speech.skipped,
         time.monotonic() - started,
@@ -244,18 +235,12 @@ class Batches:
             rng = np.random.default_rng((self.settings.seed, start))
             clips = self.clips[start : start + size]
             spans = self.speech.spans[clips]
-            crops = [
-                self._cut(int(n), int(first), int(last), 1.0)
-                for n, (first, last) in zip(clips, spans, strict=True)
-            ]
-            batches.append(
-                self._collate(clips, crops, np.ones(len(clips)), np.ones(len(clips), bool), 0.0, rng)
-            )
+            crops = [self._cut(clip, a, b, 1.0) for clip, (a, b) in zip(clips, spans, strict=True)]
+            speeds = np.ones(len(clips))
+            batches.append(self._collate(clips, crops, speeds, speeds > 0, 0.0, rng))
         return batches
 
-    def _crop(
-        self, clip: int, speed: float, rng: np.random.Generator
-    ) -> tuple[audio.Wave, NDArray[np.int64]]:
+    def _crop(self, clip: int, speed: float, rng: np.random.Generator) -> Crop:
         """Cut a random piece of a clip: half of them with silence around the clip, half of them shorter."""
         first, last = (int(edge) for edge in self.speech.spans[clip])
         if rng.random() < 0.5:
@@ -266,7 +251,7 @@ class Batches:
         start = first + (int(rng.integers(0, spare + 1)) if spare > 0 else 0)
         return self._cut(clip, start // HOP * HOP, min(start + wanted, last), speed)
 
-    def _cut(self, clip: int, first: int, last: int, speed: float) -> tuple[audio.Wave, NDArray[np.int64]]:
+    def _cut(self, clip: int, first: int, last: int, speed: float) -> Crop:
         """Return a piece of a clip at another speed, (S,), and where the targets of its frames are, (T,).
 
         Speed moves pitch, resonances and tempo together: another speaker, whose habit moves as well, so that
@@ -283,14 +268,9 @@ class Batches:
         return wave, begin + np.clip(frame, 0, end - begin - 1)
 
     def _collate(
-        self,
-        clips: NDArray[np.int64],
-        crops: list[tuple[audio.Wave, NDArray[np.int64]]],
-        speeds: NDArray[np.float64],
-        masked: NDArray[np.bool_],
-        perturbation: float,
-        rng: np.random.Generator,
-    ) -> Batch:
+        self, clips: NDArray[np.int64], crops: list[Crop], speeds: NDArray[np.float64],
+        masked: NDArray[np.bool_], perturbation: float, rng: np.random.Generator,
+    ) -> Batch:  # fmt: skip
         n, settings, targets = len(crops), self.settings, self.targets
         n_all = n_frames(self.crop_samples)
         waves = np.zeros((n, self.crop_samples), np.float32)

@@ -29,18 +29,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from emolib.pretrain.batches import Batch, Batches, Begun, Pretraining, Speech, carry_out, load_speech
-from emolib.pretrain.targets import (
-    HOP,
-    N_ACOUSTICS,
-    Array,
-    Frames,
-    Targets,
-    analyse,
-    functionals,
-    make_targets,
-)
-from emolib.training import Recipe, Training, identity
+from emolib.pretrain import targets as measures
+from emolib.pretrain.batches import Batch, Batches, Pretraining, Speech, carry_out, load_speech
+from emolib.pretrain.targets import Frames, Targets
+from emolib.training import Recipe, Training, identity, in_folder
 
 #: Settings that may change where a training is resumed: how long it is, and how often to look.
 FREE = ("steps", "decay_share", "validate_every", "checkpoint_every")
@@ -154,7 +146,7 @@ def pretrain(
     speech = load_speech(manifest, progress=progress)
     key = identity(settings, speech.speakers, *speech.waves, free=FREE)
 
-    def begin() -> Begun:
+    with in_folder(out, key, resume=resume):
         targets = _targets(out, key, speech, settings, progress)
         order = np.random.default_rng(settings.seed).permutation(len(speech.waves))
         n_held_out = max(1, round(settings.validation_share * len(order)))
@@ -170,31 +162,27 @@ def pretrain(
             means = {name: torch.stack([part[name] for part in parts]).mean() for name in LOSSES}
             return {"loss": float(network.total(means)), **{k: float(v) for k, v in means.items()}}
 
-        return Begun(training, batches.training, lambda b: network.total(training.whole(b)), validate, export)
-
-    return carry_out(
-        speech, out, key, settings, begin, started, name="pretrain", resume=resume, progress=progress
-    )
+        return carry_out(
+            training, batches.training, lambda batch: network.total(training.whole(batch)), validate, export,
+            speech, out, started, name="pretrain", progress=progress,
+        )  # fmt: skip
 
 
 def _groups(network: "Network", settings: Settings) -> list[dict[str, Any]]:
     """Return the groups of weights: the first layer learns at a rate of its own."""
-    filters = list(network.first_layer.parameters())
+    filters, rate = list(network.first_layer.parameters()), settings.learning_rate
     others = [p for p in network.parameters() if all(p is not own for own in filters)]
-    rate = settings.learning_rate
     return [{"params": others, "lr": rate}, {"params": filters, "lr": rate * settings.filter_rate}]
 
 
 def measure(speech: Speech, settings: Settings, *, progress: bool = False) -> Targets:
     """Analyse N clips and make their targets."""
-    clips: list[Frames] = []
-    summaries: list[Array] = []
+    clips, summaries = [], []
     for n in tqdm(range(len(speech.waves)), "analyse", unit="clip", disable=not progress):
-        frames = analyse(speech.wave(n))
-        first, last = speech.spans[n] // HOP
-        clips.append(frames)
-        summaries.append(functionals(Frames(*(track[first:last] for track in frames))))
-    return make_targets(
+        clips.append(measures.analyse(speech.wave(n)))
+        first, last = speech.spans[n] // measures.HOP
+        summaries.append(measures.functionals(Frames(*(track[first:last] for track in clips[-1]))))
+    return measures.make_targets(
         clips, np.stack(summaries), speech.speakers,
         n_units=settings.n_units, n_expression_units=settings.n_expression_units, seed=settings.seed,
     )  # fmt: skip
@@ -203,11 +191,10 @@ def measure(speech: Speech, settings: Settings, *, progress: bool = False) -> Ta
 def _targets(out: Path, key: str, speech: Speech, settings: Settings, progress: bool) -> Targets:
     """Make the targets, or read them back where this training has made them before."""
     path = out / TARGETS
-    if path.exists():
-        with contextlib.suppress(ValueError):  # a damaged one is made again
-            stored, targets = Targets.load(path)
-            if stored == key:
-                return targets
+    with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged one is made again
+        stored, targets = Targets.load(path)
+        if stored == key:
+            return targets
     targets = measure(speech, settings, progress=progress)
     targets.save(path, key)
     return targets
@@ -232,7 +219,7 @@ class Network(nn.Module):
         self.encoder = Wav2Vec2Model(network_config(settings))
         start_as_spectrogram(self.first_layer)
         self.unit = nn.Linear(width, settings.n_units)
-        self.acoustic = nn.Linear(width, N_ACOUSTICS)
+        self.acoustic = nn.Linear(width, measures.N_ACOUSTICS)
         self.expression = nn.Linear(2 * width, n_expression)
         self.expression_unit = nn.Linear(2 * width, settings.n_expression_units)
 

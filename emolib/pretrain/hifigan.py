@@ -22,8 +22,8 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from emolib import audio, quality, vocoder
 from emolib.audio import HIFIGAN_MEL as MEL
-from emolib.pretrain.batches import Begun, Pretraining, Speech, carry_out, load_speech
-from emolib.training import Recipe, Training, identity
+from emolib.pretrain.batches import Pretraining, Speech, carry_out, load_speech
+from emolib.training import Recipe, Training, identity, in_folder
 
 #: Settings that may change where a training is resumed: how long it is, how fast, and how often to look.
 FREE = ("steps", "decay_share", "learning_rate", "average", "refine", "validate_every", "checkpoint_every")
@@ -31,7 +31,7 @@ SAMPLES = "samples"
 _N_SAMPLES = 2  # clips that are written at each validation
 _LEVELS_DBFS = (-42.0, -18.0)  # clips are set to a level between these at random
 _AROUND_S = 0.1  # of the silence around a clip is kept
-_LONGEST_VALIDATION_S = 4.0
+_LONGEST_VALIDATION = 4 * MEL.sample_rate  # samples
 _MARGIN = (MEL.n_fft - MEL.hop_length) // 2
 _SMALLEST = 1e-4  # magnitudes below it count as silence
 
@@ -125,23 +125,24 @@ def train_vocoder(
     clips, held_out = split(speech, hold_out, settings)
     key = identity(settings, speech.speakers, clips, *speech.waves, free=FREE)
 
-    def begin() -> Begun:
+    with in_folder(out, key, resume=resume):
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             network = untrained(config, *_statistics(speech, clips, settings))
         training = Training(network, settings, key, device=device)
-        references = [_reference(speech, int(clip)) for clip in held_out]
-        return Begun(
-            training,
-            lambda step: draw(speech, clips, settings, step),
-            lambda waves: _loss(training.whole, waves, settings),
-            lambda: _validate(network, references, settings, out / SAMPLES, training.step),
-            export,
-        )
+        references = [_wave(speech, clip)[:_LONGEST_VALIDATION] for clip in held_out]
+        references = [wave[: MEL.frames(len(wave)) * MEL.hop_length] for wave in references]
 
-    return carry_out(
-        speech, out, key, settings, begin, started, name="train", resume=resume, progress=progress
-    )
+        def loss(waves: Tensor) -> Tensor:
+            with torch.autocast(waves.device.type, torch.bfloat16):
+                made = training.whole(log_mel(waves))
+            return loss_of(made.float(), waves[:, _MARGIN:-_MARGIN], settings)
+
+        return carry_out(
+            training, lambda step: draw(speech, clips, settings, step), loss,
+            lambda: _validate(network, references, settings, out / SAMPLES, training.step),
+            export, speech, out, started, name="train", progress=progress,
+        )  # fmt: skip
 
 
 def export(training: Training, out: Path) -> None:
@@ -200,12 +201,6 @@ def _statistics(speech: Speech, clips: NDArray[np.int64], settings: VocoderSetti
 # ------------------------------------------------------------------------------------- losses
 
 
-def _loss(network: nn.Module, waves: Tensor, settings: VocoderSettings) -> Tensor:
-    with torch.autocast(waves.device.type, torch.bfloat16):
-        made = network(log_mel(waves))
-    return loss_of(made.float(), waves[:, _MARGIN:-_MARGIN], settings)
-
-
 def loss_of(made: Tensor, target: Tensor, settings: VocoderSettings) -> Tensor:
     """Return the sum of the mel and the spectral loss of waves, (B, S), against waves, (B, S).
 
@@ -220,9 +215,8 @@ def loss_of(made: Tensor, target: Tensor, settings: VocoderSettings) -> Tensor:
         own, wanted = (_magnitudes(waves, size) for waves in (made, target))
         distance = (wanted - own).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
         losses.append((own.log() - wanted.log()).abs().mean() + distance.mean())
-    own, wanted = (
-        log_mel(F.pad(waves[:, None], (_MARGIN, _MARGIN), mode="reflect")[:, 0]) for waves in (made, target)
-    )
+    padded = (F.pad(waves[:, None], (_MARGIN, _MARGIN), mode="reflect") for waves in (made, target))
+    own, wanted = (log_mel(waves[:, 0]) for waves in padded)
     return (own - wanted).abs().mean() + torch.stack(losses).mean()
 
 
@@ -243,11 +237,6 @@ def log_mel(waves: Tensor) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------- validation
-
-
-def _reference(speech: Speech, clip: int) -> audio.Wave:
-    wave = _wave(speech, clip)[: round(_LONGEST_VALIDATION_S * MEL.sample_rate)]
-    return wave[: MEL.frames(len(wave)) * MEL.hop_length]
 
 
 def _validate(

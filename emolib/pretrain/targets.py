@@ -122,12 +122,9 @@ def _frames(wave: Wave, window: int) -> Array:
 
 def _f0(wave: Wave) -> Array:
     """Return F0 in Hz at the centre of each frame, (T,), 0 where unvoiced."""
-    later = wave[WINDOW // 2 :]  # the track then starts at the first frame's centre
-    every_20_ms = pitch(later, SAMPLE_RATE, low_hz=_LOWEST_HZ, high_hz=650.0)[::4]
-    track = np.zeros(n_frames(len(wave)), np.float32)
-    n = min(len(track), len(every_20_ms))
-    track[:n] = every_20_ms[:n]
-    return track
+    n, later = n_frames(len(wave)), wave[WINDOW // 2 :]  # it then starts at the first frame's centre
+    every_20_ms = pitch(later, SAMPLE_RATE, low_hz=_LOWEST_HZ, high_hz=650.0)[::4][:n]
+    return np.pad(every_20_ms, (0, n - len(every_20_ms))).astype(np.float32)
 
 
 def _balance(power: NDArray) -> list[NDArray]:
@@ -255,8 +252,7 @@ def _modulation(level: Array) -> list[float]:
     power = np.abs(np.fft.rfft(centred * np.hanning(len(level)), 512)) ** 2
     hz = np.fft.rfftfreq(512, HOP / SAMPLE_RATE)
     total = power[hz > 0.8].sum() + 1e-9
-    edges = (0.8, 2, 4, 8, 16)
-    shares = [power[(hz >= a) & (hz < b)].sum() / total for a, b in pairwise(edges)]
+    shares = [power[(hz >= a) & (hz < b)].sum() / total for a, b in pairwise((0.8, 2, 4, 8, 16))]
     return [float(np.log(share + 1e-4)) for share in shares]
 
 
@@ -282,7 +278,7 @@ PITCH_SCALE_ST = 6.0
 _MIDDLE_ST = 12 * np.log2(180.0)  # between women's and men's voices, semitones above 1 Hz
 _CLIP = 4.0  # standard deviations beyond which a target says no more
 _FIT_ROWS = 100_000  # frames that k-means sees
-_PCA = 30  # components of the functionals that are clustered
+_PCA = 30  # at most so many components of the functionals are clustered
 
 
 class Targets(NamedTuple):
@@ -354,21 +350,19 @@ def make_targets(
     mfcc = mfcc - _means(mfcc, np.repeat(owner, np.diff(starts)))
     cepstra = np.concatenate([_with_deltas(mfcc[a:b]) for a, b in pairwise(starts)])
     pairs = [_prosody(clip, *typical) for clip, typical in zip(clips, _typical(clips, owner), strict=True)]
-    expression = np.column_stack(
-        [functionals - _means(functionals, owner), functionals - functionals.mean(axis=0)]
-    )
+    prosody, prosody_known = map(np.concatenate, zip(*pairs, strict=True))
+    relative = functionals - _means(functionals, owner)
+    expression = np.column_stack([relative, functionals - functionals.mean(axis=0)])
     expression = np.clip(expression / (expression.std(axis=0) + 1e-6), -_CLIP, _CLIP)
+    relative = expression[:, : relative.shape[1]]
+    axes = np.linalg.svd(relative, full_matrices=False)[2]
     return Targets(
         starts=starts,
         units=_cluster(cepstra / (cepstra.std(axis=0) + 1e-6), n_units, seed),
-        acoustics=np.column_stack([np.concatenate([values for values, _ in pairs]), sound]).astype(
-            np.float32
-        ),
-        known=np.column_stack([np.concatenate([known for _, known in pairs]), sound_known]),
+        acoustics=np.column_stack([prosody, sound]).astype(np.float32),
+        known=np.column_stack([prosody_known, sound_known]),
         expression=expression.astype(np.float32),
-        expression_units=_cluster(
-            _principal(expression[:, : functionals.shape[1]]), n_expression_units, seed
-        ),
+        expression_units=_cluster(relative @ axes[:_PCA].T, n_expression_units, seed),
     )
 
 
@@ -392,17 +386,14 @@ def _with_deltas(mfcc: Array) -> NDArray:
 
 def _typical(clips: Sequence[Frames], owner: NDArray[np.int64]) -> list[tuple[float, NDArray]]:
     """Return, for each clip, its speaker's median pitch (semitones) and mean voice quality, (7,)."""
-    habits: dict[int, tuple[float, NDArray]] = {}
-    for voice in np.unique(owner):
+    habits = [(0.0, np.zeros(len(VOICE)))] * (owner.max() + 1)  # of who is never voiced
+    for voice in range(len(habits)):
         own = [clip for clip, of in zip(clips, owner, strict=True) if of == voice]
         f0_hz = np.concatenate([clip.f0_hz[clip.voiced] for clip in own])
         quality = np.concatenate([clip.voice[clip.voiced] for clip in own])
-        silent = len(f0_hz) == 0
-        habits[int(voice)] = (
-            0.0 if silent else float(np.median(12 * np.log2(f0_hz))),
-            np.zeros(quality.shape[1]) if silent else quality.mean(axis=0, dtype=np.float64),
-        )
-    return [habits[int(voice)] for voice in owner]
+        if len(f0_hz):
+            habits[voice] = float(np.median(12 * np.log2(f0_hz))), quality.mean(axis=0, dtype=np.float64)
+    return [habits[voice] for voice in owner]
 
 
 def _prosody(clip: Frames, pitch_st: float, quality: NDArray) -> tuple[NDArray, NDArray[np.bool_]]:
@@ -438,12 +429,6 @@ def _sound(clips: Sequence[Frames]) -> tuple[NDArray, NDArray[np.bool_]]:
     known[:, -2:] = voiced[:, None]  # differences between harmonics
     scaled = (values - values[spoken].mean(axis=0)) / (values[spoken].std(axis=0) + 1e-6)
     return np.clip(scaled, -_CLIP, _CLIP), known
-
-
-def _principal(rows: Array) -> Array:
-    """Project rows, (N, E), on their leading principal components, (N, at most 30)."""
-    _, _, axes = np.linalg.svd(rows, full_matrices=False)
-    return rows @ axes[:_PCA].T
 
 
 def _cluster(rows: Array, k: int, seed: int) -> NDArray[np.int64]:
