@@ -354,9 +354,7 @@ class FeatureStore:
         behind everything, for the later shard counts.
         """
         lacking = self._lacking(manifest)
-        changed = (
-            manifest["clip"].isin(self.index["clip"]) & ~_keys(manifest).isin(_keys(self.index))
-        ).to_numpy()
+        changed = manifest["clip"].isin(self.index["clip"]) & ~_keys(manifest).isin(_keys(self.index))
         taken, blocks = set(self._shards()), list[Block]()
         gaps = (number for number in itertools.count() if number not in taken)
         for part in _parts(manifest["duration_s"].tolist()):
@@ -364,7 +362,8 @@ class FeatureStore:
                 alike = part[(lacking[part] == pattern).all(axis=1)]
                 if pattern.any():
                     layers = tuple(np.array(self.config.layers)[pattern].tolist())
-                    number = next(gaps) if not changed[alike].any() else max(taken, default=-1) + 1
+                    is_changed = changed.iloc[alike].any()
+                    number = max(taken, default=-1) + 1 if is_changed else next(gaps)
                     taken.add(number)
                     blocks.append(Block(manifest.iloc[alike], layers, number))
         return blocks
@@ -372,11 +371,9 @@ class FeatureStore:
     def write(self, block: Block, states: Mapping[str, NDArray[np.float32]]) -> None:
         """Write a block's shard: hidden states, (L, T, D), by clip, of all clips that could be encoded."""
         if states:
-            digests = block.clips.set_index("clip")["sha256"]
-            self.append(
-                list(states), [digests[clip] for clip in states], list(states.values()),
-                layers=block.layers, number=block.number,
-            )  # fmt: skip
+            clips = list(states)
+            digests = block.clips.set_index("clip")["sha256"][clips].tolist()
+            self.append(clips, digests, list(states.values()), layers=block.layers, number=block.number)
 
     def append(
         self,
@@ -553,14 +550,10 @@ class Shard:
             if self._checksums and self._checksums["index"] != [_checksum(self._rows)]:
                 raise ValueError("an index that is not as it was written")
             self.layers = tuple(map(int, self._rows.pop("layers", layers)))
-            self._tensors = {
-                name: (
-                    tuple(map(int, entry["shape"])),
-                    _DTYPES[entry["dtype"]],
-                    entry["data_offsets"][0] + 8 + size,
-                )
-                for name, entry in header.items()
-            }
+            self._tensors = {}
+            for name, entry in header.items():
+                start, dtype = entry["data_offsets"][0] + 8 + size, _DTYPES[entry["dtype"]]
+                self._tensors[name] = tuple(map(int, entry["shape"])), dtype, start
             if not {"mean", "std"} <= set(header) or any(
                 len(shape) != 3 or shape[0] != len(self.layers) for shape, *_ in self._tensors.values()
             ):
@@ -591,16 +584,11 @@ class Shard:
 
     def pooled(self, name: str, layer: int) -> NDArray[np.float32]:
         """Return one layer of one pooled tensor, (N, D)."""
-        position = self._position(layer)
-        known = self._checksums.get(name)
-        return self._read(name, position, None, known[position] if known else None)
+        return self._read(name, layer)
 
     def frames(self, row: int, layer: int) -> NDArray[Any]:
         """Return the frames of the clip in one row at one layer, (T, D)."""
-        position, lengths = self._position(layer), self._rows["n_frames"]
-        span = (sum(lengths[:row]), sum(lengths[: row + 1]))
-        known = self._checksums.get("frames")
-        return self._read("frames", position, span, known[position][row] if known else None)
+        return self._read("frames", layer, row)
 
     def _position(self, layer: int) -> int:
         if layer not in self.layers:
@@ -613,19 +601,21 @@ class Shard:
             f"from the shards"
         )
 
-    def _read(
-        self, name: str, position: int, span: tuple[int, int] | None, checksum: int | None
-    ) -> NDArray[Any]:
-        """Read one layer of one tensor, (rows, D), or a span of its rows, and check it where that can be."""
+    def _read(self, name: str, layer: int, row: int | None = None) -> NDArray[Any]:
+        """Read one layer of one tensor, (rows, D), or one clip's frames of it, and check them if possible."""
+        position = self._position(layer)
         if name not in self._tensors:
             raise DamagedShard(f"{self._path} is damaged: it has no {name}; delete it and extract again")
         (_, n_rows, width), dtype, base = self._tensors[name]
-        first, last = span or (0, n_rows)
+        first, last, known = 0, n_rows, self._checksums.get(name)
+        if row is not None:
+            first = sum(self._rows["n_frames"][:row])
+            last = first + self._rows["n_frames"][row]
         stride = width * dtype.itemsize
         start = base + (position * n_rows + first) * stride
         # by name: file systems differ in the order of these
         data = self._filesystem.cat_file(self._path, start=start, end=start + (last - first) * stride)
-        if checksum is not None and zlib.crc32(data) != checksum:
+        if known and zlib.crc32(data) != (known[position] if row is None else known[position][row]):
             raise DamagedShard(
                 f"{self._path} is damaged: its {name} at layer number {position} is not what was written; "
                 f"delete the file and extract again"

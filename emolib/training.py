@@ -26,8 +26,6 @@ from tqdm.auto import tqdm
 from emolib import files
 
 CHECKPOINT = "checkpoint.safetensors"
-#: What to do when, in steps: a function for every so many, which is called after the last step as well.
-Events = Sequence[tuple[int, Callable[[], None]]]
 
 
 @dataclass(frozen=True)
@@ -115,10 +113,8 @@ class Training:
         self.whole, self.optimiser = self.accelerator.prepare(network, optimiser)
         # accelerate leaves a network that computes in mixed precision for good; `advance` alone should
         self.accelerator.unwrap_model(self.whole, keep_fp32_wrapper=False)
-        self.step = 0
-        self.losses: list[float] = []
-        self.curve: list[dict[str, float]] = []
-        self.kept = {name: value.clone() for name, value in self._weights().items()}
+        self.step, self.losses, self.curve = 0, list[float](), list[dict[str, float]]()
+        self.kept = self._copied()
 
     # ------------------------------------------------------------------------------------- the loop
 
@@ -132,7 +128,7 @@ class Training:
         validate_first: bool = False,
         validate_every: int = 0,
         checkpoint_every: int = 0,
-        events: Events = (),
+        events: Sequence[tuple[int, Callable[[], None]]] = (),
         name: str = "training",
         progress: bool = False,
     ) -> None:
@@ -148,7 +144,7 @@ class Training:
         validate : function, optional; measures the averaged weights, or those of now where none are averaged
         validate_first : bool; before the first step too, so that the weights as they came can be kept
         validate_every, checkpoint_every : int; in steps; 0 for never; a last step counts too
-        events : sequence of (every, function)
+        events : sequence of (every, function); what is called every so many steps, after the last one too
 
         Raises
         ------
@@ -240,7 +236,7 @@ class Training:
         with torch.no_grad(), self.with_kept() if self.recipe.average else contextlib.nullcontext():
             self.curve.append({"step": self.step, **validate()})
         if not self.recipe.average and best(self.curve, self.recipe) == len(self.curve) - 1:
-            self.kept = {name: value.clone() for name, value in self._weights().items()}
+            self.kept = self._copied()
 
     # --------------------------------------------------------------------------------- kept weights
 
@@ -248,6 +244,9 @@ class Training:
         """Return what training changes: parameters that learn, and buffers."""
         learning = {name: p.detach() for name, p in self.network.named_parameters() if p.requires_grad}
         return learning | {name: b.detach() for name, b in self.network.named_buffers() if b is not None}
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self._weights().items()}
 
     @torch.no_grad()
     def load_kept(self) -> None:
@@ -258,7 +257,7 @@ class Training:
     @contextlib.contextmanager
     def with_kept(self) -> Iterator[nn.Module]:
         """Lend the network with its kept weights, in evaluation mode; afterwards it goes on as it was."""
-        now, training = {name: v.clone() for name, v in self._weights().items()}, self.network.training
+        now, training = self._copied(), self.network.training
         self.load_kept()
         try:
             yield self.network.eval()
@@ -300,11 +299,8 @@ class Training:
         ValueError
             If it belongs to another training, or is damaged.
         """
-        with files.open_tensors(path) as file:
-            state = json.loads(file.metadata()["state"])
-            if state["identity"] != self.identity:
-                raise ValueError(_OTHERS.format(path=path))
-            parts: dict[str, dict[str, Tensor]] = {"now": {}, "kept": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = {"now": {}, "kept": {}, "optimiser": {}}
+        with _checkpoint(path, self.identity) as (file, state):
             for name in file.keys():  # noqa: SIM118
                 part, _, rest = name.partition(".")
                 parts[part][rest] = file.get_tensor(name)
@@ -320,10 +316,17 @@ class Training:
             self.accelerator.scaler.load_state_dict(state["scale"])
 
 
-_OTHERS = (
-    "{path} was made from other clips, settings or encoder weights; give another folder, or start again in "
-    "this one (`--replace`, or resume=False)"
-)
+@contextlib.contextmanager
+def _checkpoint(path: Path, identity: str | None) -> Iterator[tuple[Any, Any]]:
+    """Open a checkpoint, of this training where an identity is given; lend the file and its state."""
+    with files.open_tensors(path) as file:
+        state = json.loads(file.metadata()["state"])
+        if identity not in (None, state["identity"]):
+            raise ValueError(
+                f"{path} was made from other clips, settings or encoder weights; give another folder, or "
+                f"start again in this one (`--replace`, or resume=False)"
+            )
+        yield file, state
 
 
 @contextlib.contextmanager
@@ -349,12 +352,8 @@ def in_folder(
     with files.locked(folder):
         state = None
         if resume and path.exists():
-            with files.open_tensors(path) as file:
-                state = json.loads(file.metadata()["state"])
-            if state["identity"] != identity:
-                if not replace:
-                    raise ValueError(_OTHERS.format(path=path))
-                state = None
+            with _checkpoint(path, None if replace else identity) as (_, state):
+                state = state if state["identity"] == identity else None
         if state is None:
             path.unlink(missing_ok=True)
         yield state

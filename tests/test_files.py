@@ -2,10 +2,12 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import refused
 
 from emolib import demo, files, scheduling
 from emolib.files import build_folder
@@ -52,8 +54,7 @@ def test_a_failed_build_leaves_what_was_there(tmp_path):
 
 def test_someone_elses_files_are_safe(tmp_path):
     (tmp_path / "chapter.txt").write_text("mine")
-    with pytest.raises(ValueError, match="not made here"):
-        build_folder(tmp_path, "stamp.json", {}, fill)
+    refused("not made here", build_folder, tmp_path, "stamp.json", {}, fill)
     assert names(tmp_path) == {"chapter.txt"}
 
 
@@ -108,7 +109,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         save(tmp_path, 2)
     assert number_in(tmp_path) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [files.CONFIG, files.WEIGHTS]
+    assert names(tmp_path) == {files.CONFIG, files.WEIGHTS}
 
 
 @pytest.mark.parametrize("write", [files.write_model, files.replace_model])
@@ -125,23 +126,23 @@ def test_readers_beside_writers_see_whole_models(tmp_path, write):
     writers = [threading.Thread(target=rewrite, args=(first,)) for first in (1, 2)]
     for writer in writers:
         writer.start()
+    seen, until_s = list[int](), time.monotonic() + 60
     try:
-        seen = {number_in(tmp_path / "model") for _ in range(300)}
+        while len(seen) < 300 or (len(set(seen)) < 3 and time.monotonic() < until_s):  # on a busy machine
+            seen.append(number_in(tmp_path / "model"))
     finally:
         stop.set()
         for writer in writers:
             writer.join()
-    assert len(seen) > 2
+    assert len(set(seen)) > 2
 
 
 def test_damage_and_foreign_kinds_are_told(tmp_path):
     save(tmp_path, 1)
-    with pytest.raises(ValueError, match="not of a saved other"):
-        files.read_model(tmp_path, "other")
+    refused("not of a saved other", files.read_model, tmp_path, "other")
     told = json.loads((tmp_path / files.CONFIG).read_text())
     (tmp_path / files.CONFIG).write_text(json.dumps(told | {"sha256": "0"}))
-    with pytest.raises(ValueError, match="damaged"):
-        files.read_model(tmp_path, KIND)
+    refused("damaged", files.read_model, tmp_path, KIND)
     (tmp_path / files.WEIGHTS).unlink()
     with pytest.raises(FileNotFoundError, match="there is no model"):
         files.read_model(tmp_path, KIND)
@@ -153,20 +154,12 @@ CODE = '"""A module."""\n\n\ndef f(x):\n    """Add."""\n    return x + 1  # one\
 
 
 def test_the_tree_follows_the_code_alone(tmp_path):
-    same = (
-        CODE.replace("A module.", "Another text."),
-        CODE.replace('    """Add."""\n', ""),
-        CODE.replace("# one", "# a comment"),
-        CODE.replace("x + 1", "(x\n            + 1)"),
-    )
-    other = (
-        CODE.replace("+ 1", "+ 2"),
-        CODE.replace("(x)", "(x, y=0)"),
-        CODE + "g = 'a text'\n",
-        CODE + "'a'\n",
-    )
-    assert len({files.code_tree(code.encode()) for code in (CODE, *same)}) == 1
-    assert len({files.code_tree(code.encode()) for code in (CODE, *other)}) == 5
+    same = [("A module.", "Another text."), ('    """Add."""\n', ""), ("# one", "# a comment")]
+    same += [("x + 1", "(x\n            + 1)")]
+    other = [("+ 1", "+ 2"), ("(x)", "(x, y=0)"), ("# one", "\ng = 'a text'"), ("# one", "\n'a'")]
+    for edits, n_trees in ((same, 1), (other, 5)):
+        codes = [CODE, *(CODE.replace(*edit) for edit in edits)]
+        assert len({files.code_tree(code.encode()) for code in codes}) == n_trees
     (tmp_path / "a.py").write_text(CODE)
     assert len({files.code_digest({name: tmp_path / "a.py"}) for name in "ab"}) == 2, "a name is a part of it"
 

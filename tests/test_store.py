@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
+from samples import refused
 
 from emolib.store import FeatureStore, StoreConfig
 
@@ -81,12 +82,9 @@ def test_values_keep_their_order_range_and_digits(tmp_path):
     store = FeatureStore.open(tmp_path, CONFIG)
     long = np.full((3, 300_001, WIDTH), 0.1, np.float32)
     long[:, 0] = 3e4
-    for clip, states in {
-        "a": np.asfortranarray(states_of("a")),
-        "big": 1e5 + states_of("big"),
-        "long": long,
-    }.items():
-        store.append([clip], ["x"], [states])
+    states = [np.asfortranarray(states_of("a")), 1e5 + states_of("big"), long]
+    for clip, own in zip(("a", "big", "long"), states, strict=True):
+        store.append([clip], ["x"], [own])
     assert np.array_equal(store.frames("a", 3), states_of("a")[1].astype(np.float16))
     assert np.allclose(store.frames("big", 3), 1e5 + states_of("big")[1])
     assert np.allclose(store.pooled(0, clips=["long"]), long[0].astype(np.float64).mean(0), rtol=1e-7)
@@ -94,9 +92,8 @@ def test_values_keep_their_order_range_and_digits(tmp_path):
 
 def test_two_contents_under_one_name_are_kept_apart(store):
     """As clips of two tables may be that share a folder; the later shard counts for a reader."""
-    assert store.missing(
-        pd.DataFrame({"clip": ["a", "a", "zz"], "sha256": ["sha-a", "sha-other", "sha-zz"]})
-    ).tolist() == [False, True, True]
+    table = pd.DataFrame({"clip": ["a", "a", "zz"], "sha256": ["sha-a", "sha-other", "sha-zz"]})
+    assert store.missing(table).tolist() == [False, True, True]
     with store.writing():
         store.append(["a"], ["sha-other"], [states_of("another")])
     for opened in (store, FeatureStore(store.url)):
@@ -137,8 +134,7 @@ def test_a_damaged_shard_is_found_dropped_and_redone(store, folder):
         data.replace(b"crc32", b"crc30"),
     ):  # fmt: skip
         shard.write_bytes(harm)
-        with pytest.raises(ValueError, match=r"shard-000001\.safetensors is damaged"):
-            FeatureStore(folder).pooled(0)
+        refused(r"shard-000001\.safetensors is damaged", FeatureStore(folder).pooled, 0)
         (folder / "index.csv").unlink()
         reader = FeatureStore(folder)
         assert reader.damaged == ["shard-000001.safetensors"] and reader.pooled(3).shape == (5, WIDTH)
@@ -192,8 +188,7 @@ def test_layers_come_in_shards_of_their_own(store, folder, monkeypatch):
 
 def test_frames_are_added_to_what_was_pooled(tmp_path):
     store = fill(FeatureStore.open(tmp_path, asked(frames=False)))
-    with pytest.raises(ValueError, match="pooled features only"):
-        store.frames("a", 0)
+    refused("pooled features only", store.frames, "a", 0)
     pooled = store.pooled(3)
     more = FeatureStore.open(tmp_path, asked(layers=(3,)))
     assert more.clips == []
@@ -202,16 +197,14 @@ def test_frames_are_added_to_what_was_pooled(tmp_path):
     assert more.clips == ["a"]
     assert np.array_equal(more.frames("a", 3), (states_of("a")[1] + 1).astype(np.float16))
     assert np.array_equal(FeatureStore(tmp_path).pooled(3), pooled), "what was pooled first stays"
-    with pytest.raises(ValueError, match=r"1 of 1 clips are not in .* with layer 3, the first is 'b'"):
-        more.frames("b", 3)
+    refused(r"1 of 1 clips are not in .* with layer 3, the first is 'b'", more.frames, "b", 3)
 
 
 def test_blocks_are_bounded_in_clips_and_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
     monkeypatch.setattr("emolib.store.BLOCK_S", 10.0)
-    manifest = pd.DataFrame(
-        {"clip": list("abcdefghi"), "sha256": "x", "duration_s": [1, 1, 1, 1, 9.5, 20, 1, 9, 1]}
-    )
+    durations_s = [1, 1, 1, 1, 9.5, 20, 1, 9, 1]
+    manifest = pd.DataFrame({"clip": list("abcdefghi"), "sha256": "x", "duration_s": durations_s})
     blocks = FeatureStore.open(tmp_path, CONFIG).plan(manifest)
     assert ["".join(block.clips["clip"]) for block in blocks] == ["abc", "d", "e", "f", "gh", "i"]
 
@@ -226,8 +219,7 @@ def test_features_of_another_making_are_deleted_on_request_alone(store, folder):
         ({"fingerprint": "new"}, r"of 'fake' \(fingerprint-1\), not of 'fake' \(new\)"),
         ({"encoder": "other"}, r"of 'fake' .*, not of 'other'"),
     ]:
-        with pytest.raises(ValueError, match=words + ".*another folder.*replace=True"):
-            FeatureStore.open(folder, asked(**changes))
+        refused(words + ".*another folder.*replace=True", FeatureStore.open, folder, asked(**changes))
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     opened = FeatureStore.open(folder, asked(fingerprint="new"), replace=True)
     assert opened.clips == [] and opened.config == asked(fingerprint="new")
@@ -238,17 +230,15 @@ def test_features_of_another_making_are_deleted_on_request_alone(store, folder):
 def test_another_folder_is_never_emptied(model_folder, store, folder, tmp_path):
     other = model_folder()
     before = sorted(path.name for path in other.iterdir())
-    for call in (FeatureStore, lambda place: FeatureStore.open(place, CONFIG, replace=True)):
-        with pytest.raises(ValueError, match="not a feature store's"):
-            call(other)
+    refused("not a feature store's", FeatureStore, other)
+    refused("not a feature store's", FeatureStore.open, other, CONFIG, replace=True)
     assert sorted(path.name for path in other.iterdir()) == before
     (folder / "notes.txt").write_text("mine")
     FeatureStore.open(folder, asked(fingerprint="new"), replace=True)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "notes.txt"]
     fill(FeatureStore.open(tmp_path / "b", CONFIG))
     (tmp_path / "b" / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"holds shards, but no config\.json"):
-        FeatureStore.open(tmp_path / "b", CONFIG, replace=True)
+    refused(r"holds shards, but no config\.json", FeatureStore.open, tmp_path / "b", CONFIG, replace=True)
     assert len(list((tmp_path / "b").glob("shard-*"))) == len(SHARDS)
 
 
@@ -279,15 +269,10 @@ def test_errors_name_what_there_is(store, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no feature store at .*emolib extract"):
         FeatureStore(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    for call, words in [
-        (lambda: store.pooled(7), r"layer 7 is not in .*\[0, 2, 3\]"),
-        (lambda: store.pooled(0, "max"), "unknown pooling 'max'"),
-        (lambda: store.pooled(0, clips=["a", "y", "z"]), r"2 of 3 clips are not in .* first is 'y'"),
-        (lambda: store.frames("y", 0), "1 of 1 clips"),
-        (lambda: FeatureStore.join(tmp_path / "nowhere", CONFIG), "does not see the store"),
-    ]:
-        with pytest.raises(ValueError, match=words):
-            call()
+    refused(r"layer 7 is not in .*\[0, 2, 3\]", store.pooled, 7)
+    refused("unknown pooling 'max'", store.pooled, 0, "max")
+    refused(r"2 of 3 clips are not in .* first is 'y'", store.pooled, 0, clips=["a", "y", "z"])
+    refused("does not see the store", FeatureStore.join, tmp_path / "nowhere", CONFIG)
 
 
 def test_shards_are_plain_safetensors(store, folder):

@@ -38,12 +38,8 @@ def run(fit: Training, folder=None, stop_at=None, **more) -> Training:
     def validate():
         return {"loss": float((fit.network(x) - x**2).square().mean())}
 
-    fit.run(
-        batches,
-        loss,
-        folder=folder,
-        **({"validate": validate, "validate_every": 4, "checkpoint_every": 3} | more),
-    )
+    often = {"validate": validate, "validate_every": 4, "checkpoint_every": 3}
+    fit.run(batches, loss, folder=folder, **often | more)
     return fit
 
 
@@ -139,21 +135,16 @@ def test_the_mean_gradient_of_several_batches_is_that_of_all_rows():
 
 def test_the_rate_rises_stays_and_falls_to_zero():
     rates = [Recipe(100, 1.0, warmup=10, decay_share=0.5).rate(step) for step in range(101)]
-    assert (
-        rates[0] == 0.1 and set(rates[10:50]) == {1.0} and rates[100] == 0 and rates[75] == pytest.approx(0.5)
-    )
+    assert rates[0] == 0.1 and set(rates[10:50]) == {1.0}
+    assert rates[75] == pytest.approx(0.5) and rates[100] == 0
     assert Recipe(100, 1.0, warmup=1, decay_share=0).rate(99) == 1.0
 
 
 def test_identity_sees_every_part():
     table, recipe = np.arange(6.0), Recipe(3, 0.1)
-    variants = [
-        ({"a": 1}, table, recipe),
-        ({"a": 2}, table, recipe),
-        ({"a": 1}, table + 1, recipe),
-        ({"a": 1}, table.reshape(2, 3), recipe),
-        ({"a": 1}, table, Recipe(4, 0.1)),
-    ]
+    variants = [({"a": a}, table, recipe) for a in (1, 2)]
+    variants += [({"a": 1}, other, recipe) for other in (table + 1, table.reshape(2, 3))]
+    variants += [({"a": 1}, table, Recipe(4, 0.1))]
     assert len({training.identity(*parts) for parts in variants}) == len(variants)
     assert training.identity({"a": 1}, table.copy(), Recipe(3, 0.1)) == training.identity(*variants[0])
 
