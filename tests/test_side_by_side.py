@@ -63,11 +63,8 @@ def weights(network: torch.nn.Module) -> list[np.ndarray]:
 
 
 def files(folder: Path) -> list[np.ndarray]:
-    return [
-        value.numpy()
-        for path in sorted(folder.rglob("model.safetensors"))
-        for value in load_file(path).values()
-    ]
+    found = sorted(folder.rglob("model.safetensors"))
+    return [value.numpy() for path in found for value in load_file(path).values()]
 
 
 def train_mapper(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
@@ -144,11 +141,8 @@ def steer_and_judge(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.nda
     )
     judge = steering.judge(clips, names)
     measures = np.random.default_rng(0).normal(size=(3, len(judge._discriminant.mean)))
-    return [
-        *weights(steerer.mapper.network),
-        judge.predict_proba_measures(measures),
-        np.array(judge.speakers_),
-    ]
+    found = [judge.predict_proba_measures(measures), np.array(judge.speakers_)]
+    return [*weights(steerer.mapper.network), *found]
 
 
 TRAININGS: list[Callable[[pd.DataFrame, str, int], list[np.ndarray]]] = [
@@ -195,10 +189,8 @@ def results(tmp_path_factory) -> Path:
     encoder = str(save_model(folder / "encoder", num_hidden_layers=2))
     features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store")
     barriers = [PROCESSES.Barrier(2) for _ in TRAININGS]
-    for kind, homes, shared in (
-        ("alone", ("one", "another"), None),
-        ("together", ("both", "both"), barriers),
-    ):
+    kinds = ("alone", ("one", "another"), None), ("together", ("both", "both"), barriers)
+    for kind, homes, shared in kinds:
         words = [(clips, encoder, seed, folder / homes[seed], folder / kind, shared) for seed in (0, 1)]
         jobs = [PROCESSES.Process(target=run, args=args) for args in words]
         for job in jobs:
@@ -211,8 +203,7 @@ def results(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", [training.__name__ for training in TRAININGS])
 def test_two_seeds_at_once_give_what_each_gives_alone(name, results):
-    alone, together = (
-        [(results / kind / f"{name}-{seed}").read_text() for seed in (0, 1)] for kind in ("alone", "together")
-    )
+    kinds = ("alone", "together")
+    alone, together = ([(results / kind / f"{name}-{n}").read_text() for n in (0, 1)] for kind in kinds)
     assert not [found for found in alone if "failed" in found] and alone[0] != alone[1]
     assert together == alone
