@@ -27,6 +27,8 @@ __all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract", "un
 
 #: The columns of a manifest that a worker needs.
 _COLUMNS = ["clip", "path", "start_s", "end_s", "sha256"]
+#: Blocks that are written, each with the reasons why clips were refused, by clip.
+Done = Iterator[tuple[Block, dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,8 @@ def unavailable(manifest: pd.DataFrame, encoder: str, layers: Sequence[int] | No
     return ""
 
 
-def _one_by_one(
-    store: FeatureStore, todo: list[Block], encoder: Encoder
-) -> Iterator[tuple[Block, dict[str, str]]]:
-    """Write blocks while the next is loaded; yield each with the reasons why clips were refused, by clip."""
+def _one_by_one(store: FeatureStore, todo: list[Block], encoder: Encoder) -> Done:
+    """Write blocks while the next is loaded; yield each as it ends."""
     with ThreadPoolExecutor(1) as loader:
         loads = (loader.submit(load_waves, block.clips, encoder.sample_rate) for block in todo)
         ahead = list(itertools.islice(loads, 1))
@@ -183,9 +183,7 @@ def _one_by_one(
             yield block, unreadable | refused
 
 
-def _by_workers(
-    store: FeatureStore, todo: list[Block], settings: dict[str, Any], client: Any
-) -> Iterator[tuple[Block, dict[str, str]]]:
+def _by_workers(store: FeatureStore, todo: list[Block], settings: dict[str, Any], client: Any) -> Done:
     """Let workers write blocks; yield each as it ends."""
     url = store.url if "://" in store.url else str(Path(store.url).absolute())
     settings |= {"url": url, "config": store.config}

@@ -27,6 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+#: What json holds, and arrays by name.
+Config = Mapping[str, Any]
+Arrays = Mapping[str, NDArray[Any]]
+
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file beside its place and move it there once it is whole and on the disk.
@@ -93,9 +97,7 @@ def open_tensors(path: Path, device: str = "cpu", framework: str = "pt") -> Iter
         raise ValueError(f"{path} is damaged ({reason}); delete it to start again") from None
 
 
-def build_folder(
-    folder: Path, stamp: str, recipe: Mapping[str, object], fill: Callable[[Path], None]
-) -> Path:
+def build_folder(folder: Path, stamp: str, recipe: Config, fill: Callable[[Path], None]) -> Path:
     """Make a folder unless it stands there already.
 
     Parameters
@@ -196,9 +198,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _NEW = f"{CONFIG}.new"
 
 
-def write_model(
-    folder: Path, kind: str, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> Path:
+def write_model(folder: Path, kind: str, config: Config, arrays: Arrays) -> Path:
     """Write a model beside whatever else is in the folder; ``config.json`` comes last and says it is whole.
 
     Processes that write into one folder take turns, and the last one's model stays.
@@ -232,9 +232,7 @@ def _settle(folder: Path) -> None:
             write_file(folder / CONFIG, told)
 
 
-def replace_model(
-    folder: Path, kind: str, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> Path:
+def replace_model(folder: Path, kind: str, config: Config, arrays: Arrays) -> Path:
     """Write a model as all that a folder holds, at one stroke: a model that was there stays, or has gone.
 
     Raises
@@ -290,9 +288,7 @@ def _config(path: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
-def _pack(
-    kind: str, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> tuple[bytes, dict[str, Any]]:
+def _pack(kind: str, config: Config, arrays: Arrays) -> tuple[bytes, dict[str, Any]]:
     weights = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     return weights, {"kind": kind, **config, "sha256": hashlib.sha256(weights).hexdigest()}
 

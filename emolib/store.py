@@ -38,6 +38,7 @@ from safetensors.numpy import save as to_safetensors
 from emolib import files
 
 Pooling = Literal["mean", "mean+std"]
+States = Sequence[NDArray[np.float32]]
 #: A block is closed at this many clips or this many seconds of speech: it bounds memory, and what a kill can
 #: cost.
 BLOCK_CLIPS, BLOCK_S = 64, 600.0
@@ -379,7 +380,7 @@ class FeatureStore:
         self,
         clips: Sequence[str],
         digests: Sequence[str],
-        states: Sequence[NDArray[np.float32]],
+        states: States,
         *,
         layers: Sequence[int] | None = None,
         number: int | None = None,
@@ -624,12 +625,7 @@ class Shard:
 
 
 def _pack(
-    clips: Sequence[str],
-    digests: Sequence[str],
-    states: Sequence[NDArray[np.float32]],
-    layers: Sequence[int],
-    *,
-    frames: bool,
+    clips: Sequence[str], digests: Sequence[str], states: States, layers: Sequence[int], *, frames: bool
 ) -> bytes:
     """Turn clips' hidden states, each (L, T, D), into the bytes of a shard."""
     tensors = {

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from emolib import files
 
 CHECKPOINT = "checkpoint.safetensors"
+Loss = Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Training:
     def run(
         self,
         batches: Callable[[int], Sequence[Any]],
-        loss: Callable[[Any], Tensor],
+        loss: Loss,
         *,
         folder: Path | None = None,
         validate: Callable[[], Mapping[str, float]] | None = None,
@@ -177,9 +178,7 @@ class Training:
     def _due(self, every: int) -> bool:
         return bool(every) and (self.step % every == 0 or ended(self.state(), self.recipe))
 
-    def advance(
-        self, batches: Sequence[Any], loss: Callable[[Any], Tensor], folder: Path | None = None
-    ) -> float:
+    def advance(self, batches: Sequence[Any], loss: Loss, folder: Path | None = None) -> float:
         """Take one step down the mean gradient of the batches and return their mean loss."""
         own, rate = self.accelerator, self.recipe.rate(self.step)
         for group, highest in zip(self.optimiser.param_groups, self._rates, strict=True):

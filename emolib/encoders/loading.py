@@ -235,22 +235,18 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, int, bool]:
             state = emotion2vec.untrained(state, seed) if is_random else state
             _check_download(source)
             return emotion2vec.Emotion2vec(state), 16_000, True
-        with quiet_transformers() as transformers:
-            model = (
-                _untrained(transformers, bare, source, seed) if is_random else _trained(transformers, source)
-            )
+        with quiet_transformers() as library:
+            model = _untrained(library, bare, source, seed) if is_random else _trained(library, source)
             known = is_random and bare in _DEFAULT_CONFIGS
-            sample_rate, normalise = (16_000, True) if known else _preprocessing(transformers, source)
+            sample_rate, normalise = (16_000, True) if known else _preprocessing(library, source)
     except (OSError, KeyError, ValueError, RuntimeError, SafetensorError, _PICKLED) as error:
         if not Path(source).is_dir():
             raise ValueError(_unknown(name)) from error
         reason = " ".join(str(error).split())
         raise ValueError(f"encoder {name!r}: the folder {source} holds no usable model ({reason})") from error
     _check_download(source)
-    if model.config.model_type not in FAMILIES:
-        raise ValueError(
-            f"encoder {name!r} is a {model.config.model_type!r} model; expected {', '.join(FAMILIES)}"
-        )
+    if (kind := model.config.model_type) not in FAMILIES:
+        raise ValueError(f"encoder {name!r} is a {kind!r} model; expected {', '.join(FAMILIES)}")
     return model, sample_rate, normalise
 
 

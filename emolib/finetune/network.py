@@ -33,6 +33,8 @@ from emolib.encoders.transformer import attention_bias
 
 AXES = ("valence", "arousal")
 Free = int | Literal["all"]
+#: Numbers of clips.
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,7 @@ class Speech:
         self.manifest = manifest[manifest["clip"].isin(waves)].reset_index(drop=True)
         self.waves = [waves[clip] for clip in self.manifest["clip"]]
 
-    def batch(
-        self, rows: NDArray[np.intp], crop_s: float = np.inf, rng: np.random.Generator | None = None
-    ) -> Any:
+    def batch(self, rows: Rows, crop_s: float = np.inf, rng: np.random.Generator | None = None) -> Any:
         """Return pooled states, or frames or waves: of whole clips, or cut at random to a length in s."""
 
         def cut(clip: Any, rate_hz: float) -> Any:
@@ -420,9 +420,7 @@ class FineTuned:
         return (out.softmax(1) if self.settings.target == "emotion" else out).double().numpy()
 
 
-def write(
-    folder: Path, speech: Speech, head: Head, classes: list[str], settings: Settings, identity: str
-) -> None:
+def write(folder: Path, speech: Speech, head: Head, classes: list[str], settings: Settings, key: str) -> None:
     """Write a fine-tuned encoder, or a baseline's name in its place; ``config.json`` comes last."""
     baseline = speech.encoder if isinstance(speech.encoder, str) else None
     if baseline is None:
@@ -433,6 +431,6 @@ def write(
     fingerprint = encoders.load(baseline or str(folder / ENCODER), device="cpu").fingerprint
     config = {
         "encoder": fingerprint, "classes": classes, "settings": asdict(settings), "baseline": baseline,
-        "identity": identity,
+        "identity": key,
     }  # fmt: skip
     files.write_model(folder, _KIND, config, arrays)

@@ -199,9 +199,7 @@ class Tuning:
         parts = [self.speech.batch(rows[i : i + 1]) for i in range(len(rows))]
         return torch.cat([network.states_of(encoder, part, normalise) for part in parts])
 
-    def run(
-        self, folder: Path | None = None, *, validate_first: bool = False, progress: bool = False
-    ) -> None:
+    def run(self, folder: Path | None = None, validate_first: bool = False, progress: bool = False) -> None:
         """Train to the end and keep the best epoch; in a folder, with a checkpoint after each."""
         settings, own = self.settings, self.training.accelerator
 

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from emolib import audio
 from emolib.pretrain.targets import HOP, PITCH, PITCH_SCALE_ST, SAMPLE_RATE, WINDOW, Targets, n_frames
-from emolib.training import Training
+from emolib.training import Loss, Training
 
 if TYPE_CHECKING:
     from emolib.pretrain.encoder import Settings
@@ -39,6 +39,8 @@ CURVE = "validation.csv"
 _TOP_DB = 40.0  # what is quieter than this, at either end, is not the clip
 _REVERB_SAMPLES = 4_800  # 0.3 s: what comes later lies below the noise
 _EQ_TERMS = 6
+#: Numbers of clips.
+Clips = NDArray[np.int64]
 #: A piece of a clip, (S,), and where the targets of its frames are, (T,).
 Crop = tuple[audio.Wave, NDArray[np.int64]]
 
@@ -67,7 +69,7 @@ class Pretraining:
 
 
 def carry_out(
-    training: Training, batch: Callable[[int], Any], loss: Callable[[Any], Tensor],
+    training: Training, batch: Callable[[int], Any], loss: Loss,
     validate: Callable[[], Mapping[str, float]], export: Callable[[Training, Path], None], speech: "Speech",
     out: Path, started: float, *, name: str, progress: bool,
 ) -> Pretraining:  # fmt: skip
@@ -129,7 +131,7 @@ class Speech:
         """Return one clip, or the part from one sample to another, as float32, (S,)."""
         return self.waves[clip][first:last].astype(np.float32) / np.float32(32_768)
 
-    def chances(self, clips: NDArray[np.int64]) -> NDArray[np.float64]:
+    def chances(self, clips: Clips) -> NDArray[np.float64]:
         """Return how likely each of some clips is drawn: a speaker counts as the root of its clips."""
         speakers = np.unique(np.asarray(self.speakers)[clips], return_inverse=True)[1]
         weight = np.bincount(speakers)[speakers] ** -0.5
@@ -210,9 +212,7 @@ class Batches:
     settings : Settings
     """
 
-    def __init__(
-        self, speech: Speech, targets: Targets, clips: NDArray[np.int64], settings: "Settings"
-    ) -> None:
+    def __init__(self, speech: Speech, targets: Targets, clips: Clips, settings: "Settings") -> None:
         self.speech, self.targets, self.clips, self.settings = speech, targets, clips, settings
         self._chances = speech.chances(clips)
         self.crop_samples = round(settings.crop_s * SAMPLE_RATE)
@@ -268,7 +268,7 @@ class Batches:
         return wave, begin + np.clip(frame, 0, end - begin - 1)
 
     def _collate(
-        self, clips: NDArray[np.int64], crops: list[Crop], speeds: NDArray[np.float64],
+        self, clips: Clips, crops: list[Crop], speeds: NDArray[np.float64],
         masked: NDArray[np.bool_], perturbation: float, rng: np.random.Generator,
     ) -> Batch:  # fmt: skip
         n, settings, targets = len(crops), self.settings, self.targets

@@ -182,10 +182,7 @@ def measure(speech: Speech, settings: Settings, *, progress: bool = False) -> Ta
         clips.append(measures.analyse(speech.wave(n)))
         first, last = speech.spans[n] // measures.HOP
         summaries.append(measures.functionals(Frames(*(track[first:last] for track in clips[-1]))))
-    return measures.make_targets(
-        clips, np.stack(summaries), speech.speakers,
-        n_units=settings.n_units, n_expression_units=settings.n_expression_units, seed=settings.seed,
-    )  # fmt: skip
+    return measures.make_targets(clips, np.stack(summaries), speech.speakers, settings)
 
 
 def _targets(out: Path, key: str, speech: Speech, settings: Settings, progress: bool) -> Targets:

@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from emolib import audio, quality, vocoder
 from emolib.audio import HIFIGAN_MEL as MEL
-from emolib.pretrain.batches import Pretraining, Speech, carry_out, load_speech
+from emolib.pretrain.batches import Clips, Pretraining, Speech, carry_out, load_speech
 from emolib.training import Recipe, Training, identity, in_folder
 
 #: Settings that may change where a training is resumed: how long it is, how fast, and how often to look.
@@ -151,9 +150,7 @@ def export(training: Training, out: Path) -> None:
         vocoder.HiFiGAN(network, device=str(training.accelerator.device)).save(out, half=True)  # type: ignore[arg-type]
 
 
-def split(
-    speech: Speech, hold_out: Collection[str], settings: VocoderSettings
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(speech: Speech, hold_out: Collection[str], settings: VocoderSettings) -> tuple[Clips, Clips]:
     """Return the clips to train on and those to validate with: the held-out speakers', else some of all."""
     speakers = np.asarray(speech.speakers)
     if unknown := sorted(set(hold_out) - set(speech.speakers)):
@@ -172,7 +169,7 @@ def split(
     return training, np.sort(validation)
 
 
-def draw(speech: Speech, clips: NDArray[np.int64], settings: VocoderSettings, step: int) -> Tensor:
+def draw(speech: Speech, clips: Clips, settings: VocoderSettings, step: int) -> Tensor:
     """Return a step's segments, (B, S), at random levels, with the margins that their frames reach into."""
     rng, cut = np.random.default_rng((settings.seed, step)), []
     wanted = settings.segment_frames * MEL.hop_length + 2 * _MARGIN
@@ -191,7 +188,7 @@ def _wave(speech: Speech, clip: int) -> audio.Wave:
     return speech.wave(clip, max(0, first - around), last + around)
 
 
-def _statistics(speech: Speech, clips: NDArray[np.int64], settings: VocoderSettings) -> tuple[Tensor, Tensor]:
+def _statistics(speech: Speech, clips: Clips, settings: VocoderSettings) -> tuple[Tensor, Tensor]:
     """Return mean and deviation of each mel band over some clips, each (M,)."""
     steps = np.random.default_rng(settings.seed).integers(2**31, size=max(1, 256 // settings.batch_size))
     frames = torch.cat([log_mel(draw(speech, clips, settings, int(step))).flatten(0, 1) for step in steps])

@@ -27,7 +27,7 @@ Sciences 17, 97-110.
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -39,6 +39,9 @@ from sklearn.cluster import MiniBatchKMeans
 from emolib import files
 from emolib.audio import MelSpec, Wave, mel_filters
 from emolib.world import pitch
+
+if TYPE_CHECKING:
+    from emolib.pretrain.encoder import Settings
 
 Array = NDArray[np.float32]
 
@@ -313,15 +316,7 @@ class Targets(NamedTuple):
             return file.metadata()["identity"], cls(**{name: file.get_tensor(name) for name in cls._fields})
 
 
-def make_targets(
-    clips: Sequence[Frames],
-    functionals: Array,
-    voices: Sequence[str],
-    *,
-    n_units: int,
-    n_expression_units: int,
-    seed: int,
-) -> Targets:
+def make_targets(clips: list[Frames], functionals: Array, voices: list[str], settings: "Settings") -> Targets:
     """Turn the measures of N clips into targets.
 
     Parameters
@@ -330,8 +325,8 @@ def make_targets(
     functionals : float32 array, (N, E)
     voices : sequence of N str
         Whose clip it is.
-    n_units, n_expression_units : int
-        Clusters of frames, and of clips.
+    settings : Settings
+        Numbers of clusters of frames and of clips, and the seed.
 
     Raises
     ------
@@ -339,7 +334,8 @@ def make_targets(
         If there are more units than frames, or more expression units than clips.
     """
     starts = np.cumsum([0] + [len(frames.f0_hz) for frames in clips])
-    for k, n, what in ((n_units, starts[-1], "frames"), (n_expression_units, len(clips), "clips")):
+    sizes = (settings.n_units, starts[-1], "frames"), (settings.n_expression_units, len(clips), "clips")
+    for k, n, what in sizes:
         if k > n:
             raise ValueError(
                 f"a vocabulary of {k} units for {n} {what}; it can't be larger: lower it or add speech"
@@ -358,11 +354,11 @@ def make_targets(
     axes = np.linalg.svd(relative, full_matrices=False)[2]
     return Targets(
         starts=starts,
-        units=_cluster(cepstra / (cepstra.std(axis=0) + 1e-6), n_units, seed),
+        units=_cluster(cepstra / (cepstra.std(axis=0) + 1e-6), settings.n_units, settings.seed),
         acoustics=np.column_stack([prosody, sound]).astype(np.float32),
         known=np.column_stack([prosody_known, sound_known]),
         expression=expression.astype(np.float32),
-        expression_units=_cluster(relative @ axes[:_PCA].T, n_expression_units, seed),
+        expression_units=_cluster(relative @ axes[:_PCA].T, settings.n_expression_units, settings.seed),
     )
 
 
