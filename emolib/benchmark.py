@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from emolib import corpora, emotions, features, paths, probing, results, splits
 from emolib.metrics import Interval
@@ -304,7 +304,8 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
         for n_clips, part in first.groupby("n_clips", sort=False):
             shown = [f"{ua:.2f} ({c:.2f})" for ua, c in zip(part["ua"], part["chance"], strict=True)]
             lines += [f"Features {_protocol('', n_clips)}; trained on the corpus of the row:", ""]
-            lines += [*_table(part.assign(shown=shown, column=part["corpus"]), "trained_on"), ""]
+            part = part.assign(shown=shown, column=part["corpus"])
+            lines += [*_table(part, "trained_on", part["trained_on"].unique()), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -313,8 +314,9 @@ def _protocol(folds: str, n_clips: int) -> str:
     return f"new sentences too, {known}" if "text" in folds else known
 
 
-def _table(part: pd.DataFrame, row: str) -> list[str]:
+def _table(part: pd.DataFrame, row: str, columns: ArrayLike | None = None) -> list[str]:
     """Return the lines of a table of what is shown, by one column and by the column that is called column."""
-    grid = part.pivot_table("shown", row, "column", aggfunc="first", sort=False).fillna("")
+    grid = part.pivot_table("shown", row, "column", aggfunc="first", sort=False)
+    grid = grid.reindex(columns=columns).fillna("")
     rows = [[row, *grid.columns], ["---"] * (1 + grid.shape[1]), *grid.reset_index().to_numpy().tolist()]
     return ["| " + " | ".join(cells) + " |" for cells in rows]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from checkout import ROOT, tracked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from samples import refused, sha256, write_corpus
 
 from emolib import audio, corpora, embeddings, features, paths, probing, splits
@@ -19,6 +21,8 @@ from emolib.store import FeatureStore, StoreConfig
 
 SHIPPED = ROOT / "data" / "embeddings"
 AUDIO = os.environ.get("EMOLIB_CORPORA", "")
+#: A value and its interval, as pages print them.
+INTERVAL = r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]"
 
 
 @pytest.fixture
@@ -256,3 +260,22 @@ def test_ravdess_computed_anew_agrees_with_what_is_shipped(home, tmp_path, monke
         assert found["clips"] == 40 and found["steps"] < most and found["ua_moved"] < 0.1, encoder
         n_layers = len(embeddings.held("ravdess")[encoder]) if layers == "all" else 1
         assert table[0].split() == ["layer", "steps", "ua_new", "ua_shipped"] and len(table) == 1 + n_layers
+
+
+def test_recipes_make_the_shipped_models_and_print_what_their_cards_say(home, tmp_path, capsys):
+    for name, n_models, n_figures in (("axes-ravdess", 5, 5), ("av-ravdess-crema-d", 1, 2)):
+        folder = ROOT / "models" / name
+        recipe = runpy.run_path(str(folder / "recipe.py"))["main"]
+        recipe.__globals__["HERE"] = tmp_path / name
+        recipe()
+        made = list((tmp_path / name).rglob("*.safetensors"))
+        assert len(made) == n_models
+        for path in made:
+            known = load_file(folder / path.relative_to(tmp_path / name))
+            for key, values in load_file(path).items():
+                assert np.allclose(values, known[key], rtol=1e-4, atol=1e-4), (path, key)
+        texts = capsys.readouterr().out, (folder / "README.md").read_text(encoding="utf-8")
+        printed, written = (np.array(re.findall(INTERVAL, text), float) for text in texts)
+        assert len(printed) == n_figures
+        for figure in printed:
+            assert np.abs(written - figure).max(axis=1).min() < 0.005, (name, figure)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from emolib import audio, threads
+from emolib import audio, files, threads
 from emolib.corpora import manifest
 from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 
@@ -98,8 +98,7 @@ def measure(
         content.update(np.ascontiguousarray(samples).data)
         digest = content.hexdigest()
         if math.isnan(start_s) and math.isnan(end_s):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = files.sha256(path)
     except audio.AudioError as error:
         reason = _POINTER_REASON if _is_pointer(path) else str(error).removeprefix(f"{path.name}: ")
         return Skipped(path, reason)

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from emolib import __version__, corpora, paths, scheduling
+from emolib import __version__, corpora, files, paths, scheduling
 from emolib.corpora import tables
 from emolib.results import Number
 
@@ -259,8 +259,7 @@ def _state(path: Path, *, content: bool = False) -> str:
     """Return a file's size and time, or the digest of its content."""
     try:
         if content:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return files.sha256(path)
         state = path.stat()
     except (OSError, ValueError):
         return "absent"
