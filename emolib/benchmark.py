@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from emolib import corpora, emotions, features, paths, probing, results, splits
 from emolib.metrics import Interval
@@ -305,7 +305,7 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
             shown = [f"{ua:.2f} ({c:.2f})" for ua, c in zip(part["ua"], part["chance"], strict=True)]
             lines += [f"Features {_protocol('', n_clips)}; trained on the corpus of the row:", ""]
             part = part.assign(shown=shown, column=part["corpus"])
-            lines += [*_table(part, "trained_on", part["trained_on"].unique()), ""]
+            lines += [*_table(part, "trained_on", part["trained_on"].unique().tolist()), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -314,7 +314,7 @@ def _protocol(folds: str, n_clips: int) -> str:
     return f"new sentences too, {known}" if "text" in folds else known
 
 
-def _table(part: pd.DataFrame, row: str, columns: ArrayLike | None = None) -> list[str]:
+def _table(part: pd.DataFrame, row: str, columns: list[str] | None = None) -> list[str]:
     """Return the lines of a table of what is shown, by one column and by the column that is called column."""
     grid = part.pivot_table("shown", row, "column", aggfunc="first", sort=False)
     grid = grid.reindex(columns=columns).fillna("")
