@@ -20,7 +20,5 @@ from emolib.prosody.analysis import (
     resynthesise,
     statistics,
 )
-from emolib.prosody.pairs import (
-    Distance, Pair, Parallel, Renditions, Track, distance, mean_distance, pairs, renditions, track,
-)  # fmt: skip
-from emolib.prosody.transform import KNOBS, VERSION, Knob, ProsodyTransform, check_knobs
+from emolib.prosody.pairs import Pair, Renditions, Track, distance, mean_distance, pairs, renditions, track
+from emolib.prosody.transform import KNOBS, VERSION, ProsodyTransform, check_knobs

@@ -10,7 +10,5 @@ all that the sliders of a panel ask for.
 from emolib.steering import shipped
 from emolib.steering.base import Steerer, check_delta
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.preparation import (
-    METHODS, Roles, Studio, judge, latent_steerer, prepare, prosodic_steerer, roles, rotations,
-)  # fmt: skip
+from emolib.steering.preparation import METHODS, Roles, Studio, judge, prepare, roles, rotations
 from emolib.steering.prosodic import HybridSteerer, ProsodySteerer, blend
