@@ -1,22 +1,15 @@
 """What the tests share: tiny untrained encoders as saved folders, tiny corpora, one run of the notebooks."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import last_bit
 import pandas as pd
 import pytest
 import torch
-from checkout import ROOT
 from hypothesis import settings
-from samples import save_model, write_corpus
-
-from emolib import demo
+from samples import run_notebooks, save_model, write_corpus
 
 # an example that waits for a busy machine is no failure
 settings.register_profile("no deadline", deadline=None)
@@ -55,15 +48,7 @@ def executed(tmp_path_factory) -> Path:
 
     Its features, models and figures are its own, its clips those of the checkout.
     """
-    home = tmp_path_factory.mktemp("home")
-    (home / "data").mkdir()
-    (home / "data" / "demo").symlink_to(demo.build(), target_is_directory=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("EMOLIB_")}
-    environment |= last_bit.install(home / "ipython") | {"EMOLIB_HOME": str(home)}
-    command = [sys.executable, "-c", "from emolib.cli import app; app()", "run", "--fresh", "--jobs", "2"]
-    with (home / "run.log").open("w") as log:
-        subprocess.run(command, env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-    return home
+    return run_notebooks(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,14 @@
 """What tests are made of: tiny encoders, corpora and trainings, a steerer, refusals."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import last_bit
 import nbformat
 import numpy as np
 import pandas as pd
@@ -12,8 +16,9 @@ import pytest
 import soundfile as sf
 import torch
 import transformers
+from checkout import ROOT
 
-from emolib import audio, mapper, pretrain
+from emolib import audio, demo, mapper, pretrain
 from emolib.corpora import COLUMNS
 
 #: A wav2vec 2.0-like network of 32 channels that still has the published kernels and strides.
@@ -167,3 +172,15 @@ class Gain:
 
     def steer(self, wave: audio.Wave, sample_rate: int, delta: float) -> audio.Wave:
         return self.render(self.analyse(wave, sample_rate), delta)
+
+
+def run_notebooks(home: Path, *options: str) -> Path:
+    """Execute every notebook in a process of its own, in a home that has the clips of the checkout."""
+    (home / "data").mkdir()
+    (home / "data" / "demo").symlink_to(demo.build(), target_is_directory=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EMOLIB_")}
+    environment |= last_bit.install(home / "ipython") | {"EMOLIB_HOME": str(home)}
+    command = [sys.executable, "-c", "from emolib.cli import app; app()", "run", "--fresh", "--jobs", "2"]
+    with (home / "run.log").open("w") as log:
+        subprocess.run([*command, *options], env=environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    return home

@@ -7,6 +7,7 @@ import re
 import nbformat
 import pytest
 from checkout import NOTEBOOKS
+from samples import run_notebooks
 
 ABSOLUTE_PATH = re.compile(r"""[\s'"(](?:/(?:[\w.-]+/){2,}[\w.-]+|[A-Z]:\\\\)""")
 OPENING = ("**Question.**", "**Answer.**", "**Reads**", "**Writes**", "**Runtime**")
@@ -96,6 +97,12 @@ def pages(executed) -> dict:
     log = (executed / "run.log").read_text()
     assert [path.name for path in found] == [path.name for path in NOTEBOOKS], log
     return {path.stem: nbformat.read(path, as_version=4) for path in found}
+
+
+@pytest.mark.long
+def test_every_notebook_runs_on_a_corpus_with_its_audio(tmp_path):
+    log = (run_notebooks(tmp_path, "--corpus", "demo") / "run.log").read_text()
+    assert log.count("  ok\n") == len(NOTEBOOKS), log
 
 
 def test_every_notebook_runs_to_its_end(pages):
