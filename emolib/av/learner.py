@@ -32,7 +32,8 @@ Anchors = str | Mapping[str, Sequence[float]] | None
 JOINED: Mapping[str, emotions.Anchor] = MappingProxyType(
     {"calm": demo.ANCHORS["calm"]} | dict(emotions.ANCHORS["iemocap"]) | dict(emotions.ANCHORS["emodb"])
 )
-_NOT_UMAP_S = ("method", "shrinkage", "temperature", "within", "seed")
+#: Parameters of the closed form; all others are umap's.
+_CLOSED_FORM = ("method", "shrinkage", "temperature", "within", "seed")
 
 
 def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
@@ -201,7 +202,7 @@ repulsion_strength
             raise ValueError(f"1 class, {self.classes_[0]!r}; expected at least two to lay out")
         self.anchors_ = resolve(self.classes_, anchors)
         if self.method == "umap":
-            options = {k: value for k, value in self.get_params().items() if k not in _NOT_UMAP_S}
+            options = {k: value for k, value in self.get_params().items() if k not in _CLOSED_FORM}
             self.reduction_: Any = fit_layout(features, codes, self.anchors_, options, self.seed)
             self.embedding_ = self.reduction_.places
             return self

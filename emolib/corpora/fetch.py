@@ -197,8 +197,10 @@ def download(url: str, target: Path, checksum: str | None = None, *, progress: b
 
 
 def _agrees(path: Path, checksum: str | None) -> bool:
-    kind, _, digest = (checksum or "").partition(":")
-    return not checksum or pooch.file_hash(str(path), alg=kind) == digest.lower()
+    if checksum is None:
+        return True
+    kind, _, digest = checksum.partition(":")
+    return pooch.file_hash(str(path), alg=kind) == digest.lower()
 
 
 def _receive(url: str, part: Path, progress: bool, *, resume: bool) -> None:

@@ -82,7 +82,7 @@ class Functionals:
     layers: tuple[int, ...] = (0,)
     sample_rate = 16_000
     hop_s, first_frame_s = float("inf"), 0.0
-    shortest = 960  # samples: 60 ms, openSMILE's longest window
+    min_samples = 960  # 60 ms, openSMILE's longest window
 
     def __init__(self, name: str) -> None:
         try:
@@ -107,7 +107,7 @@ class Functionals:
         AudioError
             If a wave is shorter than 60 ms, has several channels, or holds NaN or infinite samples.
         """
-        ready = [fit_wave(wave, sample_rate, i, self, self.shortest) for i, wave in enumerate(waves)]
+        ready = [fit_wave(wave, sample_rate, i, self, self.min_samples) for i, wave in enumerate(waves)]
         full_scale = 32_767 / 32_768  # openSMILE's 16-bit samples would wrap around at 1
         ready = [np.clip(wave, -1, full_scale) for wave in ready]
         return threads.each(lambda wave: self._smile(wave, self.sample_rate).reshape(1, 1, -1), ready)

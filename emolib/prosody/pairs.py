@@ -27,8 +27,16 @@ from tqdm.auto import tqdm
 from emolib import audio, emotions, quality, threads
 from emolib.audio import HIFIGAN_MEL, Wave
 from emolib.corpora.tables import VOTES
-from emolib.prosody import analysis
-from emolib.prosody.analysis import Contours, contours, in_bands, record, relative_energy, smooth
+from emolib.prosody.analysis import (
+    SILENCE,
+    Contours,
+    contours,
+    in_bands,
+    record,
+    relative_energy,
+    relative_pitch,
+    smooth,
+)
 from emolib.world import HOP_MS, Array
 
 LEAST_SPEAKERS = 6  # what fewer voices have in common is chance
@@ -210,13 +218,12 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
     source, target, at = pair.source, pair.target, pair.at
     nearest = np.round(at).astype(int)
     rate = log_rate(at)
-    pitch = np.interp(
-        at, np.arange(len(target.voiced)), analysis.relative_pitch(target)
-    ) - analysis.relative_pitch(source)
+    there = np.interp(at, np.arange(len(target.voiced)), relative_pitch(target))
+    pitch = there - relative_pitch(source)
     energy = relative_energy(target)[nearest] - relative_energy(source)
     bands, noise = target.bands[nearest] - source.bands, target.noise[nearest] - source.noise
     voiced = (source.voiced & target.voiced[nearest]).astype(float)[:, None]
-    spoken = (relative_energy(source) > analysis.SILENCE).astype(float)[:, None]
+    spoken = (relative_energy(source) > SILENCE).astype(float)[:, None]
     always = np.ones_like(spoken)
     weights = [voiced, always, always, *[spoken] * bands.shape[1], *[voiced] * noise.shape[1]]
     return np.column_stack([pitch, energy, rate - rate.mean(), bands, noise]), np.hstack(weights)
