@@ -21,6 +21,9 @@ def folder(tmp_path_factory) -> Path:
     notebook = nbformat.read(ROOT / "notebooks" / "04_steering.ipynb", as_version=4)
     [panel] = [n for n, cell in enumerate(notebook.cells) if "SteeringPanel(" in cell.source]
     notebook.cells = notebook.cells[: panel + 1]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # so that a number beside a cell says that it ran here
+            cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, place / "04_steering.ipynb")
     settings = place / "config" / "labconfig" / "page_config.json"
     settings.parent.mkdir(parents=True)
@@ -41,15 +44,26 @@ def page(browser):
     assert not elsewhere, f"asked for {elsewhere}"
 
 
-def run_all(page, busy: str):
-    """Run every cell by the menu, again where a kernel that had just started did not take it up."""
+#: Counts the code cells with one of some marks: a star for one that is to run, a number for one that has run.
+MARKED = """pattern => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+  .filter(prompt => prompt.textContent.match(pattern)).length"""
+
+
+def run_all(page):
+    """Run every cell by the menu, again where a kernel that was still starting took none up; wait for the end.
+
+    The kernel's own light is no witness: it also goes on and off while a kernel starts.
+    """
     for _ in range(4):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click()
         with contextlib.suppress(sync_api.TimeoutError):
-            page.wait_for_selector(busy, state="attached", timeout=30_000)
-            return
-    pytest.fail("the notebook did not begin to run")
+            page.wait_for_function(MARKED, arg=r"\d|\*", timeout=30_000)
+            page.wait_for_function(f"pattern => ({MARKED})(pattern) === 0", arg=r"\*", timeout=600_000)
+            break
+    raised = page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]')
+    assert not raised.count(), raised.first.inner_text()
+    assert page.evaluate(MARKED, r"\d") == page.locator(".jp-CodeCell").count(), "not every cell has run"
 
 
 @pytest.fixture
@@ -65,8 +79,7 @@ def lab(page, folder):
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
         idle = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
         page.wait_for_selector(idle, state="attached", timeout=120_000)
-        run_all(page, idle.replace("idle", "busy"))
-        page.wait_for_selector(idle, state="attached", timeout=600_000)  # sliders wait for the last cell
+        run_all(page)
         yield page
 
 
@@ -103,7 +116,7 @@ TIMED_PRESS = """async (key) => {
 
 def opened(page):
     """Wait for the panel and return its slider's handle."""
-    page.wait_for_selector(".emolib-pad", timeout=600_000)
+    page.wait_for_selector(".emolib-pad", timeout=120_000)
     page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
     handle = page.locator(".widget-slider .noUi-handle").first
     handle.scroll_into_view_if_needed()
