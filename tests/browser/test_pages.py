@@ -50,7 +50,7 @@ MARKED = """pattern => [...document.querySelectorAll('.jp-CodeCell .jp-InputProm
 
 
 def run_all(page):
-    """Run every cell by the menu, again where a kernel that was still starting took none up; wait for the end.
+    """Run every cell by the menu, again where a starting kernel took none up, and wait for the last one.
 
     The kernel's own light is no witness: it also goes on and off while a kernel starts.
     """
