@@ -7,6 +7,7 @@ manifest, and is decoded once here: the passes may be days apart, and a corpus d
 """
 
 import itertools
+import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +15,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from emolib import audio, embeddings, encoders, paths, scheduling
+from emolib import audio, corpora, embeddings, encoders, paths, scheduling
 from emolib.encoders import Encoder
 from emolib.store import FIRST_FRAME_S, Block, FeatureStore, Pooling, StoreConfig
 
-__all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract", "unavailable"]
+__all__ = ["Extraction", "FeatureStore", "Pooling", "export_npy", "extract", "extract_parts", "unavailable"]
 
 #: The columns of a manifest that a worker needs.
 _COLUMNS = ["clip", "path", "start_s", "end_s", "sha256"]
@@ -152,6 +154,57 @@ def extract(
         seconds=time.perf_counter() - started,
         speech_s=float(manifest["duration_s"][missing].sum()),
     )
+
+
+def extract_parts(
+    manifest: str | Path, encoder: str | Encoder = encoders.DEFAULT, *, url: str | Path, clips: int = 100_000,
+    **options: Any,
+) -> Iterator[tuple[pd.DataFrame, Extraction]]:  # fmt: skip
+    """Encode a manifest that is too long for memory, part by part, or read what was encoded before.
+
+    Manifest and index are read as a stream, so that this process needs the memory of one part, however many
+    there are. Each part is a feature store of its own in the folder, ``part-00000`` and so on.
+
+    Parameters
+    ----------
+    manifest : str or Path
+        A manifest that `corpora.save` wrote, as CSV or as Parquet; a file or an fsspec URL. New rows belong
+        at its end: one in the middle moves a clip of each later part into the next, to be encoded there.
+    encoder : str or Encoder
+    url : str or Path
+        The folder or fsspec URL of all parts.
+    clips : int
+        Clips of a part. A folder keeps to the number that it was begun with.
+    **options
+        Further parameters of `extract`.
+
+    Yields
+    ------
+    manifest, extraction : DataFrame, Extraction
+        Of one part, in the order of the manifest.
+
+    Raises
+    ------
+    ValueError
+        If the folder's parts are of another size, and as from `extract` and `corpora.read_parts`.
+
+    Examples
+    --------
+    >>> for clips, done in extract_parts("manifest.csv", url="s3://bucket/features"):  # doctest: +SKIP
+    ...     X = done.store.pooled(3, clips=clips["clip"].tolist())
+    """
+    filesystem, root = fsspec.core.url_to_fs(str(url), use_listings_cache=False)
+    note, wanted = f"{root}/parts.json", json.dumps({"clips": clips}).encode()
+    filesystem.makedirs(root, exist_ok=True)
+    if not filesystem.exists(note):
+        filesystem.pipe_file(note, wanted)
+    if (held := filesystem.cat_file(note)) != wanted:
+        raise ValueError(
+            f"{url} is of parts of another size ({held.decode()}) than {clips} clips; give that size "
+            f"(`--parts`), or another folder"
+        )
+    for number, part in enumerate(corpora.read_parts(manifest, clips)):
+        yield part, extract(part, encoder, url=f"{url}/part-{number:05d}", **options)
 
 
 def unavailable(manifest: pd.DataFrame, encoder: str, layers: Sequence[int] | None = None) -> str:

@@ -173,6 +173,16 @@ def test_extract_keeps_what_is_there(table, model_folder, tmp_path):
     assert done["layers"] == [1, 3] and done["new"] == 24
 
 
+def test_extract_by_parts(table, tmp_path):
+    call("manifest", "--manifest", table, "--out", tmp_path / "whole.csv")
+    words = ("extract", "--encoder", "logmel", "--parts", "10", "--manifest", tmp_path / "whole.csv")
+    first, again = (answer(*words, "--out", tmp_path / "parts") for _ in range(2))
+    assert (first["clips"], first["new"], again["new"], again["cached"]) == (24, 24, 0, 24)
+    assert first["store"] == str(tmp_path / "parts") and len(list((tmp_path / "parts").glob("part-*"))) == 3
+    assert "--parts goes with --manifest" in complaint(*words)
+    assert "--parts goes with --manifest" in complaint(*words, "--out", tmp_path / "o", "--map", "sad=angry")
+
+
 def test_export_npy_writes_the_classic_tree(table, tmp_path):
     done = answer("export-npy", "--manifest", table, "--encoder", "logmel", "--out", tmp_path / "tree")
     files = sorted((tmp_path / "tree").glob("Actor_s[012]/*.npy"))

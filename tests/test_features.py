@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from samples import refused, sha256, speech, write_corpus
 
-from emolib import audio, encoders, features
+from emolib import audio, corpora, encoders, features
 from emolib.features import extract
 from emolib.store import FeatureStore
 
@@ -100,6 +100,33 @@ def test_a_store_grows_by_the_layers_and_frames_that_are_asked_for(model_folder,
         before = shards
     whole = extract(manifest, name, frames=True, url=tmp_path / "whole", device="cpu").store
     assert np.allclose(done.store.frames("clip-003", 1), whole.frames("clip-003", 1), atol=1e-3)
+
+
+def test_a_manifest_is_encoded_by_parts_and_read_by_parts(manifest, tmp_path):
+    whole = extract(manifest, Fake(), url=tmp_path / "whole").store
+    listed = manifest.assign(rating=range(10), path=manifest["path"].map(str))
+    corpora.save(listed, tmp_path / "clips.csv")
+    listed.to_parquet(tmp_path / "clips.parquet")
+    listed["rating"] = listed["rating"].map(str)  # a column of one's own stays text
+    for name in ("clips.csv", "clips.parquet"):
+        encoder, url = Fake(), tmp_path / f"{name}-parts"
+        for n_encoded in (10, 0):
+            found = list(features.extract_parts(tmp_path / name, encoder, url=url, clips=4))
+            assert sum(done.n_new for _, done in found) == n_encoded and len(encoder.lengths) == 10
+        assert [len(clips) for clips, _ in found] == [4, 4, 2]
+        read = pd.concat([clips for clips, _ in found], ignore_index=True)
+        pd.testing.assert_frame_equal(read, listed, check_dtype=False)
+        rows = [done.store.pooled(1, "mean+std", clips["clip"].tolist()) for clips, done in found]
+        assert np.array_equal(np.concatenate(rows), whole.pooled(1, "mean+std", manifest["clip"].tolist()))
+        other = features.extract_parts(tmp_path / name, encoder, url=url, clips=5)
+        refused('another size .*"clips": 4.*--parts', next, other)
+    (tmp_path / "other.csv").write_text("path,emotion\na.wav,happy\n")
+    (tmp_path / "empty.csv").write_text((tmp_path / "clips.csv").read_text().partition("\n")[0])
+    for name, said in (("other", "not a manifest, .*sha256"), ("empty", "empty manifest")):
+        url = tmp_path / f"{name}-parts"
+        refused(said, next, features.extract_parts(tmp_path / f"{name}.csv", Fake(), url=url, clips=4))
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        next(corpora.read_parts(tmp_path / "none.csv", 4))
 
 
 def test_only_what_is_missing_is_written(manifest, tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """Commands on corpora and their features: corpora, fetch, manifest, extract, export-npy."""
 
+import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,7 +104,7 @@ def extract(
     corpus: Corpus, encoder: str = DEFAULT_ENCODER, layer: str = "all", frames: bool = True,
     device: str = "auto", precision: Literal["float32", "bfloat16"] = "float32",
     store: Annotated[str | None, Option("--out", "--store")] = None, replace: bool = False,
-    scheduler: str | None = None,
+    scheduler: str | None = None, parts: Annotated[int, Option(min=0)] = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Encode a corpus into its feature store; what is there already is kept.
 
@@ -117,22 +120,48 @@ def extract(
         Folder or fsspec URL to write; data/features/CORPUS/ENCODER by default.
     replace
         Delete what other weights or another precision have made.
+    parts
+        For more clips than memory holds: read --manifest, which `emolib manifest` wrote, as a stream, and
+        encode so many clips at a time, each part into a store of its own in the folder --out.
     """
+    is_alone = corpus == dataclasses.replace(Corpus(), table=corpus.table)
+    if parts and not (corpus.table and store and is_alone):
+        raise ValueError(
+            "--parts goes with --manifest MANIFEST.csv and --out FOLDER, and with no other option of a corpus"
+        )
+    options = {
+        "layers": _layers(layer), "frames": frames, "device": device, "precision": precision,
+        "replace": replace, "progress": sys.stderr.isatty(),
+    }  # fmt: skip
+    told: Counter[str] = Counter()
+    with scheduling.connect(scheduler) as client:
+        for done in _extractions(corpus, encoder, store, parts, options | {"client": client}):
+            print_skipped(done.skipped)
+            print(
+                f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: "
+                f"{done.store.url}"
+            )
+            told["clips"] += len(done.store)
+            told["new"] += done.n_new
+            told["cached"] += done.n_cached
+            told["skipped"] += len(done.skipped)
+            told["seconds"] += round(done.seconds, 3)
+            told["speech_s"] += round(done.speech_s, 3)
+    layers = list(done.store.config.layers)
+    return dict(told) | {"layers": layers, "store": store if parts else done.store.url}
+
+
+def _extractions(
+    corpus: Corpus, encoder: str, store: str | None, parts: int, options: dict[str, Any]
+) -> Iterator[Any]:
+    """Yield the extraction of a corpus, or that of each part of a manifest that is read as a stream."""
     from emolib import features
 
-    clips, layers = corpus.load(), _layers(layer)
-    with scheduling.connect(scheduler) as client:
-        done = features.extract(
-            clips, encoder, layers=layers, frames=frames, url=store, device=device,
-            precision=precision, replace=replace, progress=sys.stderr.isatty(), client=client,
-        )  # fmt: skip
-    print_skipped(done.skipped)
-    print(f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: {done.store.url}")
-    return {
-        "clips": len(done.store), "new": done.n_new, "cached": done.n_cached, "skipped": len(done.skipped),
-        "layers": list(done.store.config.layers), "seconds": round(done.seconds, 3),
-        "speech_s": round(done.speech_s, 3), "store": done.store.url,
-    }  # fmt: skip
+    if not parts:
+        yield features.extract(corpus.load(), encoder, url=store, **options)
+    else:
+        found = features.extract_parts(str(corpus.table), encoder, url=str(store), clips=parts, **options)
+        yield from (done for _, done in found)
 
 
 @command("export-npy")

@@ -1,9 +1,9 @@
 """Corpora of emotional speech, each by the grammar of its own file names and tables, all in one manifest.
 
-`load` reads a corpus, `save` and `read` keep its manifest as CSV, `info` gives its licence and whom to cite;
-`emolib.corpora.fetch` downloads one from its publisher. A parser is a function from a folder to labels
-(`Label`, `Skipped`, `Note`), such as a `NamedCorpus` has; `assemble` reads the sound itself, and makes a
-manifest of a parser of your own.
+`load` reads a corpus, `save` and `read` keep its manifest as CSV, and `read_parts` reads one that is too long
+for memory. `info` gives a corpus's licence and whom to cite; `emolib.corpora.fetch` downloads one from its
+publisher. A parser is a function from a folder to labels (`Label`, `Skipped`, `Note`), such as a
+`NamedCorpus` has; `assemble` reads the sound itself, and makes a manifest of a parser of your own.
 
 Examples
 --------
@@ -22,13 +22,13 @@ import pandas as pd
 
 from emolib import emotions, paths
 from emolib.corpora import folder, labelled, tables
-from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, save
+from emolib.corpora.manifest import COLUMNS, CorpusInfo, Label, Note, Skipped, read, read_parts, save
 from emolib.corpora.published import CARDS, CORPORA, NamedCorpus
 from emolib.corpora.scan import assemble, sound_files
 
 __all__ = [
     "COLUMNS", "CorpusInfo", "Label", "NamedCorpus", "NoAudioWarning", "Note", "Skipped", "assemble",
-    "described", "info", "load", "names", "read", "save", "sound_files", "way_to_get",
+    "described", "info", "load", "names", "read", "read_parts", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
 #: The parser of each corpus, which yields what names and tables say of the files in its folder.

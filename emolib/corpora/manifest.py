@@ -5,13 +5,15 @@ that it can't, and `Note` for a remark about the whole corpus. `emolib.corpora.s
 manifest; this module knows its columns.
 """
 
+import importlib
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from csv import QUOTE_MINIMAL, QUOTE_NONE, QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import fsspec
 import pandas as pd
@@ -162,13 +164,74 @@ def read(csv: str | Path, *, paths: bool = True) -> pd.DataFrame:
     table = read_table(csv)
     if not paths:
         table["path"] = ""
-    if missing := [column for column in COLUMNS if column not in table.columns]:
-        raise ValueError(f"{csv}: not a manifest, it lacks: {', '.join(missing)}")
     extra = [column for column in table.columns if column not in COLUMNS]
-    read = {c: numbers(table[c]) for c in extra} | {c: pd.to_numeric(table[c]) for c in _NUMERIC}
-    manifest = pd.DataFrame({c: read.get(c, table[c]) for c in (*COLUMNS, *extra)}).astype(_NUMERIC)
+    return _as_manifest(table.assign(**{column: numbers(table[column]) for column in extra}), csv)
+
+
+def _as_manifest(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """Return a table of text as a manifest: its own columns first, and numbers where they are numbers."""
+    if missing := [column for column in COLUMNS if column not in table.columns]:
+        raise ValueError(f"{path}: not a manifest, it lacks: {', '.join(missing)}")
+    extra = [column for column in table.columns if column not in COLUMNS]
+    manifest = table[[*COLUMNS, *extra]].assign(**{c: pd.to_numeric(table[c]) for c in _NUMERIC})
     manifest.attrs |= {"skipped": [], "duplicates": [], "notes": []}
-    return manifest
+    return manifest.astype(_NUMERIC)
+
+
+def read_parts(path: str | Path, clips: int) -> Iterator[pd.DataFrame]:
+    """Read a manifest of any length as a stream of parts.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV that `save` wrote, or the same table as Parquet (``.parquet``); a file or an fsspec URL.
+    clips : int
+        Rows of a part, in the order of the file; the last part has what is left.
+
+    Yields
+    ------
+    manifest : DataFrame
+        As from `read`, but columns of the user's own stay text: what is a number in each row of one part
+        need not be one in the next.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file isn't a manifest, or is Parquet where pyarrow is not installed.
+    """
+    parts: Iterable[pd.DataFrame]
+    try:
+        with fsspec.open(str(path), "rb") as file:
+            if str(path).lower().endswith(".parquet"):
+                parquet = optional("pyarrow.parquet", f"{path}: Parquet").ParquetFile(file)
+                # as text, through Python's own values: a whole number stays one beside a gap
+                rows = (pd.DataFrame(rows.to_pylist(), dtype=object) for rows in parquet.iter_batches(clips))
+                parts = (part.where(part.notna(), "").astype(str) for part in rows)
+            else:
+                parts = pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=clips)
+            for part in parts:
+                yield _as_manifest(part.reset_index(drop=True), path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such table") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
+
+
+def optional(name: str, needed_for: str) -> ModuleType:
+    """Import a package that is not among the requirements, or say what to install.
+
+    Raises
+    ------
+    ValueError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ValueError(f"{needed_for} needs the package {package}: pip install {package}") from error
 
 
 def read_table(path: str | Path, *columns: str, quoted: bool = True) -> pd.DataFrame:

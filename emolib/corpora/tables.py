@@ -12,14 +12,12 @@ Affective Computing 10(4), 471-483, doi:10.1109/TAFFC.2017.2736999.
 """
 
 import hashlib
-import importlib
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -120,15 +118,6 @@ _FOLDERS: dict[Format, str] = {
 }  # fmt: skip
 
 
-def _optional(name: str, needed_for: str) -> ModuleType:
-    """Import a package that is not among the requirements."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise ValueError(f"{needed_for} needs the package {package}: pip install {package}") from error
-
-
 # ------------------------------------------------------------------------------------- one reader a format
 
 
@@ -155,7 +144,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file, or of all in a folder; sound inside is written to files."""
-    parquet = _optional("pyarrow.parquet", f"{path}: Parquet")
+    parquet = manifest.optional("pyarrow.parquet", f"{path}: Parquet")
     for part in sorted(path.rglob("*.parquet")) if path.is_dir() else [path]:
         try:
             file = parquet.ParquetFile(part)
@@ -202,7 +191,7 @@ def _audiofolder(folder: Path) -> pd.DataFrame:
 
 def _audformat(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield what an audformat database says of each file or segment that has an emotion."""
-    audformat = _optional("audformat", f"{folder}: an audformat database")
+    audformat = manifest.optional("audformat", f"{folder}: an audformat database")
     db = audformat.Database.load(str(folder if folder.is_dir() else folder.parent))
     said: dict[Any, dict[str, str]] = {}  # by rater: the tables of splits repeat labels
     for table in db.tables.values():
