@@ -31,8 +31,9 @@ test: $(DEV) $(SITE)
 test-long: $(DEV) $(SITE)
 	EMOLIB_FAULTS=20 $(BIN)/python -m pytest -m "long or faults"
 
+# From the checkout's root, so that pages show its figures and open its guides.
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 # The steering panel as a page of its own; JUPYTER_PATH leads Voila to the page's template.
 app: $(READY)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import permutations, product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -268,9 +268,9 @@ def _tabulate(found: dict[Question, Probe], first: str) -> tuple[pd.DataFrame, p
 # ------------------------------------------------------------------------------------- as a page
 
 
-def committed() -> pd.DataFrame:
-    """Return the committed table of answers within corpora, like `Tables.within`; empty where none is."""
-    path = paths.CHECKOUT / "data" / "results" / COMMITTED / "within.csv"
+def committed(table: Literal["within", "across"] = "within") -> pd.DataFrame:
+    """Return a committed table, of answers within or across corpora, as in `Tables`; empty where none is."""
+    path = paths.CHECKOUT / "data" / "results" / COMMITTED / f"{table}.csv"
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 

@@ -541,7 +541,7 @@ def plot_bars(
     groups, names = table[group].unique(), table[series].unique()
     width = 0.8 / len(names)
     for j, name in enumerate(names):
-        rows = table[table[series] == name].set_index(group).loc[groups]
+        rows = table[table[series] == name].set_index(group).reindex(groups)
         at = np.arange(len(groups)) + (j - (len(names) - 1) / 2) * width
         bars = ax.bar(at, rows["value"], width * 0.92, color=SERIES[j % len(SERIES)], label=name)
         ax.errorbar(at, rows["value"], yerr=_errors(rows), fmt="none", color=INK, linewidth=1, capsize=2)
@@ -618,15 +618,15 @@ def plot_controls(
     return ax
 
 
-def plot_spread(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw each result's mean over seeds, least and greatest: the columns label, mean, low, high and n."""
+def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw each row's value as a dot on its interval: the columns value, low and high; rows are named."""
     ax = ax or plt.gca()
     at = np.arange(len(table))[::-1]
     ax.hlines(at, table["low"], table["high"], color=QUIET, linewidth=3)
-    ax.plot(table["mean"], at, "o", color=INK, markersize=4)
-    labels = [f"{label} ({n} seeds)" for label, n in zip(table["label"], table["n"], strict=True)]
-    ax.set_yticks(at, labels)
-    ax.set(xlabel="mean, least and greatest over seeds", ylim=(-0.6, len(table) - 0.4))
+    ax.plot(table["value"], at, "o", color=INK, markersize=4)
+    ax.axvline(0, color=QUIET, linewidth=1, linestyle=":", zorder=0)
+    ax.set_yticks(at, table.index)
+    ax.set_ylim(-0.6, len(table) - 0.4)
     return ax
 
 

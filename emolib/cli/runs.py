@@ -57,6 +57,9 @@ def run(
         Beginnings of names, such as 01; all by default.
     corpus
         A name that `emolib corpora` lists; by default each notebook takes its own.
+    table
+        Your own corpus: a table with at least path, speaker and emotion. To rename emotions, give the table
+        that `emolib manifest --map old=new --out TABLE.csv` wrote.
     encoder
         As for `emolib extract`; by default each notebook takes its own.
     profile

@@ -118,6 +118,7 @@ def execute(notebook: str, copy: str, parameters: dict, cwd: str, starts: int = 
             notebook, copy, parameters=parameters, kernel_name="python3", language="python", cwd=cwd,
             progress_bar=False, extra_arguments=["--log-level=ERROR"],  # else each kernel warns about TCP
         )  # fmt: skip
+        _lead_back(Path(copy), Path(notebook).parent.parent)
     except papermill.PapermillExecutionError as failure:
         return _one_line(failure.ename, failure.evalue)
     except DeadKernelError:
@@ -127,6 +128,13 @@ def execute(notebook: str, copy: str, parameters: dict, cwd: str, starts: int = 
             return execute(notebook, copy, parameters, cwd, starts - 1)
         return _one_line(type(failure).__name__, str(failure))
     return ""
+
+
+def _lead_back(copy: Path, checkout: Path) -> None:
+    """Let links and pictures of an executed copy lead to the checkout that its notebook lies in."""
+    base = os.path.relpath(checkout.resolve(), copy.resolve().parent)
+    text = copy.read_text(encoding="utf-8").replace("](../", f"]({Path(base).as_posix()}/")
+    write_file(copy, text.encode())
 
 
 def _one_line(name: str, message: str) -> str:
