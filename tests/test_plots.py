@@ -33,7 +33,7 @@ RESPONSE = RESPONSE.assign(value=0.2 + 0.1 * RESPONSE["delta"], low=0.1, high=0.
 SCORES = pd.DataFrame({"condition": ["classical", "generated 25 %", "generated 100 %", "generated 400 %"]})
 SCORES = SCORES.assign(protocol=["disjoint"] * 3 + ["flattering"], ua=[0.1, 0.3, -0.1, 0.9])
 SCORES = SCORES.assign(ua_low=SCORES["ua"] - 0.1, ua_high=SCORES["ua"] + 0.05)
-SPREAD = pd.DataFrame({"label": ["ua", "auc"], "n": [3, 2], "mean": [0.5, 0.9], "low": 0.4, "high": 1.0})
+INTERVALS = pd.DataFrame({"value": [0.5, 0.9], "low": 0.4, "high": 1.0}, index=["ua", "auc"])
 POINTS = RNG.uniform(-1, 1, (60, 2))
 MEL = RNG.standard_normal((50, audio.HIFIGAN_MEL.n_mels))
 
@@ -67,7 +67,7 @@ DRAWN = {
     "mel_grid": given({"sad": [MEL.T, MEL.T], "angry": [MEL.T]}),
     "denoising": given([MEL.T - 3, MEL.T], ["0 %", "100 %"]),
     "series": given(CURVE.assign(who="nano"), "layer", "value", "who", levels={"log-mel": 0.35}),
-    "spread": given(SPREAD),
+    "intervals": given(INTERVALS),
     "response": given(RESPONSE, "P(angry)", controls=["random 1"]),
 }
 
@@ -92,7 +92,7 @@ def words(texts) -> list[str]:
 
 
 def test_each_draws_on_the_given_or_the_current_axes_and_changes_nothing_else():
-    tables = (TABLE, CURVE, BARS, SIMILARITY, RATES, RESPONSE, SCORES, SPREAD)
+    tables = (TABLE, CURVE, BARS, SIMILARITY, RATES, RESPONSE, SCORES, INTERVALS)
     settings, figures, before = dict(mpl.rcParams), plt.get_fignums(), [table.copy() for table in tables]
     assert {f"plot_{name.split()[0]}" for name in DRAWN} == {n for n in vars(plots) if n.startswith("plot_")}
     for name in DRAWN:

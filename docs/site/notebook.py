@@ -36,7 +36,8 @@ def to_markdown(notebook: Path, page: Path) -> str:
     """Return a notebook as Markdown, and write its pictures and sounds beside the page.
 
     Players are named by what was printed before them, pictures by the file that the cell saves and by the
-    section. Imports, parameters, environment, recorded results and long cells are folded.
+    section. Imports, parameters, environment, recorded results and long cells are folded, and outputs that a
+    notebook hides.
     """
     files = _Files(page.with_suffix(""))
     parts, heading, seen_code = [], notebook.stem, False
@@ -57,6 +58,8 @@ def _code_cell(cell: NotebookNode, heading: str, files: _Files, first: bool) -> 
         return _folded("Results that the tests compare", f"{code}\n\n{shown}")
     if "use_style()" in cell.source:
         return _folded("Environment", f"{code}\n\n{shown}")
+    if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+        shown = _folded("Table", shown)
     lines = len(cell.source.splitlines())
     if "parameters" in tags:
         code = _folded("Parameters", code)
