@@ -70,7 +70,8 @@ class Settings(Recipe):
     filter_rate : float; factor on the learning rate of the first layer
     dropout : float
     validate_every, checkpoint_every : int, steps
-    validation_share : float; share of the clips that are held out
+    validation_share : float; share of the clips that are held out. They are of training speakers too: their
+        loss is shown while a training goes on, and chooses nothing
     """
 
     width: int = 256
