@@ -139,7 +139,7 @@ def report(folder: Path, n: int) -> None:
     table = manifests.read(folder / "manifest.csv")
     answers = table["emotion"].sample(frac=1, random_state=0).to_numpy()
     truth, speakers = table["emotion"].to_numpy(), table["speaker"].to_numpy()
-    metrics.speaker_bootstrap(metrics.unweighted_accuracy, truth, answers, speakers)
+    metrics.ua_interval(truth, answers, speakers)
 
 
 STAGES = (fill, read_manifest, split, index, resume, pooled, report)
