@@ -10,9 +10,9 @@ seen what is measured here, and none of them takes part in making it.
 | `opinion` | DistillMOS (Microsoft) | MIT | any; trained on read and conversational speech |
 | `noisiness` | DNSMOS P.835 (Microsoft) | MIT | any; trained on English and others with noise |
 
-Where the answer is known (96 neutral clips of RAVDESS's 24 actors, `benchmarks/long/instruments.py`): the word error
-rate is .009 [.000, .024]; two clips of one actor are nearer than two of different actors with an AUC of .999; and
-DistillMOS falls at every step of 5 dB as noise is added, from 3.30 to 2.12.
+Where the answer is known (96 neutral clips of RAVDESS's 24 actors, `benchmarks/long/instruments.py`): the
+word error rate is .009 [.000, .024]; two clips of one actor are nearer than two of different actors with an
+AUC of .999; and DistillMOS falls at every step of 5 dB as noise is added, from 3.30 to 2.12.
 
 References
 ----------
