@@ -417,9 +417,12 @@ class FeatureStore:
         self.index = pd.concat(parts).sort_values(["clip", "shard"], ignore_index=True)
         self._places.clear()
 
-    def tidy(self) -> None:
-        """Write the index; delete damaged shards and what a killed writer left."""
-        self.refresh(verify=True)
+    def tidy(self, *, verify: bool = True) -> None:
+        """Write the index; delete damaged shards and what a killed writer left.
+
+        Without `verify`, shards that the index lists are not opened again.
+        """
+        self.refresh(verify=verify)
         for name in self._names():
             if (_OWN.fullmatch(name) and name.endswith(".tmp")) or name in self.damaged:
                 self._fs.rm_file(self._path(name))
@@ -448,7 +451,7 @@ class FeatureStore:
                 )
             self.tidy()
             yield
-            self.tidy()
+            self.tidy(verify=False)  # only what was written since is new
 
     # ------------------------------------------------------------------------------------- files
 
