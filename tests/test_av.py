@@ -1,6 +1,5 @@
 """Reductions to the plane: invariants, scikit-learn's own checks, and agreement with a known truth."""
 
-import os
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from samples import refused
+from samples import needs_audio, refused
 from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -280,7 +279,7 @@ def test_the_plane_shows_every_clip_and_names_the_emotions():
 # ------------------------------------------------------------------------------------- recorded speech
 
 
-@pytest.mark.skipif(not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no real speech")
+@needs_audio("emodb")
 def test_emodb_reaches_what_is_claimed(tmp_path):
     """By wav2vec2-nano at full length: .74 and .56 with speakers standardised, .74 and .52 without."""
     manifest = corpora.load("emodb")

@@ -1,6 +1,5 @@
 """An axis finds a planted direction, keeps its units, and is judged on speakers that it was not fitted on."""
 
-import os
 import warnings
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from samples import refused
+from samples import needs_audio, needs_whisper, refused
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -397,7 +396,8 @@ def test_plots_name_what_they_draw():
 # ------------------------------------------------------------------------------------- real speech
 
 
-@pytest.mark.skipif(not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no real speech")
+@needs_audio("ravdess")
+@needs_whisper
 def test_calm_and_angry_of_unseen_ravdess_actors(tmp_path):
     manifest = corpora.load("ravdess")
     some = (manifest["speaker"] <= "ravdess-08") & manifest["emotion"].isin(["calm", "angry"])

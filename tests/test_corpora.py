@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
-from samples import reasons, refused, speech, write_noise
+from samples import needs_audio, reasons, refused, speech, write_noise
 
 from emolib import audio, corpora, finetune, mapper, metrics, pretrain, probing, prosody, splits, steering
 from emolib.axis import EmotionAxis
@@ -503,11 +503,8 @@ def test_a_part_has_the_samples_of_the_whole(tmp_path):
 
 # ------------------------------------------------------------------------------------- real corpora
 
-HERE = os.environ.get("EMOLIB_CORPORA", "")
-needs_corpora = pytest.mark.skipif(not HERE, reason="EMOLIB_CORPORA is not set: no real corpus is at hand")
 
-
-@needs_corpora
+@needs_audio("ravdess")
 def test_real_ravdess():
     manifest = corpora.load("ravdess")
     counts = manifest["emotion"].value_counts()
@@ -517,7 +514,7 @@ def test_real_ravdess():
     assert manifest.attrs["skipped"] == [] and manifest.attrs["duplicates"] == []
 
 
-@needs_corpora
+@needs_audio("emodb")
 def test_real_emodb():
     manifest = corpora.load("emodb")
     counts = {"W": 127, "L": 81, "N": 79, "F": 71, "A": 69, "T": 62, "E": 46}
@@ -532,7 +529,7 @@ def test_real_emodb():
     assert (by_clip["recognition"] >= 80).mean() > 0.9  # the publisher kept what 80 % recognised
 
 
-@needs_corpora
+@needs_audio("crema-d")
 def test_real_crema_d():
     manifest = corpora.load("crema-d")
     assert len(manifest) == 7438
@@ -549,7 +546,7 @@ def test_real_crema_d():
     assert manifest["voice_vote"].ne("").all() and set(manifest["gender"]) == {"female", "male"}
 
 
-@needs_corpora
+@needs_audio("nemo")
 def test_real_nemo():
     manifest = corpora.load("nemo")
     assert len(manifest) == 2697 and manifest["speaker"].nunique() == 5 and manifest["emotion"].nunique() == 6

@@ -14,7 +14,7 @@ from checkout import ROOT, tracked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from samples import refused, sha256, write_corpus
+from samples import needs_audio, refused, sha256, write_corpus
 
 from emolib import audio, corpora, embeddings, features, paths, probing, splits
 from emolib.store import FeatureStore, StoreConfig
@@ -240,7 +240,7 @@ def test_ravdess_is_probed_without_its_audio(home):
     assert "can't be played" in note and "no frames of 'prosody' without the audio" in refusal
 
 
-@pytest.mark.skipif(not (AUDIO and Path(AUDIO, "ravdess").is_dir()), reason="no RAVDESS in EMOLIB_CORPORA")
+@needs_audio("ravdess")
 def test_ravdess_computed_anew_agrees_with_what_is_shipped(home, tmp_path, monkeypatch):
     """By the command, on every 36th clip; what is over half a step is the rounding of another processor."""
     from test_cli import call

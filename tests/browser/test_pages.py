@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 
 import nbformat
@@ -93,8 +94,12 @@ def voila(page, folder):
     options = f"--no-browser --port={port} --Voila.ip=127.0.0.1"
     command = ["sh", "-c", f"cd '{ROOT}' && {line.replace('$(BIN)', str(BIN))} {options}"]
     with serving(command, port, folder) as address:
+        started = time.perf_counter()
         page.goto(address, wait_until="domcontentloaded", timeout=120_000)
         wait_for(page, "delta +0.80")
+        told = {"s_to_first_sound": time.perf_counter() - started}
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        (PICTURES / "voila_first_sound.json").write_text(json.dumps(told))
         page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
         yield page
 

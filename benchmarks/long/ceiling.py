@@ -1,0 +1,119 @@
+"""How far any change of contours can lead: `python benchmarks/long/ceiling.py [CORPUS]`.
+
+`emolib trial` asks how often what a transform has learned from other speakers is recognised. Here a neutral
+clip is given its speaker's own change to the target, measured on their rendition of the same sentence: what
+no transform can know, and the most that it can learn. What then falls short of the natural rendition isn't in
+what is moved. The judge, speakers and clips are the trial's, one clip of each speaker to each target; a
+rendition is aligned by dynamic time warping. Needs the corpus's audio and takes about ten minutes. Writes
+docs/ceiling.csv, a row for each corpus and way.
+
+natural : the rendition itself; resynthesised : after WORLD's analysis and synthesis alone
+own change : all that a transform moves, as it truly differs: level, mean and spread of pitch, tempo, jitter,
+    shimmer, and frame by frame the pitch, energy, rate, 32 bands and 5 bands of noise
+own change, whole : of that the part that is one number for the whole clip
+learned : what the trial's transform predicts from the other speakers
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emolib import audio, corpora, metrics, prosody, steering, threads
+from emolib.prosody.analysis import band_spread, statistics
+from emolib.prosody.pairs import Pair, frame_changes, positions
+from emolib.prosody.transform import Change, apply_change
+from emolib.steering import trial
+from emolib.steering.preparation import by_gender
+from emolib.steering.prosodic import ProsodicAnalysis, analyse
+
+TABLE = Path(__file__).parent.parent.parent / "docs" / "ceiling.csv"
+SOURCE, SPEAKERS = "neutral", 48
+
+
+def own_change(take: ProsodicAnalysis, goal: ProsodicAnalysis) -> Change:
+    """Return what truly changes from one rendition to the other."""
+    source, target = take.contours, goal.contours
+    pair = Pair(source, target, positions(source, target), "")
+    changes, weights = frame_changes(pair)
+    whole = np.append(statistics(target) - statistics(source), band_spread(target) - band_spread(source))
+    return Change(whole, changes * weights)
+
+
+def sounds(
+    take: ProsodicAnalysis, goal: ProsodicAnalysis, steerer: steering.Steerer
+) -> dict[str, audio.Wave]:
+    """Return what the judge hears of one clip and one rendition, by way."""
+    change = own_change(take, goal)
+    level = audio.rms_dbfs(goal.recording.wave)
+
+    def moved(asked: Change) -> audio.Wave:
+        speech = apply_change(take.recording.speech, take.contours, asked)
+        return audio.level(prosody.resynthesise(take.recording, speech), level)
+
+    again = prosody.resynthesise(goal.recording, goal.recording.speech)
+    return {
+        "unmodified": take.recording.wave,
+        "natural": goal.recording.wave,
+        "resynthesised": audio.level(again, level),
+        "own change": moved(change),
+        "own change, whole": moved(Change(change.utterance, np.zeros_like(change.frames))),
+        "learned": steerer.render(take, 1.0),
+    }
+
+
+def measured(corpus: str) -> pd.DataFrame:
+    """Return whether the judge answers the target, a row for each speaker, target and way."""
+    clips = corpora.load(corpus)
+    names = by_gender(clips)
+    some = [names[k] for k in np.linspace(0, len(names) - 1, min(SPEAKERS, len(names))).round().astype(int)]
+    clips = clips[clips["speaker"].isin(some)].reset_index(drop=True)
+    material = trial.gather(clips, SOURCE, trial.TARGETS, outside=trial.outside_judge(clips))
+    judge, acted = material.outside.judge, material.acted
+    acted = acted[acted["clip"].isin(list(material.analysed.by_clip))]
+    tried = trial.Steerers(("prosody",), shift_level=True)
+
+    def convert(roles: steering.Roles) -> list[dict]:
+        rows = []
+        for target in trial.TARGETS:
+            makers = acted[~acted["speaker"].isin(roles.heard)]
+            [steerer] = tried.learn(makers, SOURCE, target, material.analysed).values()
+            for speaker in roles.heard:
+                own = acted[acted["speaker"] == speaker]
+                both = own[own["emotion"] == SOURCE].merge(own[own["emotion"] == target], on="text_id")
+                for _, row in both.head(1).iterrows():
+                    found = acted.set_index("clip").loc[[row["clip_x"], row["clip_y"]]]
+                    waves = [audio.load_clip(one, material.rate)[0] for one in found.to_dict("records")]
+                    for way, wave in sounds(*(analyse(w, material.rate) for w in waves), steerer).items():
+                        [p] = judge.predict_proba_measures(material.read(wave, speaker)[None])
+                        hit = float(p.argmax() == judge.column(target))
+                        rows.append({"speaker": speaker, "target": target, "way": way, "recognised": hit})
+        return rows
+
+    return pd.DataFrame([row for rows in threads.each(convert, steering.rotations(clips)) for row in rows])
+
+
+def main(corpus: str) -> None:
+    """Measure, print, and write the rows of one corpus."""
+    rows = measured(corpus)
+    wide = rows.pivot_table("recognised", ["speaker", "target"], "way", sort=False).reset_index()
+    found = []
+    for way in rows["way"].unique():
+        rate = metrics.mean_interval(wide[way], wide["speaker"])
+        less = metrics.difference_interval(wide[way], wide["natural"], wide["speaker"])
+        found.append({
+            "corpus": corpus, "way": way, "n": len(wide),
+            "recognised": rate.value, "low": rate.low, "high": rate.high,
+            "of_natural": rate.value / wide["natural"].mean(),
+            "minus_natural": less.value, "minus_low": less.low, "minus_high": less.high,
+        })  # fmt: skip
+        print(f"{corpus} {way:20s} {rate:.2f}, minus natural {less:.2f}", flush=True)
+    kept = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame({"corpus": []})
+    table = pd.concat([kept[kept["corpus"] != corpus], pd.DataFrame(found)])
+    table.to_csv(TABLE, index=False, float_format="%.4f")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or ("ravdess", "emodb", "crema-d"):
+        main(name)

@@ -1,0 +1,83 @@
+"""From nothing to a first figure, as Colab and Binder do it: `python benchmarks/long/first_figure.py`.
+
+Colab: the shell lines of docs/colab.ipynb, in an environment that has the locked packages except those that
+Colab lacks, which are installed and counted. Binder: `.binder/postBuild` in an environment with nothing but
+pip, which Binder does once for a commit, then a first notebook by `.binder/start`. Both work on a clone of
+this checkout and print the seconds of the installation, and from there to the first figure of notebook 01.
+Needs PyPI, a few GB of disk, and about ten minutes.
+"""
+
+import os
+import subprocess
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+import nbformat
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+
+
+def names(path: Path) -> dict[str, str]:
+    """Return the lines of a list of requirements, by package."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return {canonicalize_name(Requirement(line).name): line for line in lines}
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Return the variables of a new environment with nothing but pip."""
+    venv.create(place / "venv", with_pip=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EMOLIB_")}
+    return kept | {"PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}", "REPOSITORY": str(ROOT)}
+
+
+def seconds_to_figure(command: str, clone: Path, variables: dict[str, str]) -> float:
+    """Start a run and return how long its first figure of notebook 01 takes."""
+    began, started = time.time(), time.perf_counter()
+    run = subprocess.Popen(command, shell=True, cwd=clone.parent, env=variables, stdout=subprocess.DEVNULL)
+    try:
+        while not any(path.stat().st_mtime > began for path in clone.rglob("figures/01_*.png")):
+            if run.poll() is not None:
+                raise RuntimeError(f"{command!r} ended with {run.returncode} and no figure of notebook 01")
+            time.sleep(0.1)
+        return time.perf_counter() - started
+    finally:
+        run.kill()
+        run.wait()
+
+
+def colab(place: Path) -> tuple[float, float]:
+    """Return the seconds of Colab's installation, and from there to the first figure."""
+    variables, cells = environment(place), nbformat.read(ROOT / "docs" / "colab.ipynb", as_version=4).cells
+    there = names(ROOT / "requirements.txt")
+    for name in names(ROOT / "docs" / "colab" / "requirements.txt"):
+        there.pop(name, None)
+    (place / "there.txt").write_text("\n".join(there.values()))
+    quiet = {"shell": True, "check": True, "cwd": place, "env": variables}
+    subprocess.run("python -m pip install --quiet --no-deps -r there.txt", **quiet)
+    install, run = (
+        "\n".join(line[1:] for line in cell.source.splitlines()) for cell in cells if cell.source[:1] == "!"
+    )
+    started = time.perf_counter()
+    subprocess.run(f"set -e\n{install}", **quiet)
+    return time.perf_counter() - started, seconds_to_figure(run, place / "emolib", variables)
+
+
+def binder(place: Path) -> tuple[float, float]:
+    """Return the seconds of Binder's installation, and from there to the first figure."""
+    variables, clone = environment(place), place / "emolib"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", str(clone)], check=True)
+    started = time.perf_counter()
+    subprocess.run(["bash", ".binder/postBuild"], check=True, cwd=clone, env=variables)
+    seconds = time.perf_counter() - started
+    return seconds, seconds_to_figure("cd emolib && bash .binder/start emolib run 00 01", clone, variables)
+
+
+if __name__ == "__main__":
+    for way in (colab, binder):
+        with tempfile.TemporaryDirectory() as folder:
+            installing, running = way(Path(folder))
+            print(f"{way.__name__}: installed in {installing:.0f} s, first figure {running:.0f} s later")
