@@ -52,8 +52,8 @@ def measure(folder: Path | None = None, n_each: int = 4, seed: int = 0) -> dict[
     metrics : dict
         sampling_speedup: seconds of DDPM over seconds of DPM-Solver++; sampling_ua_NAME: clips recognised as
         their class, 1 / 6 by chance, with the bounds of its interval over clips; sampling_fid_NAME:
-        Frechet distance from the real clips, with its bounds; sampling_ua_real: of the real clips that the
-        generator learned from, the ceiling.
+        Frechet distance from the real clips, with its bounds where these are of five speakers or more;
+        sampling_ua_real: of the real clips that the generator learned from, the ceiling.
     """
     train, others = speech()
     place = folder or paths.models() / FOLDER
@@ -80,7 +80,8 @@ def measure(folder: Path | None = None, n_each: int = 4, seed: int = 0) -> dict[
                 f"sampling_{measured}_{name}_low": interval.low,
                 f"sampling_{measured}_{name}_high": interval.high,
             }
-    return {"sampling_speedup": seconds["ddpm"] / seconds["dpm"], **found}
+    known = {name: value for name, value in found.items() if not np.isnan(value)}
+    return {"sampling_speedup": seconds["ddpm"] / seconds["dpm"], **known}
 
 
 if __name__ == "__main__":
