@@ -101,14 +101,21 @@ def main(corpus: str) -> None:
     found = []
     for way in rows["way"].unique():
         rate = metrics.mean_interval(wide[way], wide["speaker"])
-        less = metrics.difference_interval(wide[way], wide["natural"], wide["speaker"])
+        less, apart = (
+            metrics.difference_interval(wide[way], wide[other], wide["speaker"])
+            for other in ("natural", "own change")
+        )
         found.append({
             "corpus": corpus, "way": way, "n": len(wide),
             "recognised": rate.value, "low": rate.low, "high": rate.high,
             "of_natural": rate.value / wide["natural"].mean(),
-            "minus_natural": less.value, "minus_low": less.low, "minus_high": less.high,
+            "minus_natural": less.value, "minus_natural_low": less.low, "minus_natural_high": less.high,
+            "minus_own": apart.value, "minus_own_low": apart.low, "minus_own_high": apart.high,
         })  # fmt: skip
-        print(f"{corpus} {way:20s} {rate:.2f}, minus natural {less:.2f}", flush=True)
+        print(
+            f"{corpus} {way:20s} {rate:.2f}, minus natural {less:.2f}, minus own change {apart:.2f}",
+            flush=True,
+        )
     kept = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame({"corpus": []})
     table = pd.concat([kept[kept["corpus"] != corpus], pd.DataFrame(found)])
     table.to_csv(TABLE, index=False, float_format="%.4f")
