@@ -117,7 +117,7 @@ def main(corpus: str) -> None:
             flush=True,
         )
     kept = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame({"corpus": []})
-    table = pd.concat([kept[kept["corpus"] != corpus], pd.DataFrame(found)])
+    table = pd.concat([kept[kept["corpus"] != corpus], pd.DataFrame(found)]).astype({"n": int})
     table.to_csv(TABLE, index=False, float_format="%.4f")
 
 
