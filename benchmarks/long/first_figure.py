@@ -4,11 +4,13 @@ Colab: the shell lines of docs/colab.ipynb, in an environment that has the locke
 Colab lacks, which are installed and counted. Binder: `.binder/postBuild` in an environment with nothing but
 pip, which Binder does once for a commit, then a first notebook by `.binder/start`. Both work on a clone of
 this checkout and print the seconds of the installation, and from there to the first figure of notebook 01.
-Needs PyPI, a few GB of disk, and about ten minutes.
+Needs PyPI, a few GB of disk, and about ten minutes; `TORCH_INDEX=` takes PyTorch from PyPI as well.
 """
 
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 import venv
@@ -31,13 +33,14 @@ def environment(place: Path) -> dict[str, str]:
     """Return the variables of a new environment with nothing but pip."""
     venv.create(place / "venv", with_pip=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EMOLIB_")}
-    return kept | {"PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}", "REPOSITORY": str(ROOT)}
+    return kept | {"PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}", "REPOSITORY": f"file://{ROOT}"}
 
 
 def seconds_to_figure(command: str, clone: Path, variables: dict[str, str]) -> float:
     """Start a run and return how long its first figure of notebook 01 takes."""
     began, started = time.time(), time.perf_counter()
-    run = subprocess.Popen(command, shell=True, cwd=clone.parent, env=variables, stdout=subprocess.DEVNULL)
+    place = {"cwd": clone.parent, "env": variables, "stdout": subprocess.DEVNULL}
+    run = subprocess.Popen(command, shell=True, start_new_session=True, **place)
     try:
         while not any(path.stat().st_mtime > began for path in clone.rglob("figures/01_*.png")):
             if run.poll() is not None:
@@ -45,7 +48,7 @@ def seconds_to_figure(command: str, clone: Path, variables: dict[str, str]) -> f
             time.sleep(0.1)
         return time.perf_counter() - started
     finally:
-        run.kill()
+        os.killpg(run.pid, signal.SIGKILL)  # the notebooks, too
         run.wait()
 
 
@@ -76,8 +79,10 @@ def binder(place: Path) -> tuple[float, float]:
     return seconds, seconds_to_figure("cd emolib && bash .binder/start emolib run 00 01", clone, variables)
 
 
+WAYS = {"colab": colab, "binder": binder}
+
 if __name__ == "__main__":
-    for way in (colab, binder):
+    for name in sys.argv[1:] or WAYS:
         with tempfile.TemporaryDirectory() as folder:
-            installing, running = way(Path(folder))
-            print(f"{way.__name__}: installed in {installing:.0f} s, first figure {running:.0f} s later")
+            installing, running = WAYS[name](Path(folder))
+            print(f"{name}: installed in {installing:.0f} s, first figure {running:.0f} s later", flush=True)
