@@ -2,7 +2,7 @@
 
 `emolib trial` asks how often what a transform has learned from other speakers is recognised. Here a neutral
 clip is given its speaker's own change to the target, measured on their rendition of the same sentence: what
-no transform can know, and the most that it can learn. What then falls short of the natural rendition isn't in
+no transform can know, and the best that it can learn. What then falls short of the natural rendition isn't in
 what is moved. The judge, speakers and clips are the trial's, one clip of each speaker to each target; a
 rendition is aligned by dynamic time warping. Needs the corpus's audio and takes about ten minutes. Writes
 docs/ceiling.csv, a row for each corpus and way.
