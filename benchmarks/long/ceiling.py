@@ -12,6 +12,8 @@ own change : all that a transform moves, as it truly differs: level, mean and sp
     shimmer, and frame by frame the pitch, energy, rate, 32 bands and 5 bands of noise
 own change, whole : of that the part that is one number for the whole clip
 learned : what the trial's transform predicts from the other speakers
+own change, 1.5 and learned, 1.5 : half as much again, as an exaggeration may be recognised better
+Where `make instruments` has installed it, DistillMOS gives its opinion of what is natural and learned.
 """
 
 import sys
@@ -20,16 +22,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib import audio, corpora, metrics, prosody, steering, threads
+from emolib import audio, corpora, instruments, metrics, prosody, steering, threads
 from emolib.prosody.analysis import band_spread, statistics
 from emolib.prosody.pairs import Pair, frame_changes, positions
 from emolib.prosody.transform import Change, apply_change
 from emolib.steering import trial
 from emolib.steering.preparation import by_gender
-from emolib.steering.prosodic import ProsodicAnalysis, analyse
+from emolib.steering.prosodic import ProsodicAnalysis, ProsodySteerer, analyse
 
 TABLE = Path(__file__).parent.parent.parent / "docs" / "ceiling.csv"
-SOURCE, SPEAKERS = "neutral", 48
+SOURCE, SPEAKERS, FAR = "neutral", 48, 1.5
+#: The ways whose quality is measured.
+OPINION = ("natural", "learned", "learned, 1.5")
 
 
 def own_change(take: ProsodicAnalysis, goal: ProsodicAnalysis) -> Change:
@@ -41,9 +45,7 @@ def own_change(take: ProsodicAnalysis, goal: ProsodicAnalysis) -> Change:
     return Change(whole, changes * weights)
 
 
-def sounds(
-    take: ProsodicAnalysis, goal: ProsodicAnalysis, steerer: steering.Steerer
-) -> dict[str, audio.Wave]:
+def sounds(take: ProsodicAnalysis, goal: ProsodicAnalysis, steerer: ProsodySteerer) -> dict[str, audio.Wave]:
     """Return what the judge hears of one clip and one rendition, by way."""
     change = own_change(take, goal)
     level = audio.rms_dbfs(goal.recording.wave)
@@ -59,7 +61,9 @@ def sounds(
         "resynthesised": audio.level(again, level),
         "own change": moved(change),
         "own change, whole": moved(Change(change.utterance, np.zeros_like(change.frames))),
+        "own change, 1.5": moved(change.times(FAR)),
         "learned": steerer.render(take, 1.0),
+        "learned, 1.5": steerer.render(take, FAR),
     }
 
 
@@ -78,7 +82,9 @@ def measured(corpus: str) -> pd.DataFrame:
         rows = []
         for target in trial.TARGETS:
             makers = acted[~acted["speaker"].isin(roles.heard)]
-            [steerer] = tried.learn(makers, SOURCE, target, material.analysed).values()
+            [learned] = tried.learn(makers, SOURCE, target, material.analysed).values()
+            assert isinstance(learned, ProsodySteerer)
+            steerer = ProsodySteerer(learned.transform, shift_level=True, allow_extrapolation=True)
             for speaker in roles.heard:
                 own = acted[acted["speaker"] == speaker]
                 both = own[own["emotion"] == SOURCE].merge(own[own["emotion"] == target], on="text_id")
@@ -89,6 +95,8 @@ def measured(corpus: str) -> pd.DataFrame:
                         [p] = judge.predict_proba_measures(material.read(wave, speaker)[None])
                         hit = float(p.argmax() == judge.column(target))
                         rows.append({"speaker": speaker, "target": target, "way": way, "recognised": hit})
+                        if way in OPINION and not instruments.missing("quality"):
+                            rows[-1]["quality"] = instruments.opinion([wave], material.rate)[0]
         return rows
 
     return pd.DataFrame([row for rows in threads.each(convert, steering.rotations(clips)) for row in rows])
@@ -111,6 +119,7 @@ def main(corpus: str) -> None:
             "of_natural": rate.value / wide["natural"].mean(),
             "minus_natural": less.value, "minus_natural_low": less.low, "minus_natural_high": less.high,
             "minus_own": apart.value, "minus_own_low": apart.low, "minus_own_high": apart.high,
+            "quality": rows.loc[rows["way"] == way].get("quality", pd.Series([np.nan])).mean(),
         })  # fmt: skip
         print(
             f"{corpus} {way:20s} {rate:.2f}, minus natural {less:.2f}, minus own change {apart:.2f}",
