@@ -7,6 +7,7 @@ this checkout and print the seconds of the installation, and from there to the f
 Needs PyPI, a few GB of disk, and about ten minutes; `TORCH_INDEX=` takes PyTorch from PyPI as well.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -36,19 +37,27 @@ def environment(place: Path) -> dict[str, str]:
     return kept | {"PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}", "REPOSITORY": f"file://{ROOT}"}
 
 
-def seconds_to_figure(command: str, clone: Path, variables: dict[str, str]) -> float:
-    """Start a run and return how long its first figure of notebook 01 takes."""
+def bash(lines: str, place: Path) -> list[str]:
+    """Write lines as a script and return the command that runs it."""
+    script = place / "lines.sh"
+    script.write_text(f"set -e\n{lines}\n")
+    return ["bash", str(script)]
+
+
+def seconds_to_figure(lines: str, place: Path, variables: dict[str, str]) -> float:
+    """Start a run in a folder and return how long its first figure of notebook 01 takes."""
     began, started = time.time(), time.perf_counter()
-    place = {"cwd": clone.parent, "env": variables, "stdout": subprocess.DEVNULL}
-    run = subprocess.Popen(command, shell=True, start_new_session=True, **place)
+    options = {"cwd": place, "env": variables, "stdout": subprocess.DEVNULL}
+    run = subprocess.Popen(bash(lines, place), start_new_session=True, **options)
     try:
-        while not any(path.stat().st_mtime > began for path in clone.rglob("figures/01_*.png")):
+        while not any(path.stat().st_mtime > began for path in place.glob("emolib/figures/01_*.png")):
             if run.poll() is not None:
-                raise RuntimeError(f"{command!r} ended with {run.returncode} and no figure of notebook 01")
+                raise RuntimeError(f"{lines!r} ended with {run.returncode} and no figure of notebook 01")
             time.sleep(0.1)
         return time.perf_counter() - started
     finally:
-        os.killpg(run.pid, signal.SIGKILL)  # the notebooks, too
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)  # the notebooks, too
         run.wait()
 
 
@@ -59,14 +68,15 @@ def colab(place: Path) -> tuple[float, float]:
     for name in names(ROOT / "docs" / "colab" / "requirements.txt"):
         there.pop(name, None)
     (place / "there.txt").write_text("\n".join(there.values()))
-    quiet = {"shell": True, "check": True, "cwd": place, "env": variables}
-    subprocess.run("python -m pip install --quiet --no-deps -r there.txt", **quiet)
+    options = {"check": True, "cwd": place, "env": variables}
+    pip = ["python", "-m", "pip", "install", "--quiet", "--no-deps", "-r", "there.txt"]
+    subprocess.run(pip, **options)
     install, run = (
         "\n".join(line[1:] for line in cell.source.splitlines()) for cell in cells if cell.source[:1] == "!"
     )
     started = time.perf_counter()
-    subprocess.run(f"set -e\n{install}", **quiet)
-    return time.perf_counter() - started, seconds_to_figure(run, place / "emolib", variables)
+    subprocess.run(bash(install, place), **options)
+    return time.perf_counter() - started, seconds_to_figure(run, place, variables)
 
 
 def binder(place: Path) -> tuple[float, float]:
@@ -76,7 +86,7 @@ def binder(place: Path) -> tuple[float, float]:
     started = time.perf_counter()
     subprocess.run(["bash", ".binder/postBuild"], check=True, cwd=clone, env=variables)
     seconds = time.perf_counter() - started
-    return seconds, seconds_to_figure("cd emolib && bash .binder/start emolib run 00 01", clone, variables)
+    return seconds, seconds_to_figure("cd emolib; bash .binder/start emolib run 00 01", place, variables)
 
 
 WAYS = {"colab": colab, "binder": binder}
