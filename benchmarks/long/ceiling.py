@@ -27,7 +27,6 @@ from emolib.prosody.analysis import band_spread, statistics
 from emolib.prosody.pairs import Pair, frame_changes, positions
 from emolib.prosody.transform import Change, apply_change
 from emolib.steering import trial
-from emolib.steering.preparation import by_gender
 from emolib.steering.prosodic import ProsodicAnalysis, ProsodySteerer, analyse
 
 TABLE = Path(__file__).parent.parent.parent / "docs" / "ceiling.csv"
@@ -69,10 +68,7 @@ def sounds(take: ProsodicAnalysis, goal: ProsodicAnalysis, steerer: ProsodySteer
 
 def measured(corpus: str) -> pd.DataFrame:
     """Return whether the judge answers the target, a row for each speaker, target and way."""
-    clips = corpora.load(corpus)
-    names = by_gender(clips)
-    some = [names[k] for k in np.linspace(0, len(names) - 1, min(SPEAKERS, len(names))).round().astype(int)]
-    clips = clips[clips["speaker"].isin(some)].reset_index(drop=True)
+    clips = trial.some_speakers(corpora.load(corpus), SPEAKERS)
     material = trial.gather(clips, SOURCE, trial.TARGETS, outside=trial.outside_judge(clips))
     judge, acted = material.outside.judge, material.acted
     acted = acted[acted["clip"].isin(list(material.analysed.by_clip))]

@@ -755,7 +755,7 @@ def hold(
     is_latent = set(methods) != {"prosody"}
     if is_latent and encoder == JUDGE_ENCODER:
         raise ValueError(f"the judge reads {encoder}, too; expected another encoder for latent steering")
-    clips = _some_speakers(manifest, n_speakers)
+    clips = some_speakers(manifest, n_speakers)
     preparation.check_emotions(clips, source, *targets)
     outside = outside_judge(clips, device)
     for word in targets:
@@ -779,7 +779,8 @@ def hold(
     return Outcome(tabulate(rows), rows, setting, skipped)
 
 
-def _some_speakers(manifest: pd.DataFrame, n_speakers: int | None) -> pd.DataFrame:
+def some_speakers(manifest: pd.DataFrame, n_speakers: int | None) -> pd.DataFrame:
+    """Return the clips of so many speakers, evenly drawn from both genders; of all by default."""
     names = preparation.by_gender(manifest)
     at = np.linspace(0, len(names) - 1, min(n_speakers or len(names), len(names))).round().astype(int)
     return manifest[manifest["speaker"].isin([names[k] for k in at])].reset_index(drop=True)
