@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
 from emolib.files import Saved
@@ -440,7 +439,8 @@ def _restored(c: Contours, change: Array, wider: Array) -> Array:
 def _aperiodicity(speech: Speech, change: Array) -> Array:
     """Return the new aperiodicity, (T, F)."""
     spread = analysis.to_bins(speech.sample_rate, speech.aperiodicity.shape[1], N_NOISE)
-    return expit(logit(np.clip(speech.aperiodicity, 1e-3, 1 - 1e-9)) + change @ spread)
+    odds_of_tone = 1 / np.clip(speech.aperiodicity, 1e-3, 1 - 1e-9) - 1  # the logit is minus their logarithm
+    return 1 / (1 + odds_of_tone * np.exp(-(change @ spread)))
 
 
 def _positions(n_frames: int, change: Array, log_duration: float) -> Array:
