@@ -20,13 +20,16 @@ run: $(READY)
 	$(BIN)/emolib run $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ENCODER),--encoder $(ENCODER)) \
 	  --profile $(PROFILE) --device $(DEVICE)
 
+# Two processes, which share the tests by file; the longest files come first.
+TEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 # check: what is fast. test: all but what takes up to an hour, and each notebook once. test-long: that, and twenty
 # strikes of each fault.
 check: $(DEV)
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(TEST) -m "not slow and not long"
 
 test: $(DEV) $(SITE)
-	$(BIN)/python -m pytest
+	$(TEST)
 
 test-long: $(DEV) $(SITE)
 	EMOLIB_FAULTS=20 $(BIN)/python -m pytest -m "long or faults"

@@ -23,14 +23,21 @@ SLOW_FILES = re.compile(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, by where it lies and by whether it reads the executed notebooks; these come last."""
+    """Mark what is slow, and what one process has to run because it shares what is made once.
+
+    What reads the executed notebooks comes first, as nothing else takes as long; then the browser and the faults.
+    """
+    order: dict[pytest.Item, int] = {}
     for item in items:
         folder, reads = item.path.parent.name, "executed" in getattr(item, "fixturenames", ())
         if folder in ("browser", "faults"):
             item.add_marker(folder)
         if folder in ("browser", "faults") or reads or SLOW_FILES.match(item.path.name):
             item.add_marker("slow")
-    items.sort(key=lambda item: "executed" in getattr(item, "fixturenames", ()))
+        shared = "notebooks" if reads else folder if folder == "faults" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(shared))
+        order[item] = 0 if reads else 1 if folder in ("browser", "faults") else 2
+    items.sort(key=order.__getitem__)
 
 
 @pytest.fixture(autouse=True)
