@@ -14,7 +14,7 @@ from samples import needs_whisper, save_model, speech, w2v_bert
 from samples import whisper as tiny_whisper
 
 from emolib import audio, encoders, features, paths, probing, splits
-from emolib.encoders import loading, whisper, whisper_wheel
+from emolib.encoders import whisper, whisper_wheel
 from emolib.encoders.wav2vec2 import FourierConv, FrontEnd
 
 STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
@@ -88,7 +88,7 @@ def test_equals_transformers_whatever_layers_are_asked_for(folder, waves):
         encoder = encoders.load(folder, layers=layers, device="cpu")
         chosen = list(range(5)) if layers is None else layers
         assert encoder.layers == tuple(chosen)
-        assert len(encoder._model.encoder.layers) == max(chosen), "blocks above the highest are not kept"
+        assert len(encoder.network.encoder.layers) == max(chosen), "blocks above the highest are not kept"
         [ours] = encoder.encode(waves[:1], RATE)
         assert ours.dtype == np.float32 and relative_error(ours, theirs[chosen]) < 1e-5
 
@@ -138,7 +138,7 @@ def test_threads_that_share_an_encoder_get_their_own_states(folder, waves):
 
 
 def test_the_hooks_are_gone_afterwards(model_folder):
-    blocks = encoders.load(str(model_folder()), device="cpu")._model.encoder.layers
+    blocks = encoders.load(str(model_folder()), device="cpu").network.encoder.layers
     with pytest.raises(RuntimeError, match="in the middle"), encoders.inputs_of(blocks):
         raise RuntimeError("in the middle")
     assert not any(module._forward_pre_hooks for module in blocks)
@@ -295,7 +295,7 @@ def test_whisper_equals_transformers_on_the_same_padded_input(whisper_folder):
     close = {"atol": 2e-5, "rtol": 0}
     for ours, wanted in zip(states[:4], theirs.hidden_states, strict=False):
         torch.testing.assert_close(ours, wanted, **close)
-    torch.testing.assert_close(encoder._model.layer_norm(states[4]), theirs.last_hidden_state, **close)
+    torch.testing.assert_close(encoder.network.layer_norm(states[4]), theirs.last_hidden_state, **close)
     # stated difference: only attention to the 27 s of silence is missing
     [short] = encoder.encode([speech(3.0)], RATE)
     full = torch.stack(states)[:, 0, : short.shape[1]].numpy()
@@ -389,7 +389,7 @@ def test_a_network_that_is_known_is_loaded_only_where_it_is_used(model_folder, t
         loaded = encoders.load_deferred(name, layers=[2], device="cpu")
         assert isinstance(loaded, encoders.TransformerEncoder)
         with monkeypatch.context() as patch:
-            patch.setattr(loading, "load", lambda *_, **__: pytest.fail("loaded the network"))
+            patch.setattr(encoders, "load", lambda *_, **__: pytest.fail("loaded the network"))
             known = encoders.load_deferred(name, layers=[2], device="cpu")
             with pytest.raises(ValueError, match=r"layers \[9\]"):
                 encoders.load_deferred(name, layers=[9], device="cpu")

@@ -66,7 +66,7 @@ def test_nothing_is_loaded_where_nothing_is_missing(model_folder, manifest, tmp_
     name, url = str(model_folder()), tmp_path / "store"
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     first = extract(manifest, name, url=url, device="cpu").store
-    monkeypatch.setattr("emolib.encoders.loading.load", lambda *_, **__: pytest.fail("loaded a network"))
+    monkeypatch.setattr("emolib.encoders.load", lambda *_, **__: pytest.fail("loaded a network"))
     again = extract(manifest, name, layers=[2], url=url, device="cpu")
     assert again.n_new == 0 and np.array_equal(again.store.pooled(2), first.pooled(2))
 
