@@ -242,29 +242,6 @@ def test_another_folder_is_never_emptied(model_folder, store, folder, tmp_path):
     assert len(list((tmp_path / "b").glob("shard-*"))) == len(SHARDS)
 
 
-def test_a_store_of_an_earlier_version_is_read_and_added_to(store, folder):
-    """Its configuration names the layers that its shards don't, which have no checksums either."""
-    (folder / "config.json").write_text(json.dumps(vars(CONFIG)))
-    for path in folder.glob("shard-*"):
-        data = path.read_bytes()
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        rows = json.loads(header["__metadata__"]["index"])
-        del rows["layers"], rows["crc32"]
-        header["__metadata__"]["index"] = json.dumps(rows)
-        text = json.dumps(header).encode()
-        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
-    index = pd.read_csv(folder / "index.csv", keep_default_na=False)
-    index.drop(columns=["layers", "frames"]).to_csv(folder / "index.csv", index=False)
-    same(FeatureStore(folder))
-    same(FeatureStore.open(folder, CONFIG))
-    assert np.array_equal(FeatureStore(folder).frames("a", 2), states_of("a")[2].astype(np.float16))
-    more = FeatureStore.open(folder, asked(layers=(7,)))
-    with more.writing():
-        more.append(["a"], ["sha-a"], [states_of("a", 1)])
-    assert FeatureStore(folder).config.layers == (0, 2, 3, 7) and more.clips == ["a"]
-
-
 def test_errors_name_what_there_is(store, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no feature store at .*emolib extract"):
         FeatureStore(tmp_path / "nowhere")
