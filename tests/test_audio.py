@@ -136,7 +136,7 @@ def test_resampling_keeps_the_tone_and_drops_what_can_not_be_kept():
     wave = tone()
     assert audio.resample(wave, 16_000, 16_000) is wave
     for rates in ((0, 16_000), (16_000, -1)):
-        refused("expected a positive number", audio.resample, wave, *rates)
+        refused("expected positive numbers", audio.resample, wave, *rates)
 
 
 def test_what_is_cut_short_is_refused(tmp_path):
@@ -315,7 +315,6 @@ def test_griffin_lim_finds_a_wave_of_that_mel(spec, tolerance):
     )
     assert errors < tolerance and errors < min(late, early)  # in time, to the frame
     assert np.array_equal(wave, audio.griffin_lim(mel, spec))
-    assert not np.array_equal(wave, audio.griffin_lim(mel, spec, seed=1))
 
 
 # ------------------------------------------------------------------------------------- WORLD
