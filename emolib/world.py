@@ -110,21 +110,15 @@ def pitch(
     `tolerance` is how far, as a share of itself, F0 may jump within a voiced stretch (DIO's allowed_range).
     """
     samples = np.asarray(wave, np.float64)
-    f0_hz, times = pyworld.dio(
-        samples, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=hop_ms, allowed_range=tolerance
-    )
+    limits = {"f0_floor": low_hz, "f0_ceil": high_hz, "allowed_range": tolerance}
+    f0_hz, times = pyworld.dio(samples, sample_rate, frame_period=hop_ms, **limits)
     return pyworld.stonemask(samples, f0_hz, times, sample_rate)
 
 
 def decompose(
-    wave: Wave | Array,
-    sample_rate: int,
-    f0_hz: Array,
-    *,
-    floor: float = 0.0,
-    threshold: float = 0.85,
+    wave: Wave | Array, sample_rate: int, f0_hz: Array, *, floor: float = 0.0, threshold: float = 0.85,
     aperiodicity: bool = True,
-) -> Speech:
+) -> Speech:  # fmt: skip
     """Return a wave's parameters along an F0 contour, by CheapTrick and D4C.
 
     Parameters
@@ -138,11 +132,9 @@ def decompose(
     """
     samples, times = np.asarray(wave, np.float64), np.arange(len(f0_hz)) * HOP_MS / 1000
     envelope = np.maximum(pyworld.cheaptrick(samples, f0_hz, times, sample_rate), floor)
-    noise = (
-        pyworld.d4c(samples, f0_hz, times, sample_rate, threshold=threshold)
-        if aperiodicity
-        else np.zeros_like(envelope)
-    )
+    noise = np.zeros_like(envelope)
+    if aperiodicity:
+        noise = pyworld.d4c(samples, f0_hz, times, sample_rate, threshold=threshold)
     return Speech(f0_hz, np.log(envelope), noise, sample_rate)
 
 
