@@ -31,7 +31,7 @@ def fitted():
 
 
 def test_passes_scikit_learns_own_checks():
-    check_estimator(AttentionPoolingClassifier(n_epochs=60, learning_rate=2e-2, dropout=0.0))
+    check_estimator(AttentionPoolingClassifier(n_epochs=25, learning_rate=4e-2, dropout=0.0))
 
 
 def test_learns_what_the_mean_does_not_hold(fitted):

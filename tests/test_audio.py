@@ -47,11 +47,10 @@ def test_sample_widths_channels_and_rates(tmp_path):
     files = itertools.product(widths.items(), ((1, 8_000), (2, 44_100), (1, 96_000)))
     for (subtype, tolerance), (n_channels, sample_rate) in files:
         wave = tone(sample_rate=sample_rate)
-        samples = np.stack([wave, 0.5 * wave], axis=1) if n_channels == 2 else wave
+        samples = np.stack([wave, 0.5 * wave][:n_channels], axis=1)
         sf.write(tmp_path / "clip.wav", samples, sample_rate, subtype=subtype)
         back, native = audio.load(tmp_path / "clip.wav")
-        assert native == sample_rate
-        assert np.abs(back - (0.75 * wave if n_channels == 2 else wave)).max() <= tolerance + 1e-7
+        assert native == sample_rate and np.abs(back - samples.mean(axis=1)).max() <= tolerance + 1e-7
         resampled, rate = audio.load(tmp_path / "clip.wav", 16_000)
         assert rate == 16_000 and resampled.shape == (8_000,) and resampled.dtype == np.float32
         assert np.abs(np.fft.rfft(resampled)).argmax() == 220  # 440 Hz in half a second
@@ -173,20 +172,14 @@ def test_a_streamed_wav_of_unknown_length_is_read_and_a_flac_refused(tmp_path):
 def test_what_is_no_sound_or_unfit_is_refused(tmp_path):
     path = tmp_path / "clip.wav"
     for content, reason in (
-        (b"", "empty file"),
-        (b"To be, or not to be\n" * 99, "not readable as sound"),
-        (b"RIFF", "not readable"),
-    ):
+        (b"", "empty file"), (b"To be, or not\n" * 99, "not readable as sound"), (b"RIFF", "not readable"),
+    ):  # fmt: skip
         path.write_bytes(content)
         assert refusal(path).startswith("clip.wav: ") and reason in refusal(path)
     for samples, reason in (
-        ([], "no samples"),
-        ([0.5], "too short, 0.1 ms"),
-        ([0.5] * 399, "too short, 24.9 ms"),
-        ([0.0] * 8_000, "silent"),
-        ([0.5] * 999 + [np.nan], "NaN"),
-        ([0.5] * 999 + [-np.inf], "infinite"),
-    ):
+        ([], "no samples"), ([0.5], "too short, 0.1 ms"), ([0.5] * 399, "too short, 24.9 ms"),
+        ([0.0] * 8_000, "silent"), ([0.5] * 999 + [np.nan], "NaN"), ([0.5] * 999 + [-np.inf], "infinite"),
+    ):  # fmt: skip
         sf.write(path, np.array(samples, np.float32), 16_000, subtype="FLOAT")
         assert reason in refusal(path)
     sf.write(path, np.full(400, 2e-4, np.float32), 16_000, subtype="FLOAT")
@@ -197,10 +190,11 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
-    assert "not a regular file" in refusal(tmp_path / "pipe.wav")
-    assert "not a regular file" in refusal(tmp_path / "folder.wav")
-    for name in ("absent.wav", "loop.wav", "nu\0ll.wav", "x" * 300 + ".wav"):
-        assert "can't be opened" in refusal(tmp_path / name)
+    for names, reason in (
+        (("pipe.wav", "folder.wav"), "not a regular file"),
+        (("absent.wav", "loop.wav", "nu\0ll.wav", "x" * 300 + ".wav"), "can't be opened"),
+    ):
+        assert all(reason in refusal(tmp_path / name) for name in names)
 
 
 def test_names_that_are_not_utf8(tmp_path):
@@ -229,27 +223,21 @@ def test_mono_level_and_trim():
     assert np.abs(left).max() == np.float32(0.5)
 
 
-def test_write_refuses_and_leaves_what_was_there(tmp_path):
+def test_write_refuses_or_fails_and_leaves_what_was_there(tmp_path, monkeypatch):
     path = audio.write(tmp_path / "clip.wav", speech(0.1), 16_000)
     before = path.read_bytes()
     for wave, reason in (
-        (np.array([0.1, np.nan]), "peak nan"),
-        (np.array([0.1, np.inf]), "peak inf"),
-        (np.array([0.1, -1.01]), "peak 1.01"),
-        (np.array([]), "shape"),
-        (np.zeros((2, 9)), "shape"),
-    ):
+        (np.array([0.1, np.nan]), "peak nan"), (np.array([0.1, np.inf]), "peak inf"),
+        (np.array([0.1, -1.01]), "peak 1.01"), (np.array([]), "shape"), (np.zeros((2, 9)), "shape"),
+    ):  # fmt: skip
         for target in (path, tmp_path / "new" / "clip.wav"):
             refused(reason, audio.write, target, wave, 16_000)
     refused("xyz", audio.write, tmp_path / "clip.xyz", speech(0.1), 16_000)
-    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["clip.wav"]
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(sf.SoundFile, "write", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        audio.write(tmp_path / "clip.wav", speech(0.1), 16_000)
-    assert not list(tmp_path.iterdir())
+    for target in (path, tmp_path / "other.wav"):
+        with pytest.raises(ZeroDivisionError):
+            audio.write(target, speech(0.1), 16_000)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["clip.wav"]
 
 
 def published_mel(wave):
@@ -303,18 +291,16 @@ def test_mels_have_a_frame_per_hop_and_refuse_what_is_too_short():
         audio.log_mel(speech(1.0)[:384], 22_050)
 
 
-@pytest.mark.parametrize("spec, tolerance", [(HIFIGAN_MEL, 0.25), (EMOGEN_MEL, 0.5)])
-def test_griffin_lim_finds_a_wave_of_that_mel(spec, tolerance):
-    mel = audio.log_mel(speech(1.2, sample_rate=22_050), 22_050, spec)
-    wave = audio.griffin_lim(mel, spec)
-    assert wave.dtype == np.float32 and wave.shape == (len(mel) * spec.hop_length,)
-    again = audio.log_mel(wave, 22_050, spec)
-    loud = mel > mel.max() - 8  # the 70 dB that can be heard
-    late, errors, early = (
-        np.abs(np.roll(again, shift, axis=0) - mel)[2:-2][loud[2:-2]].mean() for shift in (-1, 0, 1)
-    )
-    assert errors < tolerance and errors < min(late, early)  # in time, to the frame
-    assert np.array_equal(wave, audio.griffin_lim(mel, spec))
+def test_griffin_lim_finds_a_wave_of_that_mel():
+    for spec, tolerance in ((HIFIGAN_MEL, 0.25), (EMOGEN_MEL, 0.5)):
+        mel = audio.log_mel(speech(1.2, sample_rate=22_050), 22_050, spec)
+        wave = audio.griffin_lim(mel, spec)
+        assert wave.dtype == np.float32 and wave.shape == (len(mel) * spec.hop_length,)
+        again, loud = audio.log_mel(wave, 22_050, spec), mel > mel.max() - 8  # the 70 dB that can be heard
+        apart = [np.abs(np.roll(again, shift, axis=0) - mel) for shift in (-1, 0, 1)]
+        late, errors, early = (frames[2:-2][loud[2:-2]].mean() for frames in apart)
+        assert errors < tolerance and errors < min(late, early)  # in time, to the frame
+        assert np.array_equal(wave, audio.griffin_lim(mel, spec))
 
 
 # ------------------------------------------------------------------------------------- WORLD

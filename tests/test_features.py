@@ -1,7 +1,6 @@
 """Extraction: each clip encoded once, whatever is killed, damaged, changed or unreadable on the way."""
 
 import importlib.util
-import os
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,24 +168,18 @@ def test_what_the_encoder_refuses_is_skipped_alone(manifest, tmp_path):
     extraction = extract(manifest, Fake(longest_s=1.0), url=tmp_path / "store")
     assert extraction.skipped == [{"clip": "clip-003", "reason": "longer than this encoder likes"}]
     assert len(extraction.store) == 9
+    for unfit, why in (
+        (manifest.iloc[:0], "empty manifest"),
+        (manifest.iloc[[0, 0]], "'clip-000' stands twice"),
+    ):
+        refused(why, extract, unfit, Fake(), url=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
-def test_unfit_manifests_are_refused(manifest, tmp_path):
-    refused("empty manifest", extract, manifest.iloc[:0], Fake(), url=tmp_path / "store")
-    twice = pd.concat([manifest, manifest])
-    refused("'clip-000' stands twice", extract, twice, Fake(), url=tmp_path / "store")
-    assert not (tmp_path / "store").exists()
-
-
-@pytest.fixture
-def undisturbed(manifest, tmp_path, monkeypatch):
+def test_killed_at_any_write(manifest, tmp_path, monkeypatch):
+    """Stop before the nth file takes its name: the configuration, the index, or a shard."""
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
     extract(manifest, Fake(), frames=True, url=tmp_path / "undisturbed")
-    return files(tmp_path / "undisturbed")
-
-
-def test_killed_at_any_write(manifest, tmp_path, undisturbed, monkeypatch):
-    """Stop before the nth file takes its name: the configuration, the index, or a shard."""
     replace = Path.replace
     for nth in range(1, 8):
         store, calls = tmp_path / str(nth), []
@@ -201,7 +194,7 @@ def test_killed_at_any_write(manifest, tmp_path, undisturbed, monkeypatch):
             patch.setattr(Path, "replace", stop)
             extract(manifest, Fake(), frames=True, url=store)
         extract(manifest, Fake(), frames=True, url=store)
-        assert len(calls) == nth and files(store) == undisturbed
+        assert len(calls) == nth and files(store) == files(tmp_path / "undisturbed")
 
 
 @dataclass
@@ -214,7 +207,7 @@ class Watching(Fake):
     def encode(self, waves, sample_rate):
         self.held.append(sum(array() is not None for array in self.given))
         states = super().encode(waves, sample_rate)
-        self.given += [weakref.ref(array) for array in [*waves, *states]]
+        self.given += map(weakref.ref, [*waves, *states])
         return states
 
 
@@ -224,9 +217,8 @@ def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, monkeypatch):
     many = few.iloc[np.arange(80) % 8].assign(clip=[f"clip-{i:05d}" for i in range(80)])
     encoder = Watching()
     extract(many, encoder, frames=True, url=tmp_path / "store")
-    assert len(encoder.given) == 2 * 80
+    assert len(encoder.given) == 2 * 80 and not any(array() is not None for array in encoder.given)
     assert max(encoder.held) <= 2 * 4 + 4  # waves and states of the block before, and the waves of this one
-    assert not any(array() is not None for array in encoder.given)
 
 
 def test_export_writes_the_classic_tree(manifest, tmp_path):
@@ -242,4 +234,4 @@ def test_export_writes_the_classic_tree(manifest, tmp_path):
 def test_the_default_folder_is_by_corpus_and_encoder(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     extract(manifest, Fake(name="a/b"))
-    assert os.listdir(tmp_path / "data" / "features" / "tiny") == ["a--b"]  # noqa: PTH208
+    assert (tmp_path / "data" / "features" / "tiny" / "a--b" / "index.csv").exists()

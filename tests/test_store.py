@@ -189,8 +189,7 @@ def test_layers_come_in_shards_of_their_own(store, folder, monkeypatch):
 def test_frames_are_added_to_what_was_pooled(tmp_path):
     store = fill(FeatureStore.open(tmp_path, asked(frames=False)))
     refused("pooled features only", store.frames, "a", 0)
-    pooled = store.pooled(3)
-    more = FeatureStore.open(tmp_path, asked(layers=(3,)))
+    pooled, more = store.pooled(3), FeatureStore.open(tmp_path, asked(layers=(3,)))
     assert more.clips == []
     with more.writing():
         more.append(["a"], ["sha-a"], [states_of("a")[1:2] + 1])

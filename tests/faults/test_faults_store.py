@@ -158,20 +158,11 @@ def test_a_damaged_shard_is_made_again(made, tmp_path):
     _, manifest = made
     expected = jobs.content(tmp_path / "store")
     for harm in ("cut", "empty", "garbage", "gone"):
-        spoil(tmp_path / "store" / "shard-000003.safetensors", harm)
+        jobs.spoil(tmp_path / "store" / "shard-000003.safetensors", harm)
         with tried("a damaged shard"):
             again = extract(manifest, jobs.Slow(), frames=True, url=tmp_path / "store")
             assert (again.n_new, again.n_cached) == (3, 21), harm
             assert jobs.content(tmp_path / "store") == expected, harm
-
-
-def spoil(path: Path, harm: str) -> None:
-    data = path.read_bytes()
-    if harm == "gone":
-        path.unlink()
-        return
-    garbage = np.random.default_rng(0).bytes(len(data))
-    path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "garbage": garbage}[harm])
 
 
 def test_a_flipped_bit_in_the_index_never_gives_another_clip_s_numbers(made, tmp_path):
@@ -234,7 +225,7 @@ def test_a_damaged_model_is_refused_in_one_line(models, tmp_path):
                 elif harm == "another":
                     shutil.copy(other / name, copy / name)
                 else:
-                    spoil(copy / name, harm)
+                    jobs.spoil(copy / name, harm)
                 with tried("a damaged model folder"):
                     with pytest.raises((ValueError, FileNotFoundError)) as caught:
                         load(copy)
@@ -260,7 +251,7 @@ def test_a_damaged_checkpoint_is_named(inputs, tmp_path, kind):
     job(inputs, tmp_path)
     [checkpoint] = tmp_path.rglob("checkpoint.safetensors")
     whole = load_file(checkpoint)
-    spoil(checkpoint, "cut")
+    jobs.spoil(checkpoint, "cut")
     with tried("a damaged checkpoint"):
         with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*delete it"):
             job(inputs, tmp_path)
