@@ -94,12 +94,17 @@ def test_a_store_grows_by_the_layers_and_frames_that_are_asked_for(model_folder,
     for layers, frames, n_new, held in asked:
         done = extract(manifest, name, layers=layers, frames=frames, url=url, device="cpu")
         assert (done.n_new, done.store.config.layers) == (n_new, tuple(layers))
-        assert FeatureStore(url).config.layers == held
+        (url / "index.csv").unlink()  # the shards know
+        assert FeatureStore(url).config.layers == held and len(FeatureStore(url)) == 10
+        if not before:
+            refused("pooled features only", FeatureStore(url).frames, "clip-003", 1)
         shards = {name: digest for name, digest in files(url).items() if name.startswith("shard")}
         assert before.items() <= shards.items(), "what is finished stays"
         before = shards
     whole = extract(manifest, name, frames=True, url=tmp_path / "whole", device="cpu").store
     assert np.allclose(done.store.frames("clip-003", 1), whole.frames("clip-003", 1), atol=1e-3)
+    for layer in (1, 3):
+        assert np.allclose(FeatureStore(url).pooled(layer), whole.pooled(layer), atol=1e-6)
 
 
 def test_a_manifest_is_encoded_by_parts_and_read_by_parts(manifest, tmp_path):
@@ -174,27 +179,6 @@ def test_what_the_encoder_refuses_is_skipped_alone(manifest, tmp_path):
     ):
         refused(why, extract, unfit, Fake(), url=tmp_path / "none")
     assert not (tmp_path / "none").exists()
-
-
-def test_killed_at_any_write(manifest, tmp_path, monkeypatch):
-    """Stop before the nth file takes its name: the configuration, the index, or a shard."""
-    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
-    extract(manifest, Fake(), frames=True, url=tmp_path / "undisturbed")
-    replace = Path.replace
-    for nth in range(1, 8):
-        store, calls = tmp_path / str(nth), []
-
-        def stop(self, target, nth=nth, calls=calls):
-            calls.append(target)
-            if len(calls) == nth:
-                raise KeyboardInterrupt
-            return replace(self, target)
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Path, "replace", stop)
-            extract(manifest, Fake(), frames=True, url=store)
-        extract(manifest, Fake(), frames=True, url=store)
-        assert len(calls) == nth and files(store) == files(tmp_path / "undisturbed")
 
 
 @dataclass

@@ -167,38 +167,6 @@ def test_a_store_serves_what_it_holds(store):
         assert not opened.missing(MANIFEST).any() and opened.plan(MANIFEST) == []
 
 
-def test_layers_come_in_shards_of_their_own(store, folder, monkeypatch):
-    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 4)
-    before = {path: path.read_bytes() for path in folder.glob("shard-*")}
-    opened = FeatureStore.open(store.url, asked(layers=(0, 1)))
-    assert opened.clips == [] and len(FeatureStore(store.url)) == len(CLIPS)
-    plan = opened.plan(MANIFEST)
-    assert [(block.layers, len(block.clips), block.number) for block in plan] == [((1,), 4, 3), ((1,), 3, 4)]
-    with opened.writing():
-        for block in plan:
-            opened.write(block, {c: states_of(f"layer 1 of {c}", 1) for c in block.clips["clip"]})
-    assert opened.clips == CLIPS and {path: path.read_bytes() for path in before} == before
-    (folder / "index.csv").unlink()
-    reader = FeatureStore(store.url)
-    same(reader)
-    assert reader.config.layers == (0, 1, 2, 3)
-    expected = [states_of(f"layer 1 of {clip}", 1)[0].mean(0) for clip in CLIPS]
-    assert np.allclose(reader.pooled(1), expected, atol=1e-6)
-
-
-def test_frames_are_added_to_what_was_pooled(tmp_path):
-    store = fill(FeatureStore.open(tmp_path, asked(frames=False)))
-    refused("pooled features only", store.frames, "a", 0)
-    pooled, more = store.pooled(3), FeatureStore.open(tmp_path, asked(layers=(3,)))
-    assert more.clips == []
-    with more.writing():
-        more.append(["a"], ["sha-a"], [states_of("a")[1:2] + 1])
-    assert more.clips == ["a"]
-    assert np.array_equal(more.frames("a", 3), (states_of("a")[1] + 1).astype(np.float16))
-    assert np.array_equal(FeatureStore(tmp_path).pooled(3), pooled), "what was pooled first stays"
-    refused(r"1 of 1 clips are not in .* with layer 3, the first is 'b'", more.frames, "b", 3)
-
-
 def test_blocks_are_bounded_in_clips_and_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
     monkeypatch.setattr("emolib.store.BLOCK_S", 10.0)
@@ -248,6 +216,8 @@ def test_errors_name_what_there_is(store, tmp_path):
     refused(r"layer 7 is not in .*\[0, 2, 3\]", store.pooled, 7)
     refused("unknown pooling 'max'", store.pooled, 0, "max")
     refused(r"2 of 3 clips are not in .* first is 'y'", store.pooled, 0, clips=["a", "y", "z"])
+    pooled = FeatureStore.open(tmp_path / "pooled", asked(frames=False))
+    refused(r"1 of 1 clips are not in .* with layer 3, the first is 'b'", pooled.frames, "b", 3)
     refused("does not see the store", FeatureStore.join, tmp_path / "nowhere", CONFIG)
 
 

@@ -156,13 +156,6 @@ def test_the_mel_scale_beats_the_pseudo_inverse(log_mel):
     assert quality.mel_cepstral_distortion(wave, mel, RATE) < 1
 
 
-def test_more_iterations_fit_better(log_mel):
-    start = phase.noise_for(log_mel)
-    waves = [phase.fit_to_mel(start, log_mel, n_iter=n_iter) for n_iter in (0, 5, 20, 60)]
-    errors = [np.abs(audio.log_mel(wave, RATE) - log_mel).mean() for wave in waves]
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1
-
-
 def test_a_wave_that_fits_is_left_alone(log_mel):
     wave = speech(0.6, seed=3, sample_rate=RATE)[: 256 * len(log_mel)]
     log_mel = audio.log_mel(wave, RATE)
@@ -241,9 +234,10 @@ def test_a_saved_vocoder_comes_back_bit_equal(log_mel, tmp_path):
     np.testing.assert_allclose(wave, vocoder.HiFiGAN.load(tmp_path / "1").vocode(log_mel), atol=1e-6)
 
 
-def test_refinement_brings_the_mel_nearer(small, log_mel):
-    errors = [np.abs(audio.log_mel(small.vocode(log_mel, refine=n), RATE) - log_mel).mean() for n in (0, 10)]
-    assert errors[1] < 0.5 * errors[0]
+def test_more_refinement_brings_the_mel_nearer(small, log_mel):
+    waves = [small.vocode(log_mel, refine=n) for n in (0, 5, 20, 60)]
+    errors = [np.abs(audio.log_mel(wave, RATE) - log_mel).mean() for wave in waves]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1
 
 
 def test_names_lead_to_vocoders(small, tmp_path, monkeypatch):
