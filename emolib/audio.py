@@ -396,8 +396,9 @@ def mel_bank(
     norm: Literal["slaney"] | None = "slaney", dtype: type[np.floating] = np.float32,
 ) -> NDArray[Any]:  # fmt: skip
     """Return triangular mel filters, (M, n_fft // 2 + 1): of equal area, or of equal height if not `norm`."""
-    band = {"n_mels": n_mels, "fmin": fmin, "fmax": fmax}
-    filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, **band, norm=norm, dtype=dtype)
+    filters = librosa.filters.mel(
+        sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, norm=norm, dtype=dtype
+    )
     filters.flags.writeable = False
     return filters
 

@@ -110,8 +110,9 @@ def pitch(
     `tolerance` is how far, as a share of itself, F0 may jump within a voiced stretch (DIO's allowed_range).
     """
     samples = np.asarray(wave, np.float64)
-    limits = {"f0_floor": low_hz, "f0_ceil": high_hz, "allowed_range": tolerance}
-    f0_hz, times = pyworld.dio(samples, sample_rate, frame_period=hop_ms, **limits)
+    f0_hz, times = pyworld.dio(
+        samples, sample_rate, f0_floor=low_hz, f0_ceil=high_hz, frame_period=hop_ms, allowed_range=tolerance
+    )
     return pyworld.stonemask(samples, f0_hz, times, sample_rate)
 
 
