@@ -1,6 +1,5 @@
 """Vocoders: lengths, refusals, the original HiFi-GAN's output, and waves that fit their mel-spectrogram."""
 
-import functools
 import json
 import warnings
 from collections.abc import Callable
@@ -49,10 +48,10 @@ class Original(nn.Module):
             sizes = zip(config["resblock_kernel_sizes"], config["resblock_dilation_sizes"], strict=True)
             for size, dilations in sizes:
                 stacks = {"convs1": dilations, "convs2": [1, 1, 1]}
+                stacks = {"convs": dilations} if config["resblock"] == "2" else stacks
                 block = nn.ModuleDict()
-                for name, steps in (stacks if config["resblock"] == "1" else {"convs": dilations}).items():
-                    pads = [(size * d - d) // 2 for d in steps]
-                    convs = map(functools.partial(nn.Conv1d, width, width, size, 1), pads, steps)
+                for name, steps in stacks.items():
+                    convs = [nn.Conv1d(width, width, size, dilation=d, padding="same") for d in steps]
                     block[name] = nn.ModuleList(map(norm, convs))
                 self.resblocks.append(block)
         self.conv_post = norm(nn.Conv1d(width, 1, 7, padding=3))
@@ -243,13 +242,12 @@ def test_more_refinement_brings_the_mel_nearer(small, log_mel):
 def test_names_lead_to_vocoders(small, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
-    assert type(vocoder.load("griffin-lim")) is vocoder.GriffinLim
-    assert type(vocoder.load("mel-griffin-lim")) is vocoder.MelGriffinLim
+    names = {"griffin-lim": vocoder.GriffinLim, "mel-griffin-lim": vocoder.MelGriffinLim}
+    assert {name: type(vocoder.load(name)) for name in names} == names
     assert type(vocoder.load()) is vocoder.MelGriffinLim
     refused("unknown vocoder 'hifigan-nano'", vocoder.load, "hifigan-nano")
     small.save(tmp_path / "models" / "hifigan-nano")
-    assert isinstance(vocoder.load("hifigan-nano"), vocoder.HiFiGAN)
-    assert isinstance(vocoder.load(), vocoder.HiFiGAN)
+    assert {type(vocoder.load(name)) for name in ("hifigan-nano", "default")} == {vocoder.HiFiGAN}
 
 
 def test_a_broken_folder_is_refused(small, tmp_path):
