@@ -20,7 +20,7 @@ from emolib.features import extract
 from emolib.store import FeatureStore
 
 #: Bytes at which each job's disk is full: some of its files fit.
-ROOM = {"extract": 40_000, "train_mapper": 60_000, "train_encoder": 300_000}
+ROOM = {jobs.extract: 40_000, jobs.train_mapper: 60_000, jobs.train_encoder: 300_000}
 FULL = (errno.ENOSPC, errno.EFBIG)
 
 
@@ -69,8 +69,7 @@ def refused(error: BaseException | None) -> bool:
 @pytest.fixture(params=ROOM)
 def calm(request, undisturbed):
     """A job, what it leaves undisturbed, and the bytes at which its disk is full."""
-    job = getattr(jobs, request.param)
-    return job, jobs.content(undisturbed(job)[0]), ROOM[request.param]
+    return request.param, jobs.content(undisturbed(request.param)[0]), ROOM[request.param]
 
 
 def test_a_full_disk(inputs, tmp_path, calm):
