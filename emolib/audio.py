@@ -35,6 +35,8 @@ from emolib.files import write_file
 
 Wave = NDArray[np.float32]
 Row = Mapping[Any, Any] | pd.Series
+#: Samples, (S, channels), their rate, and how many the file states, if it does.
+Decoded = tuple[NDArray[np.float32], int, int | None]
 
 #: Shorter than one frame of a wav2vec 2.0 front end (400 samples at 16 kHz), a clip has no embedding.
 MIN_DURATION_S = 0.025
@@ -80,22 +82,17 @@ def read(
     path = Path(path)
     name = path.name.encode(errors="backslashreplace").decode()  # can be printed whatever its bytes
     try:
-        status = path.stat()
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        with path.open("rb") if is_file else io.BytesIO() as file:  # a FIFO would block for ever
+            head = file.read(8)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"{name}: can't be opened ({reason})") from None
-    if not stat.S_ISREG(status.st_mode):  # a FIFO would block for ever
-        raise AudioError(f"{name}: not a regular file")
-    if status.st_size == 0:
-        raise AudioError(f"{name}: empty file (0 bytes)")
-    if _is_packed(path):
-        samples, sample_rate, promised = _unpacked(path, name)
-        breaks_off = False
-        if not (math.isnan(start_s) and math.isnan(end_s)):
-            first, last = _part(len(samples), sample_rate, start_s, end_s, name)
-            samples, promised = samples[first:last], None
-    else:
-        samples, sample_rate, promised, breaks_off = _decoded(path, name, start_s, end_s)
+    if not head:
+        raise AudioError(f"{name}: {'empty file (0 bytes)' if is_file else 'not a regular file'}")
+    is_packed = head[4:] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3")  # MPEG-4 or Matroska (WebM)
+    decode = _unpacked if is_packed else _decoded
+    samples, sample_rate, promised = decode(path, name, start_s, end_s)
     if sample_rate < _LOWEST_RATE:
         raise AudioError(f"{name}: a sampling rate of {sample_rate} Hz; expected at least {_LOWEST_RATE} Hz")
     if promised is not None and len(samples) < promised:
@@ -105,20 +102,13 @@ def read(
         )
     if len(samples) == 0:
         raise AudioError(f"{name}: no samples")
-    if breaks_off:
-        raise AudioError(
-            f"{name}: truncated, the Ogg stream breaks off after {len(samples) / sample_rate:.2f} s; copy it "
-            f"again, or write it anew if that is all there is"
-        )
     if not np.abs(samples).max() < _LARGEST:  # also true of NaN
         raise AudioError(f"{name}: holds NaN, infinite samples, or some past {_LARGEST:.0e}; write it again")
     return samples, sample_rate
 
 
-def _decoded(
-    path: Path, name: str, start_s: float, end_s: float
-) -> tuple[NDArray[np.float32], int, int | None, bool]:
-    """Decode by libsndfile: samples, rate, how many the header states, whether an Ogg stream breaks off."""
+def _decoded(path: Path, name: str, start_s: float, end_s: float) -> Decoded:
+    """Decode by libsndfile."""
     try:
         # soundfile refuses to encode names that are not UTF-8; Windows has none such
         with sf.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
@@ -130,24 +120,20 @@ def _decoded(
                 promised = n = last - first
                 file.seek(first)
             samples = file.read(n, dtype="float32", always_2d=True)
-            return samples, file.samplerate, promised, file.format == "OGG" and not _ogg_ends(path)
+            if file.format == "OGG" and not _ogg_ends(path):
+                lasts_s = len(samples) / file.samplerate
+                raise AudioError(
+                    f"{name}: truncated, the Ogg stream breaks off after {lasts_s:.2f} s; copy it again, or "
+                    f"write it anew if that is all there is"
+                )
+            return samples, file.samplerate, promised
     except (RuntimeError, OSError, UnicodeError) as error:  # libsndfile's own errors are RuntimeErrors
         reason = getattr(error, "error_string", str(error)).strip().rstrip(".")
         raise AudioError(f"{name}: not readable as sound ({reason})") from None
 
 
-def _is_packed(path: Path) -> bool:
-    """Tell whether a file is MPEG-4 or Matroska (WebM) by its first bytes."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError:
-        return False
-    return head[4:] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3")
-
-
-def _unpacked(path: Path, name: str) -> tuple[NDArray[np.float32], int, int | None]:
-    """Decode a packed file's first sound track by FFmpeg: samples, their rate, how many are stated."""
+def _unpacked(path: Path, name: str, start_s: float, end_s: float) -> Decoded:
+    """Decode a packed file's first sound track by FFmpeg."""
     try:
         import av
     except ImportError:
@@ -168,8 +154,12 @@ def _unpacked(path: Path, name: str) -> tuple[NDArray[np.float32], int, int | No
     if not frames:
         raise AudioError(f"{name}: no samples")
     samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1).T
+    samples = np.ascontiguousarray(samples)
+    if not (math.isnan(start_s) and math.isnan(end_s)):
+        first, last = _part(len(samples), sample_rate, start_s, end_s, name)
+        return samples[first:last], sample_rate, None
     # a codec's own padding makes the stated length a little longer than what is heard
-    return np.ascontiguousarray(samples), sample_rate, int(0.9 * stated_s * sample_rate) or None
+    return samples, sample_rate, int(0.9 * stated_s * sample_rate) or None
 
 
 def _part(n_frames: int, sample_rate: int, start_s: float, end_s: float, name: str) -> tuple[int, int]:
@@ -295,9 +285,8 @@ def mono(samples: NDArray[np.float32]) -> Wave:
 
 def resample(wave: Wave, sample_rate: int, target_rate: int) -> Wave:
     """Resample a wave with soxr at high quality; the same array comes back where the rates agree."""
-    for rate in (sample_rate, target_rate):
-        if rate <= 0:
-            raise ValueError(f"sampling rate {rate} Hz; expected a positive number")
+    if min(sample_rate, target_rate) <= 0:
+        raise ValueError(f"sampling rates {sample_rate} and {target_rate} Hz; expected positive numbers")
     return wave if sample_rate == target_rate else soxr.resample(wave, sample_rate, target_rate)
 
 
@@ -385,6 +374,11 @@ class MelSpec:
     floor: float = 1e-5
     duration_s: float | None = None
 
+    @property
+    def margin(self) -> int:
+        """Samples on either side by which a wave is padded, so that frame t is centred on (t + 1/2) hop."""
+        return (self.n_fft - self.hop_length) // 2
+
     def frames(self, n_samples: int) -> int:
         """Return the number of frames of a wave of `n_samples` samples."""
         return n_samples // self.hop_length
@@ -398,15 +392,9 @@ EMOGEN_MEL = MelSpec(22_050, 2048, 512, 128, 20.0, 8_000.0, power=2, floor=1e-10
 
 @lru_cache(maxsize=32)
 def mel_bank(
-    sample_rate: int,
-    n_fft: int,
-    n_mels: int,
-    fmin: float,
-    fmax: float,
-    *,
-    norm: Literal["slaney"] | None = "slaney",
-    dtype: type[np.floating] = np.float32,
-) -> NDArray[Any]:
+    sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float, *,
+    norm: Literal["slaney"] | None = "slaney", dtype: type[np.floating] = np.float32,
+) -> NDArray[Any]:  # fmt: skip
     """Return triangular mel filters, (M, n_fft // 2 + 1): of equal area, or of equal height if not `norm`."""
     filters = librosa.filters.mel(
         sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, norm=norm, dtype=dtype
@@ -435,33 +423,29 @@ def log_mel(wave: Wave, sample_rate: int, spec: MelSpec = HIFIGAN_MEL) -> NDArra
     is S // hop and frame t is centred on sample (t + 1/2) hop.
     """
     wave = resample(np.asarray(wave, np.float32), sample_rate, spec.sample_rate)
-    margin = (spec.n_fft - spec.hop_length) // 2
-    if len(wave) <= margin:
+    if len(wave) <= spec.margin:
         raise AudioError(
             f"a wave of {len(wave)} samples; a mel-spectrogram with windows of {spec.n_fft} samples "
-            f"needs more than {margin}"
+            f"needs more than {spec.margin}"
         )
-    padded = np.pad(wave, margin, mode="reflect")
+    padded = np.pad(wave, spec.margin, mode="reflect")
     spectrum = librosa.stft(padded, n_fft=spec.n_fft, hop_length=spec.hop_length, center=False)
     energy = spectrum.real**2 + spectrum.imag**2
     bands = mel_filters(spec) @ (np.sqrt(energy + 1e-9) if spec.power == 1 else energy)
     return np.log(np.maximum(bands, spec.floor)).T.astype(np.float32)
 
 
-def griffin_lim(
-    log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, n_iter: int = 60, seed: int = 0
-) -> Wave:
+def griffin_lim(log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, n_iter: int = 60) -> Wave:
     """Turn a log-mel-spectrogram, (T, M), back into a wave, (T * hop,), by the fast Griffin-Lim algorithm."""
     bands = np.exp(np.asarray(log_mel, np.float64)).T
     linear = np.maximum(_mel_inverse(spec) @ bands, 0.0) ** (1 / spec.power)
-    margin = (spec.n_fft - spec.hop_length) // 2
     with warnings.catch_warnings():  # a spectrogram of a few frames is shorter than one window
         warnings.simplefilter("ignore", UserWarning)
         wave = librosa.griffinlim(
             linear, n_iter=n_iter, hop_length=spec.hop_length, n_fft=spec.n_fft, center=False,
-            momentum=0.99, random_state=seed,
+            momentum=0.99, random_state=0,
         )  # fmt: skip
-    return wave[margin : margin + bands.shape[1] * spec.hop_length].astype(np.float32)
+    return wave[spec.margin :][: bands.shape[1] * spec.hop_length].astype(np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -54,18 +54,11 @@ class Extraction:
 
 
 def extract(
-    manifest: pd.DataFrame,
-    encoder: str | Encoder = encoders.DEFAULT,
-    *,
-    layers: Sequence[int] | None = None,
-    frames: bool = False,
-    url: str | Path | None = None,
-    device: str = "auto",
-    precision: encoders.Precision = "float32",
-    replace: bool = False,
-    progress: bool = False,
-    client: Any = None,
-) -> Extraction:
+    manifest: pd.DataFrame, encoder: str | Encoder = encoders.DEFAULT, *,
+    layers: Sequence[int] | None = None, frames: bool = False, url: str | Path | None = None,
+    device: str = "auto", precision: encoders.Precision = "float32", replace: bool = False,
+    progress: bool = False, client: Any = None,
+) -> Extraction:  # fmt: skip
     """Encode the clips of a manifest into a feature store; what is there already is kept.
 
     Of clips without audio, as those of shipped embeddings, it returns the embeddings.
@@ -121,19 +114,17 @@ def extract(
                 f"{manifest['corpus'].iloc[0]}: its clips have no audio to extract into another store or "
                 f"precision; leave both out to use the shipped embeddings, or get the audio"
             )
-        fingerprint = None if isinstance(encoder, str) else encoder.fingerprint
-        asked = layers if isinstance(encoder, str) else encoder.layers
-        shipped = embeddings.shipped(manifest, name, asked, frames=frames, fingerprint=fingerprint)
+        layers, fingerprint = getattr(encoder, "layers", layers), getattr(encoder, "fingerprint", None)
+        shipped = embeddings.shipped(manifest, name, layers, frames=frames, fingerprint=fingerprint)
         return Extraction(shipped.narrow(manifest), n_cached=len(manifest))
     if isinstance(encoder, str):
         here = "cpu" if client else device  # the workers' device may be none of this machine's
         encoder = encoders.load_deferred(name, layers=layers, device=here, precision=precision)
     elif client:
         raise ValueError(f"the encoder {name!r} is an object, which is not sent to workers; give its name")
-    config = StoreConfig(
-        name, encoder.fingerprint, tuple(encoder.layers), encoder.width, encoder.hop_s, frames,
-        getattr(encoder, "first_frame_s", FIRST_FRAME_S),  # an encoder of the user's own may not say
-    )  # fmt: skip
+    first_s = getattr(encoder, "first_frame_s", FIRST_FRAME_S)  # an encoder of the user's own may not say
+    layers, width, hop_s = tuple(encoder.layers), encoder.width, encoder.hop_s
+    config = StoreConfig(name, encoder.fingerprint, layers, width, hop_s, frames, first_s)
     url = url or paths.feature_store(str(manifest["corpus"].iloc[0]), name)
     store = FeatureStore.open(url, config, replace=replace)
     reasons: dict[str, str] = {}
@@ -146,14 +137,10 @@ def extract(
             for block, refused in done:
                 reasons |= refused
                 bar.update(len(block.clips))
-    return Extraction(
-        store=store.narrow(manifest),
-        n_new=int(missing.sum()) - len(reasons),
-        n_cached=int((~missing).sum()),
-        skipped=[{"clip": c, "reason": reasons[c]} for c in manifest["clip"] if c in reasons],
-        seconds=time.perf_counter() - started,
-        speech_s=float(manifest["duration_s"][missing].sum()),
-    )
+    skipped = [{"clip": c, "reason": reasons[c]} for c in manifest["clip"] if c in reasons]
+    n_new, n_cached = int(missing.sum()) - len(reasons), int((~missing).sum())
+    seconds, speech_s = time.perf_counter() - started, float(manifest["duration_s"][missing].sum())
+    return Extraction(store.narrow(manifest), n_new, n_cached, skipped, seconds, speech_s)
 
 
 def extract_parts(
@@ -270,8 +257,7 @@ def encode_task(task: dict[str, Any]) -> dict[str, str]:
         )
     waves, unreadable = load_waves(block.clips, encoder.sample_rate)
     states, refused = _encode(encoder, waves, block.layers)
-    if states:
-        FeatureStore.join(task["url"], config).write(block, states)
+    FeatureStore.join(task["url"], config).write(block, states)
     return unreadable | refused
 
 

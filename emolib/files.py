@@ -79,7 +79,7 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_tensors(path: Path, device: str = "cpu", framework: str = "pt") -> Iterator[Any]:
+def open_tensors(path: Path, framework: str = "pt") -> Iterator[Any]:
     """Open a checkpoint, a safetensors file, for reading.
 
     Raises
@@ -90,7 +90,7 @@ def open_tensors(path: Path, device: str = "cpu", framework: str = "pt") -> Iter
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework, device) as file:
+        with safe_open(path, framework) as file:
             yield file
     except SafetensorError as error:
         reason = " ".join(str(error).split())
@@ -232,18 +232,6 @@ def _settle(folder: Path) -> None:
             write_file(folder / CONFIG, told)
 
 
-def replace_model(folder: Path, kind: str, config: Config, arrays: Arrays) -> Path:
-    """Write a model as all that a folder holds, at one stroke: a model that was there stays, or has gone.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds files without a ``config.json``, which aren't ours to replace.
-    """
-    weights, told = _pack(kind, config, arrays)
-    return build_folder(folder, CONFIG, told, lambda place: write_file(place / WEIGHTS, weights))
-
-
 def read_model(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the config and the arrays of a saved model.
 
@@ -322,10 +310,13 @@ class Saved:
         ValueError
             If it isn't fitted, or the folder holds something else, which isn't ours to replace.
         """
-        config, arrays = self._saved()
-        if self.ALONE and (Path(folder) / CONFIG).exists():
-            read_config(Path(folder), self.KIND)  # an encoder, say, is not to be replaced
-        return (replace_model if self.ALONE else write_model)(Path(folder), self.KIND, config, arrays)
+        folder, (config, arrays) = Path(folder), self._saved()
+        if not self.ALONE:
+            return write_model(folder, self.KIND, config, arrays)
+        if (folder / CONFIG).exists():
+            read_config(folder, self.KIND)  # an encoder, say, is not to be replaced
+        weights, told = _pack(self.KIND, config, arrays)
+        return build_folder(folder, CONFIG, told, lambda place: write_file(place / WEIGHTS, weights))
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> Self:

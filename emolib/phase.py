@@ -22,7 +22,7 @@ from torch import Tensor
 from emolib.audio import HIFIGAN_MEL, MelSpec, Wave, mel_filters
 
 #: Of the fast Griffin-Lim algorithm.
-MOMENTUM = 0.99
+_MOMENTUM = 0.99
 _TINY = 1e-9
 
 
@@ -50,8 +50,6 @@ def fit_to_mel(wave: Wave, log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN
     """
     if spec.power != 1:
         raise ValueError(f"a mel-spectrogram of power {spec.power}; expected magnitudes, power 1")
-    if n_iter < 0:
-        raise ValueError(f"n_iter {n_iter}; expected 0 or more iterations")
     if len(wave) != len(log_mel) * spec.hop_length:
         raise ValueError(
             f"a wave of {len(wave)} samples for {len(log_mel)} frames; expected {spec.hop_length} samples a "
@@ -65,7 +63,7 @@ def fit_to_mel(wave: Wave, log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN
     now, before = torch.from_numpy(np.array(wave, np.float32)), None
     for _ in range(n_iter):
         spectrum = _analyse(now, spec)
-        ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
+        ahead = spectrum if before is None else spectrum + _MOMENTUM * (spectrum - before)
         magnitude = spectrum.abs()
         bands = (filters @ magnitude).clamp(min=spec.floor)
         magnitude = magnitude * torch.exp(share.T @ (wanted - bands.log()))
@@ -86,16 +84,15 @@ def noise_for(log_mel: NDArray[np.float32], spec: MelSpec = HIFIGAN_MEL, *, seed
 
 def _analyse(wave: Tensor, spec: MelSpec) -> Tensor:
     """Return the spectrum, (n_fft // 2 + 1, T), of a wave, (T * hop,), framed as in `audio.log_mel`."""
-    margin = (spec.n_fft - spec.hop_length) // 2
-    mode = "reflect" if len(wave) > margin else "constant"
-    padded = F.pad(wave[None, None], (margin, margin), mode=mode)[0, 0]
+    mode = "reflect" if len(wave) > spec.margin else "constant"
+    padded = F.pad(wave[None, None], (spec.margin, spec.margin), mode=mode)[0, 0]
     window = torch.hann_window(spec.n_fft)
     return torch.stft(padded, spec.n_fft, spec.hop_length, window=window, center=False, return_complex=True)
 
 
 def _add_up(pieces: Tensor, spec: MelSpec) -> Tensor:
     """Add up frames, (n_fft, T), at their places, and cut the margins off: (T * hop,)."""
-    n_frames, margin = pieces.shape[1], (spec.n_fft - spec.hop_length) // 2
-    length = (n_frames - 1) * spec.hop_length + spec.n_fft
+    n_samples = pieces.shape[1] * spec.hop_length
+    length = n_samples - spec.hop_length + spec.n_fft
     wave = F.fold(pieces[None], (1, length), (1, spec.n_fft), stride=(1, spec.hop_length))[0, 0, 0]
-    return wave[margin : margin + n_frames * spec.hop_length]
+    return wave[spec.margin : spec.margin + n_samples]

@@ -48,8 +48,6 @@ _DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 #: From a clip's beginning to the centre of its first frame, in s, where a store doesn't say: that of the
 #: wav2vec 2.0 family, whose frame t sees samples 320 t to 320 t + 399 at 16 kHz.
 FIRST_FRAME_S = 199.5 / 16_000
-#: What a shard's own part of the index says of each clip.
-_ROWS = ("clip", "sha256", "n_frames")
 #: Columns of a store's index: `start` is a clip's first frame in its shard, `layers` are the shard's, with
 #: spaces between, and `frames` tells whether it holds frames.
 _INDEX = {
@@ -84,8 +82,8 @@ class StoreConfig:
 
     def identity(self) -> dict[str, Any]:
         """Return what all features of a store have in common."""
-        told = {name: getattr(self, name) for name in ("encoder", "fingerprint", "width", "hop_s")}
-        return told | ({} if math.isfinite(self.hop_s) else {"hop_s": None})
+        told = {name: getattr(self, name) for name in ("encoder", "fingerprint", "width")}
+        return told | {"hop_s": self.hop_s if math.isfinite(self.hop_s) else None}
 
     def described(self) -> dict[str, Any]:
         """Return what ``config.json`` holds: the identity, and a first frame that isn't wav2vec 2.0's."""
@@ -134,7 +132,6 @@ class FeatureStore:
 
     index: pd.DataFrame
     damaged: list[str]
-    _former: tuple[int, ...]
     _pinned: "pd.Series[str] | None"
 
     def __init__(self, url: str | Path) -> None:
@@ -144,7 +141,6 @@ class FeatureStore:
             raise FileNotFoundError(
                 f"no feature store at {self.url}; make one with `emolib extract` or features.extract"
             )
-        self._former = held.layers
         self.refresh()
         self.config = replace(held, layers=self._held_layers(), frames=bool(self.index["frames"].any()))
 
@@ -377,14 +373,9 @@ class FeatureStore:
             self.append(clips, digests, list(states.values()), layers=block.layers, number=block.number)
 
     def append(
-        self,
-        clips: Sequence[str],
-        digests: Sequence[str],
-        states: States,
-        *,
-        layers: Sequence[int] | None = None,
-        number: int | None = None,
-    ) -> None:
+        self, clips: Sequence[str], digests: Sequence[str], states: States, *,
+        layers: Sequence[int] | None = None, number: int | None = None,
+    ) -> None:  # fmt: skip
         """Write one shard.
 
         Parameters
@@ -461,7 +452,6 @@ class FeatureStore:
         self._fs, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         self._local = "file" in np.atleast_1d(self._fs.protocol)
         self.index, self.damaged = _empty_index(), []
-        self._former = ()
         self._asked = False  # whether `config` says what was asked for, or what is there
         self._pinned = None
         self._places: dict[tuple[int, bool], pd.DataFrame] = {}
@@ -477,9 +467,7 @@ class FeatureStore:
                 )
             return None
         try:
-            # a store of an earlier version names its layers here, and not in its shards
-            found = StoreConfig(**{"layers": (), **json.loads(data), "frames": False})
-            return replace(found, layers=tuple(found.layers))
+            return StoreConfig(**json.loads(data), layers=(), frames=False)
         except (ValueError, TypeError):
             raise ValueError(
                 f"{self._path('config.json')} is not a feature store's; name another folder, or delete it"
@@ -489,7 +477,7 @@ class FeatureStore:
         return files.locked(Path(self._root), shared=False) if self._local else contextlib.nullcontext()
 
     def _shard(self, number: int) -> "Shard":
-        return Shard(self._fs, self._path(_shard_name(number)), self._former)
+        return Shard(self._fs, self._path(_shard_name(number)))
 
     def _read_index(self) -> pd.DataFrame:
         with contextlib.suppress(ValueError, KeyError):
@@ -532,8 +520,6 @@ class Shard:
     ----------
     filesystem : fsspec filesystem
     path : str
-    layers : sequence of int
-        Of a shard that does not say which layers it holds, as those of earlier versions.
 
     Raises
     ------
@@ -541,27 +527,25 @@ class Shard:
         If the header can't be read, or the file is not as long as it states.
     """
 
-    def __init__(self, filesystem: AbstractFileSystem, path: str, layers: Sequence[int] = ()) -> None:
+    def __init__(self, filesystem: AbstractFileSystem, path: str) -> None:
         self._filesystem, self._path = filesystem, path
+        self._tensors: dict[str, tuple[int, int, np.dtype, int]] = {}  # rows, width, type, first byte
         try:
             with filesystem.open(path, "rb") as file:
                 size = struct.unpack("<Q", file.read(8))[0]
                 header = json.loads(file.read(size)) if size < 1 << 28 else {}
             self._rows = json.loads(header.pop("__metadata__")["index"])
-            self._checksums: dict[str, list[Any]] = self._rows.pop("crc32", {})  # older shards have none
-            if set(self._rows) - {"layers"} != set(_ROWS):
-                raise ValueError("an index of other columns")
-            if self._checksums and self._checksums["index"] != [_checksum(self._rows)]:
-                raise ValueError("an index that is not as it was written")
-            self.layers = tuple(map(int, self._rows.pop("layers", layers)))
-            self._tensors = {}
-            for name, entry in header.items():
-                start, dtype = entry["data_offsets"][0] + 8 + size, _DTYPES[entry["dtype"]]
-                self._tensors[name] = tuple(map(int, entry["shape"])), dtype, start
-            if not {"mean", "std"} <= set(header) or any(
-                len(shape) != 3 or shape[0] != len(self.layers) for shape, *_ in self._tensors.values()
+            self._checksums: dict[str, list[Any]] = self._rows.pop("crc32")
+            if (
+                self._checksums.pop("index") != [_checksum(self._rows)]
+                or self._checksums.keys() != header.keys()
             ):
-                raise ValueError("tensors of other names or shapes")
+                raise ValueError("an index that is not as it was written, or other tensors")
+            self.layers = tuple(self._rows["layers"])
+            for name, entry in header.items():
+                _, n_rows, width = map(int, entry["shape"])
+                first_byte = 8 + size + entry["data_offsets"][0]
+                self._tensors[name] = n_rows, width, _DTYPES[entry["dtype"]], first_byte
             length = 8 + size + max(entry["data_offsets"][1] for entry in header.values())
         except (ValueError, KeyError, TypeError, AttributeError, struct.error):
             raise DamagedShard(f"{path} is damaged") from None
@@ -570,7 +554,7 @@ class Shard:
 
     def index(self, number: int) -> pd.DataFrame:
         """Return this shard's rows of the store's index, as shard `number`."""
-        rows = pd.DataFrame({name: self._rows[name] for name in _ROWS})
+        rows = pd.DataFrame({name: self._rows[name] for name in ("clip", "sha256", "n_frames")})
         return rows.assign(
             shard=number,
             row=range(len(rows)),
@@ -588,11 +572,15 @@ class Shard:
 
     def pooled(self, name: str, layer: int) -> NDArray[np.float32]:
         """Return one layer of one pooled tensor, (N, D)."""
-        return self._read(name, layer)
+        return self._read(name, layer, 0, len(self._rows["clip"]), self._checksums[name])
 
     def frames(self, row: int, layer: int) -> NDArray[Any]:
         """Return the frames of the clip in one row at one layer, (T, D)."""
-        return self._read("frames", layer, row)
+        if "frames" not in self._tensors:
+            raise self._unlike_index("it holds no frames")
+        lengths = self._rows["n_frames"]
+        checksums = [layer[row] for layer in self._checksums["frames"]]
+        return self._read("frames", layer, sum(lengths[:row]), lengths[row], checksums)
 
     def _position(self, layer: int) -> int:
         if layer not in self.layers:
@@ -605,26 +593,20 @@ class Shard:
             f"from the shards"
         )
 
-    def _read(self, name: str, layer: int, row: int | None = None) -> NDArray[Any]:
-        """Read one layer of one tensor, (rows, D), or one clip's frames of it, and check them if possible."""
+    def _read(self, name: str, layer: int, first: int, n: int, checksums: list[int]) -> NDArray[Any]:
+        """Read some rows of one layer of one tensor, (n, D), and check them."""
         position = self._position(layer)
-        if name not in self._tensors:
-            raise DamagedShard(f"{self._path} is damaged: it has no {name}; delete it and extract again")
-        (_, n_rows, width), dtype, base = self._tensors[name]
-        first, last, known = 0, n_rows, self._checksums.get(name)
-        if row is not None:
-            first = sum(self._rows["n_frames"][:row])
-            last = first + self._rows["n_frames"][row]
+        n_rows, width, dtype, start = self._tensors[name]
         stride = width * dtype.itemsize
-        start = base + (position * n_rows + first) * stride
+        start += (position * n_rows + first) * stride
         # by name: file systems differ in the order of these
-        data = self._filesystem.cat_file(self._path, start=start, end=start + (last - first) * stride)
-        if known and zlib.crc32(data) != (known[position] if row is None else known[position][row]):
+        data = self._filesystem.cat_file(self._path, start=start, end=start + n * stride)
+        if zlib.crc32(data) != checksums[position]:
             raise DamagedShard(
                 f"{self._path} is damaged: its {name} at layer number {position} is not what was written; "
                 f"delete the file and extract again"
             )
-        return np.frombuffer(data, dtype).reshape(last - first, width)
+        return np.frombuffer(data, dtype).reshape(n, width)
 
 
 def _pack(
@@ -642,8 +624,7 @@ def _pack(
     # safetensors writes an array's memory as it lies, whatever its strides
     tensors = {name: np.ascontiguousarray(table) for name, table in tensors.items()}
     lengths = [state.shape[1] for state in states]
-    rows: dict[str, list[Any]] = dict(zip(_ROWS, (list(clips), list(digests), lengths), strict=True))
-    rows["layers"] = list(layers)
+    rows = {"clip": list(clips), "sha256": list(digests), "n_frames": lengths, "layers": list(layers)}
     checksums: dict[str, list[Any]] = {
         name: [zlib.crc32(layer.tobytes()) for layer in tensors[name]] for name in ("mean", "std")
     }
@@ -674,7 +655,7 @@ def _parts(durations_s: Sequence[float]) -> Iterator[NDArray[np.intp]]:
 
 
 def _empty_index() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _INDEX.items()})
+    return pd.DataFrame(columns=list(_INDEX)).astype(_INDEX)
 
 
 def _shard_name(number: int) -> str:

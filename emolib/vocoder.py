@@ -14,11 +14,10 @@ T. Salimans, D. P. Kingma (2016), arXiv:1602.07868.
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -41,9 +40,6 @@ if TYPE_CHECKING:  # takes seconds to import, and Griffin-Lim does without
 TRAINED = "hifigan-nano"
 GRIFFIN_LIM, MEL_GRIFFIN_LIM = "griffin-lim", "mel-griffin-lim"
 
-#: Settings or tensors by name, or the file that holds them.
-Named = Mapping[str, Any] | str | Path
-
 #: How far a network may fall below the floor, and what no wave in [-1, 1] reaches; natural logarithms.
 _BELOW_FLOOR, _HIGHEST = 2.0, 20.0
 #: Where others cut their spectrograms off before they take the logarithm to base 10.
@@ -52,6 +48,11 @@ _ARCHITECTURE = (
     "upsample_initial_channel", "upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes",
     "resblock_dilation_sizes",
 )  # fmt: skip
+#: The original's names of what defines the mel-spectrogram, by transformers' and ours.
+_MEL = {
+    "model_in_dim": "num_mels", "sampling_rate": "sampling_rate", "n_fft": "n_fft", "fmin": "fmin",
+    "fmax": "fmax",
+}  # fmt: skip
 
 
 class Vocoder(Protocol):
@@ -139,18 +140,15 @@ class HiFiGAN:
     ----------
     network : SpeechT5HifiGan
     spec : MelSpec
+    sample_rate : int, Hz; of the waves
     refine : int; iterations of `phase.fit_to_mel` that follow the network
     """
 
     def __init__(self, network: "SpeechT5HifiGan", *, device: str = "cpu") -> None:
         self.spec = mel_spec(network.config)
+        self.sample_rate = self.spec.sample_rate
         self.refine = int(getattr(network.config, "refine", 0))
         self.network = network.eval().to(torch_device(device))
-
-    @property
-    def sample_rate(self) -> int:
-        """Sampling rate of the waves, in Hz."""
-        return self.spec.sample_rate
 
     @torch.inference_mode()
     def vocode(self, log_mel: NDArray[np.float32], *, refine: int | None = None) -> Wave:
@@ -179,16 +177,16 @@ class HiFiGAN:
         return phase.fit_to_mel(wave, log_mel, self.spec, n_iter=n_iter)
 
     @classmethod
-    def from_jik876(cls, config: Named, state_dict: Named, *, device: str = "cpu") -> "HiFiGAN":
+    def from_jik876(cls, config: str | Path, checkpoint: str | Path, *, device: str = "cpu") -> "HiFiGAN":
         """Convert a generator of the original repository, jik876/hifi-gan: V1, V2, V3 or universal.
 
         Parameters
         ----------
-        config : mapping or path
-            The configuration, or its JSON file.
-        state_dict : mapping or path
-            The generator's tensors or the checkpoint that holds them as ``generator``; a file is read with
-            ``weights_only=True``, so that nothing pickled is run.
+        config : path
+            The configuration's JSON file.
+        checkpoint : path
+            The generator's tensors, or what holds them as ``generator``; read with ``weights_only=True``, so
+            that nothing pickled is run.
         device : str
 
         Raises
@@ -196,14 +194,14 @@ class HiFiGAN:
         ValueError
             If the two don't belong together or can't be read.
         """
-        network = build(_original_config(config))
-        plain, n_mels = _original_tensors(state_dict), network.config.model_in_dim
+        network = build(_original_config(Path(config)))
+        plain, n_mels = _original_tensors(Path(checkpoint)), network.config.model_in_dim
         plain |= {"mean": torch.zeros(n_mels), "scale": torch.ones(n_mels)}  # the original doesn't normalise
         try:
             network.load_state_dict(plain)
         except RuntimeError as error:
             told = _line(error)
-            raise ValueError(f"the checkpoint isn't a generator of this configuration: {told}") from None
+            raise ValueError(f"{checkpoint} isn't a generator of this configuration: {told}") from None
         return cls(network, device=device)
 
     def save(self, folder: str | Path, *, half: bool = False) -> Path:
@@ -363,54 +361,42 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _original_config(config: Named) -> "SpeechT5HifiGanConfig":
+def _original_config(path: Path) -> "SpeechT5HifiGanConfig":
     """Translate the original repository's configuration, and check it against itself."""
     from transformers import SpeechT5HifiGanConfig
 
-    if isinstance(config, str | Path):
-        try:
-            config = dict(json.loads(Path(config).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"{config}: no HiFi-GAN configuration ({error})") from None
-    if missing := ", ".join(name for name in (*_ARCHITECTURE, "resblock") if name not in config):
-        raise ValueError(f"a HiFi-GAN configuration without {missing}; expected the generator's JSON")
-    spec = HIFIGAN_MEL
-    n_fft, hop_length = config.get("n_fft", spec.n_fft), prod(config["upsample_rates"])
-    if config.get("hop_size", hop_length) != hop_length or config.get("win_size", n_fft) != n_fft:
-        raise ValueError(
-            f"hop_size {config.get('hop_size')} and win_size {config.get('win_size')}; expected the "
-            f"product of upsample_rates, {hop_length}, and n_fft, {n_fft}"
-        )
-    if (blocks := str(config["resblock"])) not in ("1", "2"):
-        raise ValueError(f"resblock {blocks!r}; expected '1' (V1, V2, universal) or '2' (V3)")
-    architecture = {name: config[name] for name in _ARCHITECTURE}
-    if blocks == "1":  # the original reads three dilations of each kernel, whatever is stated
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        architecture = {name: told[name] for name in _ARCHITECTURE}
+        mel = {new: told[old] for new, old in _MEL.items()}
+        expected = {
+            "hop_size": (prod(told["upsample_rates"]),), "win_size": (told["n_fft"],), "resblock": ("1", "2"),
+        }  # fmt: skip
+        wrong = [f"{name} {told[name]!r}" for name, allowed in expected.items() if told[name] not in allowed]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: no configuration of a HiFi-GAN generator ({error!r})") from None
+    if wrong:
+        raise ValueError(f"{path}: {', '.join(wrong)}; expected one of {expected}")
+    mel["fmax"] = mel["fmax"] or mel["sampling_rate"] / 2
+    if told["resblock"] == "1":  # the original reads three dilations of each kernel, whatever is stated
         dilations = architecture["resblock_dilation_sizes"]
         architecture["resblock_dilation_sizes"] = [list(sizes)[:3] for sizes in dilations]
-    sample_rate = config.get("sampling_rate", spec.sample_rate)
-    mel = {
-        "model_in_dim": config.get("num_mels", spec.n_mels), "sampling_rate": sample_rate, "n_fft": n_fft,
-        "fmin": config.get("fmin", spec.fmin), "fmax": config.get("fmax", spec.fmax) or sample_rate / 2,
-    }  # fmt: skip
-    return SpeechT5HifiGanConfig.from_dict(
-        architecture | mel | {"resblock": blocks, "normalize_before": False}
-    )
+    told = architecture | mel | {"resblock": told["resblock"], "normalize_before": False}
+    return SpeechT5HifiGanConfig.from_dict(told)
 
 
-def _original_tensors(tensors: Named) -> dict[str, Tensor]:
-    """Return the original's plain weights by transformers' names; from a file, nothing but tensors is read.
+def _original_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the original's plain weights by transformers' names; nothing but tensors is read.
 
     Weight norm is folded: w = g v / |v|, the norm over all axes but the first. Both of PyTorch's spellings
     are read: ``weight_g`` with ``weight_v``, and ``parametrizations.weight.original0`` with ``original1``.
     """
-    if isinstance(tensors, str | Path):
-        path = tensors
-        try:
-            tensors = dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises many kinds for a file that isn't one of its own
-            raise ValueError(f"{path}: no checkpoint of plain tensors ({_line(error)})") from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a file that isn't one of its own
+        raise ValueError(f"{path}: no checkpoint of plain tensors ({_line(error)})") from error
     plain = {}
-    for name, tensor in tensors.get("generator", tensors).items():
+    for name, tensor in held.get("generator", held).items():
         name = re.sub(r"^ups\.", "upsampler.", name)
         for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
             name = name.replace(f"parametrizations.weight.{new}", old)

@@ -117,14 +117,9 @@ def pitch(
 
 
 def decompose(
-    wave: Wave | Array,
-    sample_rate: int,
-    f0_hz: Array,
-    *,
-    floor: float = 0.0,
-    threshold: float = 0.85,
+    wave: Wave | Array, sample_rate: int, f0_hz: Array, *, floor: float = 0.0, threshold: float = 0.85,
     aperiodicity: bool = True,
-) -> Speech:
+) -> Speech:  # fmt: skip
     """Return a wave's parameters along an F0 contour, by CheapTrick and D4C.
 
     Parameters
@@ -138,11 +133,9 @@ def decompose(
     """
     samples, times = np.asarray(wave, np.float64), np.arange(len(f0_hz)) * HOP_MS / 1000
     envelope = np.maximum(pyworld.cheaptrick(samples, f0_hz, times, sample_rate), floor)
-    noise = (
-        pyworld.d4c(samples, f0_hz, times, sample_rate, threshold=threshold)
-        if aperiodicity
-        else np.zeros_like(envelope)
-    )
+    noise = np.zeros_like(envelope)
+    if aperiodicity:
+        noise = pyworld.d4c(samples, f0_hz, times, sample_rate, threshold=threshold)
     return Speech(f0_hz, np.log(envelope), noise, sample_rate)
 
 

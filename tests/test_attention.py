@@ -31,19 +31,15 @@ def fitted():
 
 
 def test_passes_scikit_learns_own_checks():
-    check_estimator(AttentionPoolingClassifier(n_epochs=60, learning_rate=2e-2, dropout=0.0))
+    check_estimator(AttentionPoolingClassifier(n_epochs=25, learning_rate=4e-2, dropout=0.0))
 
 
-def test_learns_what_the_mean_does_not_hold(fitted):
-    train, test = few_loud_frames(), few_loud_frames(seed=1)
-    means = [np.stack([clip.mean(0) for clip in clips]) for clips, _ in (train, test)]
-    assert LogisticRegression().fit(means[0], train[1]).score(means[1], test[1]) < 0.65
-    assert fitted.score(*test) > 0.9
-    assert fitted.losses_[-1] < 0.5 * fitted.losses_[0] and len(fitted.losses_) == 30
-
-
-def test_chance_on_shuffled_labels():
+def test_learns_what_the_mean_does_not_hold_and_nothing_from_shuffled_labels(fitted):
     (train, labels), (test, truth) = few_loud_frames(), few_loud_frames(seed=1)
+    means = [np.stack([clip.mean(0) for clip in clips]) for clips in (train, test)]
+    assert LogisticRegression().fit(means[0], labels).score(means[1], truth) < 0.65
+    assert fitted.score(test, truth) > 0.9
+    assert fitted.losses_[-1] < 0.5 * fitted.losses_[0] and len(fitted.losses_) == 30
     shuffled = np.random.default_rng(0).permutation(labels)
     assert 0.3 < AttentionPoolingClassifier(n_epochs=5).fit(train, shuffled).score(test, truth) < 0.7
 

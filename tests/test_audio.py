@@ -36,8 +36,7 @@ def refusal(path) -> str:
 def test_files_come_back_as_they_were_written(tmp_path):
     wave = speech(0.7)
     for suffix, tolerance in ((".wav", 1 / 32_000), (".flac", 1 / 32_000), (".ogg", 0.05)):
-        path = audio.write(tmp_path / "made" / f"clip{suffix}", wave, 16_000)
-        back, sample_rate = audio.load(path)
+        back, sample_rate = audio.load(audio.write(tmp_path / "made" / f"clip{suffix}", wave, 16_000))
         assert sample_rate == 16_000 and back.dtype == np.float32 and back.shape == wave.shape
         assert np.abs(back - wave).max() < tolerance
 
@@ -47,25 +46,21 @@ def test_sample_widths_channels_and_rates(tmp_path):
     files = itertools.product(widths.items(), ((1, 8_000), (2, 44_100), (1, 96_000)))
     for (subtype, tolerance), (n_channels, sample_rate) in files:
         wave = tone(sample_rate=sample_rate)
-        samples = np.stack([wave, 0.5 * wave], axis=1) if n_channels == 2 else wave
+        samples = np.stack([wave, 0.5 * wave][:n_channels], axis=1)
         sf.write(tmp_path / "clip.wav", samples, sample_rate, subtype=subtype)
         back, native = audio.load(tmp_path / "clip.wav")
-        assert native == sample_rate
-        assert np.abs(back - (0.75 * wave if n_channels == 2 else wave)).max() <= tolerance + 1e-7
+        assert native == sample_rate and np.abs(back - samples.mean(axis=1)).max() <= tolerance + 1e-7
         resampled, rate = audio.load(tmp_path / "clip.wav", 16_000)
         assert rate == 16_000 and resampled.shape == (8_000,) and resampled.dtype == np.float32
         assert np.abs(np.fft.rfft(resampled)).argmax() == 220  # 440 Hz in half a second
 
 
 def test_the_content_tells_the_format_not_the_ending(tmp_path):
-    for name, options in {
-        "aiff-inside.wav": {"format": "AIFF"},
-        "flac-inside.wav": {"format": "FLAC"},
-        "wav-inside.flac": {"format": "WAV"},
-        "opus.opus": {"format": "OGG", "subtype": "OPUS"},
-        "opus-inside.wav": {"format": "OGG", "subtype": "OPUS"},
-    }.items():
-        sf.write(tmp_path / name, tone(sample_rate=48_000), 48_000, **options)
+    for name, kind, subtype in (
+        ("aiff-inside.wav", "AIFF", "PCM_16"), ("flac-inside.wav", "FLAC", "PCM_16"),
+        ("wav-inside.flac", "WAV", "PCM_16"), ("a.opus", "OGG", "OPUS"), ("opus-inside.wav", "OGG", "OPUS"),
+    ):  # fmt: skip
+        sf.write(tmp_path / name, tone(sample_rate=48_000), 48_000, format=kind, subtype=subtype)
         back, sample_rate = audio.load(tmp_path / name)
         assert sample_rate == 48_000 and len(back) == 24_000
         assert abs(np.argmax(np.abs(np.fft.rfft(back))) * 2 - 440) <= 2, name
@@ -120,15 +115,6 @@ def test_without_a_decoder_packed_sound_says_what_to_install(tmp_path, monkeypat
         assert "needs a decoder: run `pip install av`, or convert it to .wav" in refusal(tmp_path / name)
 
 
-def test_zeros_at_the_end_are_counted():
-    wave = tone()
-    for zeros in (0, 1, 800):
-        padded = np.concatenate([wave, [0.1], np.zeros(zeros)]).astype(np.float32)
-        assert audio.trailing_zeros(padded) == zeros
-        assert audio.trailing_zeros(np.stack([padded, 0 * padded], axis=1)) == zeros
-    assert audio.trailing_zeros(np.zeros(5, np.float32)) == 5
-
-
 def test_resampling_keeps_the_tone_and_drops_what_can_not_be_kept():
     ours = audio.resample(tone(1_000, sample_rate=48_000), 48_000, 16_000)
     assert np.abs(ours - tone(1_000))[500:-500].max() < 1e-3
@@ -136,7 +122,7 @@ def test_resampling_keeps_the_tone_and_drops_what_can_not_be_kept():
     wave = tone()
     assert audio.resample(wave, 16_000, 16_000) is wave
     for rates in ((0, 16_000), (16_000, -1)):
-        refused("expected a positive number", audio.resample, wave, *rates)
+        refused("expected positive numbers", audio.resample, wave, *rates)
 
 
 def test_what_is_cut_short_is_refused(tmp_path):
@@ -173,20 +159,14 @@ def test_a_streamed_wav_of_unknown_length_is_read_and_a_flac_refused(tmp_path):
 def test_what_is_no_sound_or_unfit_is_refused(tmp_path):
     path = tmp_path / "clip.wav"
     for content, reason in (
-        (b"", "empty file"),
-        (b"To be, or not to be\n" * 99, "not readable as sound"),
-        (b"RIFF", "not readable"),
-    ):
+        (b"", "empty file"), (b"To be, or not\n" * 99, "not readable as sound"), (b"RIFF", "not readable"),
+    ):  # fmt: skip
         path.write_bytes(content)
         assert refusal(path).startswith("clip.wav: ") and reason in refusal(path)
     for samples, reason in (
-        ([], "no samples"),
-        ([0.5], "too short, 0.1 ms"),
-        ([0.5] * 399, "too short, 24.9 ms"),
-        ([0.0] * 8_000, "silent"),
-        ([0.5] * 999 + [np.nan], "NaN"),
-        ([0.5] * 999 + [-np.inf], "infinite"),
-    ):
+        ([], "no samples"), ([0.5], "too short, 0.1 ms"), ([0.5] * 399, "too short, 24.9 ms"),
+        ([0.0] * 8_000, "silent"), ([0.5] * 999 + [np.nan], "NaN"), ([0.5] * 999 + [-np.inf], "infinite"),
+    ):  # fmt: skip
         sf.write(path, np.array(samples, np.float32), 16_000, subtype="FLOAT")
         assert reason in refusal(path)
     sf.write(path, np.full(400, 2e-4, np.float32), 16_000, subtype="FLOAT")
@@ -197,10 +177,11 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
-    assert "not a regular file" in refusal(tmp_path / "pipe.wav")
-    assert "not a regular file" in refusal(tmp_path / "folder.wav")
-    for name in ("absent.wav", "loop.wav", "nu\0ll.wav", "x" * 300 + ".wav"):
-        assert "can't be opened" in refusal(tmp_path / name)
+    for names, reason in (
+        (("pipe.wav", "folder.wav"), "not a regular file"),
+        (("absent.wav", "loop.wav", "nu\0ll.wav", "x" * 300 + ".wav"), "can't be opened"),
+    ):
+        assert all(reason in refusal(tmp_path / name) for name in names)
 
 
 def test_names_that_are_not_utf8(tmp_path):
@@ -211,45 +192,41 @@ def test_names_that_are_not_utf8(tmp_path):
     assert "not readable as sound" in refusal(path)
 
 
-def test_mono_level_and_trim():
-    left, right = tone(peak=0.5), tone(880, peak=0.1)
+def test_mono_level_trim_and_zeros_at_the_end():
+    left, right, silence = tone(peak=0.5), tone(880, peak=0.1), np.zeros(8_000, np.float32)
     assert np.allclose(audio.mono(np.stack([left, right], axis=1)), (left + right) / 2)
     assert audio.mono(left) is left
     assert audio.rms_dbfs(tone(peak=1.0)) == pytest.approx(-3.01, abs=0.01)
     for dbfs in (-40.0, -26.0, -10.0):
         levelled = audio.level(left, dbfs)
         assert audio.rms_dbfs(levelled) == pytest.approx(dbfs, abs=0.01) and levelled.dtype == np.float32
-    click = np.zeros(16_000, np.float32)
-    click[0] = 0.5
+    click = np.where(np.arange(16_000) == 0, np.float32(0.5), 0)
     assert np.abs(audio.level(click, -10.0)).max() == pytest.approx(1.0)  # full scale comes before level
-    assert not audio.level(np.zeros(10, np.float32)).any()
-    silence = np.zeros(8_000, np.float32)
+    assert not audio.level(silence).any() and audio.trailing_zeros(silence) == len(silence)
     trimmed = audio.trim(np.concatenate([silence, left, silence]))
     assert abs(len(trimmed) - len(left)) <= 2 * 2_048
     assert np.abs(left).max() == np.float32(0.5)
+    for zeros in (0, 1, 800):
+        padded = np.concatenate([left, [0.1], silence[:zeros]]).astype(np.float32)
+        assert audio.trailing_zeros(padded) == zeros
+        assert audio.trailing_zeros(np.stack([padded, 0 * padded], axis=1)) == zeros
 
 
-def test_write_refuses_and_leaves_what_was_there(tmp_path):
+def test_write_refuses_or_fails_and_leaves_what_was_there(tmp_path, monkeypatch):
     path = audio.write(tmp_path / "clip.wav", speech(0.1), 16_000)
     before = path.read_bytes()
     for wave, reason in (
-        (np.array([0.1, np.nan]), "peak nan"),
-        (np.array([0.1, np.inf]), "peak inf"),
-        (np.array([0.1, -1.01]), "peak 1.01"),
-        (np.array([]), "shape"),
-        (np.zeros((2, 9)), "shape"),
-    ):
+        (np.array([0.1, np.nan]), "peak nan"), (np.array([0.1, np.inf]), "peak inf"),
+        (np.array([0.1, -1.01]), "peak 1.01"), (np.array([]), "shape"), (np.zeros((2, 9)), "shape"),
+    ):  # fmt: skip
         for target in (path, tmp_path / "new" / "clip.wav"):
             refused(reason, audio.write, target, wave, 16_000)
     refused("xyz", audio.write, tmp_path / "clip.xyz", speech(0.1), 16_000)
-    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["clip.wav"]
-
-
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(sf.SoundFile, "write", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        audio.write(tmp_path / "clip.wav", speech(0.1), 16_000)
-    assert not list(tmp_path.iterdir())
+    for target in (path, tmp_path / "other.wav"):
+        with pytest.raises(ZeroDivisionError):
+            audio.write(target, speech(0.1), 16_000)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["clip.wav"]
 
 
 def published_mel(wave):
@@ -266,13 +243,14 @@ def published_mel(wave):
 
 
 def test_equals_the_published_hifigan_mel():
-    for n_samples in (22_050, 20_000, 385, 256 * 40):
-        wave = speech(1.0, sample_rate=22_050)[:n_samples]
-        ours, theirs = audio.log_mel(wave, 22_050), published_mel(wave)
-        assert ours.shape == theirs.shape == (n_samples // 256, 80) and ours.dtype == np.float32
+    wave = speech(1.9, sample_rate=22_050)
+    for part in (wave[:22_050], wave[:20_000], wave[:385], wave[: 256 * 160], 0 * wave):
+        ours, theirs = audio.log_mel(part, 22_050), published_mel(part)
+        assert ours.shape == theirs.shape == (len(part) // 256, 80) and ours.dtype == np.float32
         assert np.abs(ours - theirs).max() < 1e-4
-    silence = np.zeros(22_050, np.float32)
-    assert np.allclose(audio.log_mel(silence, 22_050), published_mel(silence), atol=1e-4)
+    assert audio.log_mel(wave[:16_000], 16_000).shape == (22_050 // 256, 80)
+    with pytest.raises(AudioError, match=r"384 samples.*needs more than 384"):
+        audio.log_mel(wave[:384], 22_050)
 
 
 def test_the_two_definitions():
@@ -283,39 +261,29 @@ def test_the_two_definitions():
         assert tuple(vars(spec).values()) == numbers
         assert audio.mel_filters(spec).shape == (spec.n_mels, spec.n_fft // 2 + 1)
         assert not audio.mel_filters(spec).flags.writeable
-    wave = tone(1_000, 4.0, 22_050)
-    mel = audio.log_mel(wave, 22_050, EMOGEN_MEL)
-    assert mel.shape == (172, 128)
-    centres_hz = librosa.mel_frequencies(130, fmin=20, fmax=8_000)[1:-1]
-    assert centres_hz[mel.mean(0).argmax()] == pytest.approx(1_000, rel=0.03)
-    louder = audio.log_mel(0.5 * wave, 22_050, EMOGEN_MEL)
-    peak = mel.mean(0).argmax()
-    assert np.allclose((mel - louder)[:, peak], 2 * np.log(2), atol=1e-3)  # an energy
-    assert audio.log_mel(0 * wave, 22_050, EMOGEN_MEL).max() == pytest.approx(np.log(1e-10))
-
-
-def test_mels_have_a_frame_per_hop_and_refuse_what_is_too_short():
-    for spec, n_samples in itertools.product((HIFIGAN_MEL, EMOGEN_MEL), (769, 770, 1023, 1024, 30_000)):
-        mel = audio.log_mel(np.full(n_samples, 0.1, np.float32), spec.sample_rate, spec)
-        assert len(mel) == spec.frames(n_samples) == n_samples // spec.hop_length and np.isfinite(mel).all()
-    assert audio.log_mel(speech(1.0), 16_000).shape == (22_050 // 256, 80)
-    with pytest.raises(AudioError, match=r"384 samples.*needs more than 384"):
-        audio.log_mel(speech(1.0)[:384], 22_050)
-
-
-@pytest.mark.parametrize("spec, tolerance", [(HIFIGAN_MEL, 0.25), (EMOGEN_MEL, 0.5)])
-def test_griffin_lim_finds_a_wave_of_that_mel(spec, tolerance):
-    mel = audio.log_mel(speech(1.2, sample_rate=22_050), 22_050, spec)
-    wave = audio.griffin_lim(mel, spec)
-    assert wave.dtype == np.float32 and wave.shape == (len(mel) * spec.hop_length,)
-    again = audio.log_mel(wave, 22_050, spec)
-    loud = mel > mel.max() - 8  # the 70 dB that can be heard
-    late, errors, early = (
-        np.abs(np.roll(again, shift, axis=0) - mel)[2:-2][loud[2:-2]].mean() for shift in (-1, 0, 1)
+        for n_samples in (769, 770, 1023, 1024, 30_000):
+            mel = audio.log_mel(np.full(n_samples, 0.1, np.float32), spec.sample_rate, spec)
+            assert len(mel) == spec.frames(n_samples) == n_samples // spec.hop_length
+            assert np.isfinite(mel).all()
+    mel, quieter, silent = (
+        audio.log_mel(g * tone(1_000, 4.0, 22_050), 22_050, EMOGEN_MEL) for g in (1, 0.5, 0)
     )
-    assert errors < tolerance and errors < min(late, early)  # in time, to the frame
-    assert np.array_equal(wave, audio.griffin_lim(mel, spec))
-    assert not np.array_equal(wave, audio.griffin_lim(mel, spec, seed=1))
+    peak, centres_hz = mel.mean(0).argmax(), librosa.mel_frequencies(130, fmin=20, fmax=8_000)[1:-1]
+    assert mel.shape == (172, 128) and centres_hz[peak] == pytest.approx(1_000, rel=0.03)
+    assert np.allclose((mel - quieter)[:, peak], 2 * np.log(2), atol=1e-3)  # an energy
+    assert silent.max() == pytest.approx(np.log(1e-10))
+
+
+def test_griffin_lim_finds_a_wave_of_that_mel():
+    for spec, tolerance in ((HIFIGAN_MEL, 0.25), (EMOGEN_MEL, 0.5)):
+        mel = audio.log_mel(speech(1.2, sample_rate=22_050), 22_050, spec)
+        wave = audio.griffin_lim(mel, spec)
+        assert wave.dtype == np.float32 and wave.shape == (len(mel) * spec.hop_length,)
+        again, loud = audio.log_mel(wave, 22_050, spec), mel > mel.max() - 8  # the 70 dB that can be heard
+        apart = [np.abs(np.roll(again, shift, axis=0) - mel) for shift in (-1, 0, 1)]
+        late, errors, early = (frames[2:-2][loud[2:-2]].mean() for frames in apart)
+        assert errors < tolerance and errors < min(late, early)  # in time, to the frame
+        assert np.array_equal(wave, audio.griffin_lim(mel, spec))
 
 
 # ------------------------------------------------------------------------------------- WORLD

@@ -1,7 +1,6 @@
 """Extraction: each clip encoded once, whatever is killed, damaged, changed or unreadable on the way."""
 
 import importlib.util
-import os
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +65,7 @@ def test_nothing_is_loaded_where_nothing_is_missing(model_folder, manifest, tmp_
     name, url = str(model_folder()), tmp_path / "store"
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     first = extract(manifest, name, url=url, device="cpu").store
-    monkeypatch.setattr("emolib.encoders.loading.load", lambda *_, **__: pytest.fail("loaded a network"))
+    monkeypatch.setattr("emolib.encoders.load", lambda *_, **__: pytest.fail("loaded a network"))
     again = extract(manifest, name, layers=[2], url=url, device="cpu")
     assert again.n_new == 0 and np.array_equal(again.store.pooled(2), first.pooled(2))
 
@@ -95,12 +94,17 @@ def test_a_store_grows_by_the_layers_and_frames_that_are_asked_for(model_folder,
     for layers, frames, n_new, held in asked:
         done = extract(manifest, name, layers=layers, frames=frames, url=url, device="cpu")
         assert (done.n_new, done.store.config.layers) == (n_new, tuple(layers))
-        assert FeatureStore(url).config.layers == held
+        (url / "index.csv").unlink()  # the shards know
+        assert FeatureStore(url).config.layers == held and len(FeatureStore(url)) == 10
+        if not before:
+            refused("pooled features only", FeatureStore(url).frames, "clip-003", 1)
         shards = {name: digest for name, digest in files(url).items() if name.startswith("shard")}
         assert before.items() <= shards.items(), "what is finished stays"
         before = shards
     whole = extract(manifest, name, frames=True, url=tmp_path / "whole", device="cpu").store
     assert np.allclose(done.store.frames("clip-003", 1), whole.frames("clip-003", 1), atol=1e-3)
+    for layer in (1, 3):
+        assert np.allclose(FeatureStore(url).pooled(layer), whole.pooled(layer), atol=1e-6)
 
 
 def test_a_manifest_is_encoded_by_parts_and_read_by_parts(manifest, tmp_path):
@@ -169,39 +173,12 @@ def test_what_the_encoder_refuses_is_skipped_alone(manifest, tmp_path):
     extraction = extract(manifest, Fake(longest_s=1.0), url=tmp_path / "store")
     assert extraction.skipped == [{"clip": "clip-003", "reason": "longer than this encoder likes"}]
     assert len(extraction.store) == 9
-
-
-def test_unfit_manifests_are_refused(manifest, tmp_path):
-    refused("empty manifest", extract, manifest.iloc[:0], Fake(), url=tmp_path / "store")
-    twice = pd.concat([manifest, manifest])
-    refused("'clip-000' stands twice", extract, twice, Fake(), url=tmp_path / "store")
-    assert not (tmp_path / "store").exists()
-
-
-@pytest.fixture
-def undisturbed(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
-    extract(manifest, Fake(), frames=True, url=tmp_path / "undisturbed")
-    return files(tmp_path / "undisturbed")
-
-
-def test_killed_at_any_write(manifest, tmp_path, undisturbed, monkeypatch):
-    """Stop before the nth file takes its name: the configuration, the index, or a shard."""
-    replace = Path.replace
-    for nth in range(1, 8):
-        store, calls = tmp_path / str(nth), []
-
-        def stop(self, target, nth=nth, calls=calls):
-            calls.append(target)
-            if len(calls) == nth:
-                raise KeyboardInterrupt
-            return replace(self, target)
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Path, "replace", stop)
-            extract(manifest, Fake(), frames=True, url=store)
-        extract(manifest, Fake(), frames=True, url=store)
-        assert len(calls) == nth and files(store) == undisturbed
+    for unfit, why in (
+        (manifest.iloc[:0], "empty manifest"),
+        (manifest.iloc[[0, 0]], "'clip-000' stands twice"),
+    ):
+        refused(why, extract, unfit, Fake(), url=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 @dataclass
@@ -214,7 +191,7 @@ class Watching(Fake):
     def encode(self, waves, sample_rate):
         self.held.append(sum(array() is not None for array in self.given))
         states = super().encode(waves, sample_rate)
-        self.given += [weakref.ref(array) for array in [*waves, *states]]
+        self.given += map(weakref.ref, [*waves, *states])
         return states
 
 
@@ -224,9 +201,8 @@ def test_memory_does_not_grow_with_the_number_of_clips(tmp_path, monkeypatch):
     many = few.iloc[np.arange(80) % 8].assign(clip=[f"clip-{i:05d}" for i in range(80)])
     encoder = Watching()
     extract(many, encoder, frames=True, url=tmp_path / "store")
-    assert len(encoder.given) == 2 * 80
+    assert len(encoder.given) == 2 * 80 and not any(array() is not None for array in encoder.given)
     assert max(encoder.held) <= 2 * 4 + 4  # waves and states of the block before, and the waves of this one
-    assert not any(array() is not None for array in encoder.given)
 
 
 def test_export_writes_the_classic_tree(manifest, tmp_path):
@@ -242,4 +218,4 @@ def test_export_writes_the_classic_tree(manifest, tmp_path):
 def test_the_default_folder_is_by_corpus_and_encoder(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_HOME", str(tmp_path))
     extract(manifest, Fake(name="a/b"))
-    assert os.listdir(tmp_path / "data" / "features" / "tiny") == ["a--b"]  # noqa: PTH208
+    assert (tmp_path / "data" / "features" / "tiny" / "a--b" / "index.csv").exists()

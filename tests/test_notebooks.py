@@ -112,10 +112,9 @@ def test_every_notebook_runs_on_a_corpus_with_its_audio(tmp_path):
 PLAYED = "ridge_l1_demo"
 #: Startup code of a kernel on a machine that lacks the default encoder's network.
 NO_NETWORK = """
-from emolib import paths
-from emolib.encoders import loading
-locate = loading.locate
-loading.locate = lambda name: None if name == paths.DEFAULT_ENCODER else locate(name)
+from emolib import encoders, paths
+locate = encoders.locate
+encoders.locate = lambda name: None if name == paths.DEFAULT_ENCODER else locate(name)
 """
 
 

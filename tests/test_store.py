@@ -167,39 +167,6 @@ def test_a_store_serves_what_it_holds(store):
         assert not opened.missing(MANIFEST).any() and opened.plan(MANIFEST) == []
 
 
-def test_layers_come_in_shards_of_their_own(store, folder, monkeypatch):
-    monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 4)
-    before = {path: path.read_bytes() for path in folder.glob("shard-*")}
-    opened = FeatureStore.open(store.url, asked(layers=(0, 1)))
-    assert opened.clips == [] and len(FeatureStore(store.url)) == len(CLIPS)
-    plan = opened.plan(MANIFEST)
-    assert [(block.layers, len(block.clips), block.number) for block in plan] == [((1,), 4, 3), ((1,), 3, 4)]
-    with opened.writing():
-        for block in plan:
-            opened.write(block, {c: states_of(f"layer 1 of {c}", 1) for c in block.clips["clip"]})
-    assert opened.clips == CLIPS and {path: path.read_bytes() for path in before} == before
-    (folder / "index.csv").unlink()
-    reader = FeatureStore(store.url)
-    same(reader)
-    assert reader.config.layers == (0, 1, 2, 3)
-    expected = [states_of(f"layer 1 of {clip}", 1)[0].mean(0) for clip in CLIPS]
-    assert np.allclose(reader.pooled(1), expected, atol=1e-6)
-
-
-def test_frames_are_added_to_what_was_pooled(tmp_path):
-    store = fill(FeatureStore.open(tmp_path, asked(frames=False)))
-    refused("pooled features only", store.frames, "a", 0)
-    pooled = store.pooled(3)
-    more = FeatureStore.open(tmp_path, asked(layers=(3,)))
-    assert more.clips == []
-    with more.writing():
-        more.append(["a"], ["sha-a"], [states_of("a")[1:2] + 1])
-    assert more.clips == ["a"]
-    assert np.array_equal(more.frames("a", 3), (states_of("a")[1] + 1).astype(np.float16))
-    assert np.array_equal(FeatureStore(tmp_path).pooled(3), pooled), "what was pooled first stays"
-    refused(r"1 of 1 clips are not in .* with layer 3, the first is 'b'", more.frames, "b", 3)
-
-
 def test_blocks_are_bounded_in_clips_and_seconds(tmp_path, monkeypatch):
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", 3)
     monkeypatch.setattr("emolib.store.BLOCK_S", 10.0)
@@ -213,6 +180,7 @@ def test_blocks_are_bounded_in_clips_and_seconds(tmp_path, monkeypatch):
 
 
 def test_features_of_another_making_are_deleted_on_request_alone(store, folder):
+    (folder / "notes.txt").write_text("mine")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert FeatureStore.open(folder, CONFIG, replace=True).clips == CLIPS
     for changes, words in [
@@ -223,46 +191,21 @@ def test_features_of_another_making_are_deleted_on_request_alone(store, folder):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     opened = FeatureStore.open(folder, asked(fingerprint="new"), replace=True)
     assert opened.clips == [] and opened.config == asked(fingerprint="new")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "notes.txt"]
     with pytest.raises(ValueError, match="started anew by another process"), store.writing():
         pass
 
 
-def test_another_folder_is_never_emptied(model_folder, store, folder, tmp_path):
-    other = model_folder()
-    before = sorted(path.name for path in other.iterdir())
-    refused("not a feature store's", FeatureStore, other)
-    refused("not a feature store's", FeatureStore.open, other, CONFIG, replace=True)
-    assert sorted(path.name for path in other.iterdir()) == before
-    (folder / "notes.txt").write_text("mine")
-    FeatureStore.open(folder, asked(fingerprint="new"), replace=True)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "notes.txt"]
-    fill(FeatureStore.open(tmp_path / "b", CONFIG))
-    (tmp_path / "b" / "config.json").unlink()
-    refused(r"holds shards, but no config\.json", FeatureStore.open, tmp_path / "b", CONFIG, replace=True)
-    assert len(list((tmp_path / "b").glob("shard-*"))) == len(SHARDS)
-
-
-def test_a_store_of_an_earlier_version_is_read_and_added_to(store, folder):
-    """Its configuration names the layers that its shards don't, which have no checksums either."""
-    (folder / "config.json").write_text(json.dumps(vars(CONFIG)))
-    for path in folder.glob("shard-*"):
-        data = path.read_bytes()
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        rows = json.loads(header["__metadata__"]["index"])
-        del rows["layers"], rows["crc32"]
-        header["__metadata__"]["index"] = json.dumps(rows)
-        text = json.dumps(header).encode()
-        path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
-    index = pd.read_csv(folder / "index.csv", keep_default_na=False)
-    index.drop(columns=["layers", "frames"]).to_csv(folder / "index.csv", index=False)
-    same(FeatureStore(folder))
-    same(FeatureStore.open(folder, CONFIG))
-    assert np.array_equal(FeatureStore(folder).frames("a", 2), states_of("a")[2].astype(np.float16))
-    more = FeatureStore.open(folder, asked(layers=(7,)))
-    with more.writing():
-        more.append(["a"], ["sha-a"], [states_of("a", 1)])
-    assert FeatureStore(folder).config.layers == (0, 2, 3, 7) and more.clips == ["a"]
+def test_another_folder_is_never_emptied(model_folder, store, folder):
+    (folder / "config.json").unlink()
+    for other, why in (
+        (model_folder(), "not a feature store's"),
+        (folder, r"holds shards, but no config\.json"),
+    ):
+        before = sorted(other.iterdir())
+        refused(why, FeatureStore, other)
+        refused(why, FeatureStore.open, other, CONFIG, replace=True)
+        assert sorted(other.iterdir()) == before
 
 
 def test_errors_name_what_there_is(store, tmp_path):
@@ -272,6 +215,8 @@ def test_errors_name_what_there_is(store, tmp_path):
     refused(r"layer 7 is not in .*\[0, 2, 3\]", store.pooled, 7)
     refused("unknown pooling 'max'", store.pooled, 0, "max")
     refused(r"2 of 3 clips are not in .* first is 'y'", store.pooled, 0, clips=["a", "y", "z"])
+    pooled = FeatureStore.open(tmp_path / "pooled", asked(frames=False))
+    refused(r"1 of 1 clips are not in .* with layer 3, the first is 'b'", pooled.frames, "b", 3)
     refused("does not see the store", FeatureStore.join, tmp_path / "nowhere", CONFIG)
 
 

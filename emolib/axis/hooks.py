@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from emolib.encoders.loading import FAMILIES, DeferredEncoder
+from emolib.encoders import FAMILIES, DeferredEncoder
 
 if TYPE_CHECKING:
     from emolib.axis.estimator import EmotionAxis

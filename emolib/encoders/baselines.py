@@ -56,7 +56,7 @@ class Prosody:
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Encode mono waves to prosodic frames, each float32 (1, T, 8)."""
         resampled = (audio.resample(wave, sample_rate, self.sample_rate) for wave in waves)
-        return [_prosodic_frames(wave, self.sample_rate, self.hop_s)[None] for wave in resampled]
+        return [_prosodic_frames(wave)[None] for wave in resampled]
 
 
 class Functionals:
@@ -113,7 +113,8 @@ class Functionals:
         return threads.each(lambda wave: self._smile(wave, self.sample_rate).reshape(1, 1, -1), ready)
 
 
-def _prosodic_frames(wave: audio.Wave, sample_rate: int, hop_s: float) -> NDArray[np.float32]:
+def _prosodic_frames(wave: audio.Wave) -> NDArray[np.float32]:
+    sample_rate, hop_s = Prosody.sample_rate, Prosody.hop_s
     f0_hz = world.pitch(wave, sample_rate, high_hz=700, hop_ms=1000 * hop_s)
     padded = np.pad(wave, (0, max(0, 512 - len(wave))))  # one whole window at least
     spectrum = librosa.stft(padded, n_fft=512, hop_length=round(hop_s * sample_rate), pad_mode="constant")

@@ -113,13 +113,13 @@ class Emotion2vecEncoder(TransformerEncoder):
     _variance_floor = 1e-5
 
     def _build_front_end(self) -> FrontEnd:
-        return FrontEnd(self._model, self.dtype)
+        return FrontEnd(self.network, self.dtype)
 
     def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
-        return self._model(frames)
+        return self.network(frames)
 
     def _transform(self, frames: Tensor, valid: Tensor | None) -> list[Tensor]:
-        n_extra = self._model.extra_tokens.shape[1]
+        n_extra = self.network.extra_tokens.shape[1]
         return [state[:, n_extra:] for state in super()._transform(frames, valid)]
 
 

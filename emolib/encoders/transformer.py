@@ -49,9 +49,13 @@ class TransformerEncoder:
     model : transformers model
     sample_rate : int, Hz
     normalise : bool; whether it wants waves of zero mean and unit variance
-    layers : sequence of int, optional; all by default
-    device : torch.device or str
+    layers : sequence of int or None; None for all
+    device : torch.device
     dtype : torch.dtype; what it computes in
+
+    Attributes
+    ----------
+    network : torch.nn.Module; the network itself, without the blocks above the highest layer
     """
 
     #: transformers' names of the architectures that a family covers.
@@ -68,29 +72,22 @@ class TransformerEncoder:
     _starts_at_zero = False  # True where the first frame is centred on the first sample
 
     def __init__(
-        self,
-        name: str,
-        model: Any,
-        sample_rate: int,
-        normalise: bool,
-        *,
-        layers: Sequence[int] | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.name, self.dtype, self.device = name, dtype, torch.device(device)
+        self, name: str, model: Any, sample_rate: int, normalise: bool, *, layers: Sequence[int] | None,
+        device: torch.device, dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
+        self.name, self.dtype, self.device = name, dtype, device
         self.sample_rate, self._normalise = (16_000, False) if self._input else (sample_rate, normalise)
         self.n_blocks = model.config.num_hidden_layers
         self.layers = check_layers(layers, self.n_blocks, name)
         self.width = model.config.hidden_size
-        self._model = self._network(model).requires_grad_(False).eval()
+        self.network: Any = self._network(model).requires_grad_(False).eval()
         preparation = self._input or f"{self.sample_rate} {self._normalise}"  # features change with it
-        self.fingerprint = f"{_digest(self._model, preparation)}-{str(dtype).removeprefix('torch.')}"
-        self._transformer = getattr(self._model, "encoder", self._model)
+        self.fingerprint = f"{_digest(self.network, preparation)}-{str(dtype).removeprefix('torch.')}"
+        self._transformer = getattr(self.network, "encoder", self.network)
         self._transformer.layers = self._transformer.layers[: max(self.layers)]
-        self._model.to(self.device)
+        self.network.to(self.device)
         self._front_end = self._build_front_end()
-        self._model.to(self.dtype)
+        self.network.to(self.dtype)
         self.hop_s = self._front_end.hop / self.sample_rate
         centre = 0 if self._starts_at_zero else (self._front_end.receptive_field - 1) / 2
         self.first_frame_s = centre / self.sample_rate
@@ -118,11 +115,6 @@ class TransformerEncoder:
         with inputs_of(self._transformer.layers) as states:
             states.append(self._run(frames, valid))
         return [states[layer] for layer in self.layers]
-
-    @property
-    def network(self) -> torch.nn.Module:
-        """The network itself, without the blocks above the highest layer."""
-        return self._model
 
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Encode mono waves to hidden states.

@@ -41,8 +41,8 @@ class W2VBertEncoder(TransformerEncoder):
     _may_pad = False  # the convolution in each block carries what is in the padding back into the clip
 
     def _build_front_end(self) -> FilterBanks:
-        return FilterBanks(self._model.config.feature_projection_input_dim // 2, self.device)
+        return FilterBanks(self.network.config.feature_projection_input_dim // 2, self.device)
 
     def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
-        hidden, _ = self._model.feature_projection(frames.to(self.dtype))
+        hidden, _ = self.network.feature_projection(frames.to(self.dtype))
         return self._transformer(hidden).last_hidden_state

@@ -34,7 +34,7 @@ class Wav2Vec2Encoder(TransformerEncoder):
     )  # fmt: skip
 
     def _build_front_end(self) -> "FrontEnd":
-        encoder, config = self._transformer, self._model.config
+        encoder, config = self._transformer, self.network.config
         conformer = config.model_type == "wav2vec2-conformer"
         # elsewhere `layer_norm` comes before the blocks
         if conformer or "StableLayerNorm" in type(encoder).__name__:
@@ -47,10 +47,10 @@ class Wav2Vec2Encoder(TransformerEncoder):
         # carry what is in the padding back into the clip
         norm_before = getattr(config, "conv_pos_batch_norm", False)
         self._may_pad = not (conformer or config.model_type == "data2vec-audio" or norm_before)
-        return FrontEnd(self._model.feature_extractor, self.dtype)
+        return FrontEnd(self.network.feature_extractor, self.dtype)
 
     def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
-        projected = self._model.feature_projection(frames)
+        projected = self.network.feature_projection(frames)
         hidden = projected[0] if isinstance(projected, tuple) else projected  # HuBERT returns it bare
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")  # WavLM's own masks

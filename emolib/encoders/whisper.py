@@ -73,11 +73,11 @@ class WhisperEncoder(TransformerEncoder):
         return model.encoder
 
     def _build_front_end(self) -> WhisperFrontEnd:
-        return WhisperFrontEnd(self._model)
+        return WhisperFrontEnd(self.network)
 
     def _run(self, frames: Tensor, valid: Tensor | None) -> Tensor:
         bias = None if valid is None else attention_bias(valid, self.dtype)
-        for block in self._model.layers:
+        for block in self.network.layers:
             out = block(frames, bias)
             frames = out[0] if isinstance(out, tuple) else out
         return frames

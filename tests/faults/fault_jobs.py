@@ -157,7 +157,6 @@ def _run(name: str, inputs: Path, out: Path) -> None:
     torch.set_num_threads(1)
     (out / "started").touch()
     globals()[name](inputs, out)
-    (out / "ended").touch()
 
 
 def finish(job: Job, inputs: Path, out: Path) -> float:
@@ -170,14 +169,13 @@ def finish(job: Job, inputs: Path, out: Path) -> float:
     return time.monotonic() - started
 
 
-def kill(job: Job, inputs: Path, out: Path, after_s: float) -> bool:
-    """Run a job, kill it after some seconds, and return whether it was still at work."""
+def kill(job: Job, inputs: Path, out: Path, after_s: float) -> None:
+    """Run a job and kill it after some seconds."""
     process = start(job, inputs, out)
     _wait_for(out / "started", process)
     time.sleep(after_s)
     process.kill()
     process.join()
-    return not (out / "ended").exists()
 
 
 def _wait_for(path: Path, process: BaseProcess) -> None:
@@ -189,3 +187,11 @@ def content(folder: Path) -> dict[str, bytes]:
     """Return the files below a folder, by name."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def spoil(path: Path, harm: str) -> None:
+    """Damage a file, or take it away."""
+    data = path.read_bytes()
+    garbage = np.random.default_rng(0).bytes(len(data))
+    harmed = {"cut": data[: len(data) // 2], "empty": b"", "null": b"null", "list": b"[]", "garbage": garbage}
+    path.unlink() if harm == "gone" else path.write_bytes(harmed[harm])

@@ -12,30 +12,27 @@ import numpy as np
 import soundfile as sf
 
 
-def archive(n_clips: int, n_samples: int) -> bytes:
-    """Return a zip of clips of noise, named as in RAVDESS, of one actor each."""
+def archive(n_clips: int, n_samples: int) -> tuple[bytes, str]:
+    """Return a zip of clips of noise, each of another of RAVDESS's actors, and its checksum."""
     buffer, rng = io.BytesIO(), np.random.default_rng(0)
     with zipfile.ZipFile(buffer, "w") as packed:
         for actor in range(1, n_clips + 1):
             clip = io.BytesIO()
             sf.write(clip, rng.uniform(-0.3, 0.3, n_samples), 16_000, format="WAV")
             packed.writestr(f"Actor_{actor:02d}/03-01-05-01-01-01-{actor:02d}.wav", clip.getvalue())
-    return buffer.getvalue()
-
-
-def md5(body: bytes) -> str:
-    """Return a checksum as `fetch` states it."""
-    return "md5:" + hashlib.md5(body, usedforsecurity=False).hexdigest()
+    body = buffer.getvalue()
+    return body, "md5:" + hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves files by path; what ends in `harmed` has the fault, and each 40 kB take `pause_s`.
+    """Serves files by path; what ends in `HARMED` has the fault, and each 40 kB take `pause_s`.
 
     It doesn't complain when a client hangs up.
     """
 
+    HARMED = ("speech.zip", "model.safetensors")
     files: dict[str, bytes]
-    fault, harmed, pause_s = "", "nothing", 0.0
+    fault, pause_s = "", 0.0
 
     @property
     def url(self) -> str:
@@ -48,22 +45,18 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answers as a publisher does, from the byte on that is asked for, and as the Hugging Face hub does."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
 
     def log_message(self, *args):
         pass
 
     def do_HEAD(self):
-        self.answer(send=False)
+        self.do_GET(send=False)
 
-    def do_GET(self):
-        self.answer(send=True)
-
-    def answer(self, *, send: bool):
-        body, fault = self.server.files.get(self.path), self.server.fault
-        harmed = self.path.endswith(self.server.harmed)
-        if body is None or (harmed and fault == "500"):
+    def do_GET(self, *, send: bool = True):
+        body = self.server.files.get(self.path)
+        fault = self.server.fault if self.path.endswith(self.server.HARMED) else ""
+        if body is None or fault == "500":
             self.send_response(404 if body is None else 500)
             self.send_header("X-Error-Code", "EntryNotFound" if body is None else "Internal")
             self.send_header("Content-Length", "0")
@@ -76,22 +69,21 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("X-Repo-Commit", "0" * 40)
         self.end_headers()
-        if not send:
-            return
-        if harmed and fault == "other bytes":
+        if fault == "other bytes":
             body = body[:-4] + bytes(byte ^ 0x15 for byte in body[-4:])
-        end = len(body) // 2 if harmed and fault == "half" else len(body)
-        for at in range(start, end, 40_000):
+        end = len(body) // 2 if fault == "half" else len(body)
+        for at in range(start, end, 40_000) if send else ():
             self.wfile.write(body[at : min(at + 40_000, end)])
             threading.Event().wait(self.server.pause_s)
-        self.close_connection = True
 
 
 @contextlib.contextmanager
-def serving(files: dict[str, bytes], pause_s: float = 0.0) -> Iterator[Server]:
+def serving(
+    files: dict[str, bytes], port: int = 0, pause_s: float = 0.0, fault: str = ""
+) -> Iterator[Server]:
     """Serve files while the context is open."""
-    server = Server(("127.0.0.1", 0), Handler)
-    server.files, server.pause_s = files, pause_s
+    server = Server(("127.0.0.1", port), Handler)
+    server.files, server.pause_s, server.fault = files, pause_s, fault
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server

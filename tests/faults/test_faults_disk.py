@@ -20,7 +20,7 @@ from emolib.features import extract
 from emolib.store import FeatureStore
 
 #: Bytes at which each job's disk is full: some of its files fit.
-ROOM = {"extract": 40_000, "train_mapper": 60_000, "train_encoder": 300_000}
+ROOM = {jobs.extract: 40_000, jobs.train_mapper: 60_000, jobs.train_encoder: 300_000}
 FULL = (errno.ENOSPC, errno.EFBIG)
 
 
@@ -69,8 +69,7 @@ def refused(error: BaseException | None) -> bool:
 @pytest.fixture(params=ROOM)
 def calm(request, undisturbed):
     """A job, what it leaves undisturbed, and the bytes at which its disk is full."""
-    job = getattr(jobs, request.param)
-    return job, jobs.content(undisturbed(job)[0]), ROOM[request.param]
+    return request.param, jobs.content(undisturbed(request.param)[0]), ROOM[request.param]
 
 
 def test_a_full_disk(inputs, tmp_path, calm):
@@ -126,25 +125,22 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.fixture
-def store(inputs, tmp_path, monkeypatch) -> FeatureStore:
+def test_a_read_only_store_serves_what_it_has_and_says_that_more_can_not_be_written(
+    inputs, tmp_path, monkeypatch
+):
     monkeypatch.setattr("emolib.store.BLOCK_CLIPS", jobs.BLOCK)
-    return extract(jobs.read_manifest(inputs).iloc[:12], jobs.Slow(), url=tmp_path / "store").store
-
-
-def test_a_finished_store_serves_where_nothing_can_be_written(inputs, tmp_path, store):
-    manifest = jobs.read_manifest(inputs).iloc[:12]
-    before = store.pooled(1)
-    with read_only(tmp_path / "store"), tried("read-only store, finished"):
-        assert np.array_equal(FeatureStore(tmp_path / "store").pooled(1), before)
-        again = extract(manifest, jobs.Slow(), url=tmp_path / "store")
-        assert (again.n_new, again.n_cached) == (0, 12)
-
-
-def test_a_store_that_lacks_clips_says_that_it_can_not_be_written(inputs, tmp_path, store):
-    manifest, before = jobs.read_manifest(inputs), jobs.content(tmp_path / "store")
-    with tried("read-only store, clips missing"):
-        with read_only(tmp_path / "store"), pytest.raises(OSError, match=r"Read-only|Permission denied"):
-            extract(manifest, jobs.Slow(), url=tmp_path / "store")
-        assert jobs.content(tmp_path / "store") == before
-        assert len(extract(manifest, jobs.Slow(), url=tmp_path / "store").store) == 24
+    manifest, url = jobs.read_manifest(inputs), tmp_path / "store"
+    pooled = extract(manifest.iloc[:12], jobs.Slow(), url=url).store.pooled(1)
+    before = jobs.content(url)
+    with read_only(url):
+        with tried("read-only store, finished"):
+            assert np.array_equal(FeatureStore(url).pooled(1), pooled)
+            again = extract(manifest.iloc[:12], jobs.Slow(), url=url)
+            assert (again.n_new, again.n_cached) == (0, 12)
+        with (
+            tried("read-only store, clips missing"),
+            pytest.raises(OSError, match=r"Read-only|Permission denied"),
+        ):
+            extract(manifest, jobs.Slow(), url=url)
+    assert jobs.content(url) == before
+    assert len(extract(manifest, jobs.Slow(), url=url).store) == 24
