@@ -133,7 +133,8 @@ def plot_map(points: NDArray, labels: ArrayLike, *, ax: Axes | None = None) -> A
     words = np.asarray(labels)
     names, shades = _order_and_shades(words.tolist())
     for name in names:
-        ax.scatter(*points[words == name].T, s=9, color=shades[name], alpha=0.8, label=name, **_DOTS)
+        x, y = points[words == name].T
+        ax.scatter(x, y, s=9, color=shades[name], alpha=0.8, label=name, **_DOTS)
     ax.set(xticks=[], yticks=[])
     if len(names) <= 24:  # more colours than that can't be distinguished
         columns = 1 if len(names) <= 12 else 2
@@ -161,8 +162,8 @@ def plot_plane(
     ax = ax or plt.gca()
     words = np.asarray(labels)
     for name in emotions.ordered(words.tolist()):
-        colour = emotions.COLOURS[name]
-        ax.scatter(*points[words == name].T, s=10, color=colour, alpha=0.55, label=name, **_DOTS)
+        x, y = points[words == name].T
+        ax.scatter(x, y, s=10, color=emotions.COLOURS[name], alpha=0.55, label=name, **_DOTS)
     for name, anchor in (anchors or {}).items():
         colour = emotions.COLOURS[name]
         ax.plot(*anchor, "P", color=colour, markersize=11, markeredgecolor="white", zorder=4)
