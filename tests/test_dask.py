@@ -110,17 +110,6 @@ def test_newer_content_goes_behind_older(manifest, tmp_path, extracted, client):
     assert np.allclose(done.store.pooled(1), fresh.store.pooled(1), atol=1e-5)
 
 
-def test_blocks_fill_gaps_and_pass_by_what_is_older(tmp_path, manifest, extracted):
-    store = extracted(manifest, "store").store
-    for number in (1, 2):
-        (tmp_path / "store" / f"shard-{number:06d}.safetensors").unlink()
-    store = features.FeatureStore.open(tmp_path / "store", store.config)
-    wanted = pd.DataFrame({"clip": ["x", "clip-000", "y", "z", "w"], "sha256": "new"})
-    wanted["duration_s"] = [600.0, 1, 1, 600, 600]
-    assert [block.number for block in store.plan(wanted)] == [1, 5, 2, 6]
-    assert store.plan(wanted[:0]) == []
-
-
 def test_unfit_work_for_workers_is_refused(client, manifest, tmp_path, model_folder):
     refused("'fake' is an object, which is not", extract, manifest, Fake(), url=tmp_path / "s", client=client)
     store = {"url": f"memory://{tmp_path.name}", "device": "cpu", "client": client}
