@@ -114,7 +114,7 @@ def plot_by_emotion(
     rng = np.random.default_rng(0)  # of the dots' heights, which mean nothing
     for row, (name, values) in enumerate(zip(order, groups, strict=True)):
         heights = row + rng.uniform(-0.3, 0.3, len(values))
-        _dots(ax, np.column_stack([values, heights]), emotions.COLOURS[name], size=4, alpha=0.45)
+        ax.scatter(values, heights, s=4, color=emotions.COLOURS[name], alpha=0.45, **_DOTS)
     lines = {"color": INK, "linewidth": 1.1}
     ax.boxplot(
         groups, positions=range(len(order)), tick_labels=order, orientation="horizontal", showfliers=False,
@@ -133,7 +133,8 @@ def plot_map(points: NDArray, labels: ArrayLike, *, ax: Axes | None = None) -> A
     words = np.asarray(labels)
     names, shades = _order_and_shades(words.tolist())
     for name in names:
-        _dots(ax, points[words == name], shades[name], size=9, alpha=0.8, label=name)
+        x, y = points[words == name].T
+        ax.scatter(x, y, s=9, color=shades[name], alpha=0.8, label=name, **_DOTS)
     ax.set(xticks=[], yticks=[])
     if len(names) <= 24:  # more colours than that can't be distinguished
         columns = 1 if len(names) <= 12 else 2
@@ -161,10 +162,11 @@ def plot_plane(
     ax = ax or plt.gca()
     words = np.asarray(labels)
     for name in emotions.ordered(words.tolist()):
-        _dots(ax, points[words == name], emotions.COLOURS[name], size=10, alpha=0.55, label=name)
-    for name, (valence, arousal) in (anchors or {}).items():
+        x, y = points[words == name].T
+        ax.scatter(x, y, s=10, color=emotions.COLOURS[name], alpha=0.55, label=name, **_DOTS)
+    for name, anchor in (anchors or {}).items():
         colour = emotions.COLOURS[name]
-        ax.plot(valence, arousal, "P", color=colour, markersize=11, markeredgecolor="white", zorder=4)
+        ax.plot(*anchor, "P", color=colour, markersize=11, markeredgecolor="white", zorder=4)
     _affect_frame(ax)
     if legend:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2.2, handletextpad=0.2)
@@ -231,8 +233,7 @@ def plot_mel_grid(columns: Mapping[str, Sequence[NDArray]], *, ax: Axes | None =
         and colours
     """
     ax = ax or plt.gca()
-    known = not set(columns).isdisjoint(emotions.EMOTIONS)
-    names = emotions.ordered(set(columns)) if known else list(columns)
+    names, shades = _order_and_shades(list(columns))
     n_rows = max(len(columns[name]) for name in names)
     for i, name in enumerate(names):
         for j, mel in enumerate(columns[name]):
@@ -241,7 +242,7 @@ def plot_mel_grid(columns: Mapping[str, Sequence[NDArray]], *, ax: Axes | None =
             _picture(ax, level_db, place, (level_db.max() - _RANGE_DB, level_db.max()))
     _strip(ax, names, n_rows)
     for tick, name in zip(ax.xaxis.get_major_ticks(), names, strict=True):
-        tick.label2.set(color=emotions.COLOURS[name] if known else INK, fontweight="bold")
+        tick.label2.set(color=shades[name], fontweight="bold")
     ax.tick_params(labeltop=True, labelbottom=False)
     return ax
 
@@ -273,15 +274,6 @@ def _order_and_shades(words: list[str]) -> tuple[list[str], Mapping[str, Any]]:
     return names, dict(zip(names, sns.color_palette("husl", len(names)), strict=True))
 
 
-def _dots(
-    ax: Axes, points: NDArray, shade: Any, *, size: float, alpha: float, label: str | None = None
-) -> None:
-    ax.scatter(
-        points[:, 0], points[:, 1], s=size, color=shade, alpha=alpha, linewidths=0, label=label,
-        rasterized=True,
-    )  # fmt: skip
-
-
 def _affect_frame(ax: Axes) -> None:
     ax.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
     ax.axvline(0, color=QUIET, linewidth=0.8, zorder=0)
@@ -294,9 +286,7 @@ def _decibel(log_mel: NDArray, spec: MelSpec) -> NDArray:
     return log_mel * (20 / spec.power) / np.log(10)
 
 
-def _picture(
-    ax: Axes, level_db: NDArray, place: tuple[float, float, float, float], limits: tuple[float, float]
-) -> None:
+def _picture(ax: Axes, level_db: NDArray, place: Any, limits: tuple[float, float]) -> None:
     """Draw a mel-spectrogram, (M, T), in dB within limits, at left, right, bottom and top."""
     image = ax.imshow(level_db, origin="lower", aspect="auto", extent=place, interpolation="nearest")
     image.set_clim(*limits)
@@ -310,6 +300,7 @@ def _strip(ax: Axes, labels: Sequence[str], n_rows: int) -> None:
     ax.spines[:].set_visible(False)
 
 
+_DOTS: Any = {"linewidths": 0, "rasterized": True}  # many of them in a small svg
 _RANGE_DB = 60.0  # below the loudest band of a picture in a grid
 _DASHES = ("-", "--", ":", "-.")  # with four colours, enough for sixteen series
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -609,7 +600,7 @@ def plot_controls(
     rng = np.random.default_rng(0)  # of the dots' heights, which mean nothing
     for row, aucs in enumerate(map(np.asarray, controls.values()), start=len(observed)):
         heights = row + rng.uniform(-0.28, 0.28, len(aucs))
-        ax.scatter(aucs, heights, s=7, color=SERIES[0], alpha=0.5, linewidths=0, rasterized=True)
+        ax.scatter(aucs, heights, s=7, color=SERIES[0], alpha=0.5, **_DOTS)
         ax.plot([aucs.mean()] * 2, [row - 0.38, row + 0.38], color=INK, linewidth=1.3)
     ax.axvline(0.5, color=QUIET, linewidth=1, linestyle=":", zorder=0)
     names = [*observed, *controls]

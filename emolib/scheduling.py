@@ -193,13 +193,8 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
 
 
-def claim_gpu(folder: Path | None = None) -> str | None:
+def claim_gpu() -> str | None:
     """Pin this process to a GPU that no other worker of this machine and job has, until the process ends.
-
-    Parameters
-    ----------
-    folder : Path, optional
-        Where the claims lie, as locked files; the system's folder for passing files by default.
 
     Returns
     -------
@@ -212,18 +207,18 @@ def claim_gpu(folder: Path | None = None) -> str | None:
 
     Notes
     -----
-    To be called before CUDA starts in the process. The kernel lets go of the claim when the process dies, so
-    that the worker that takes its place gets the same GPU.
+    To be called before CUDA starts in the process. A claim is a locked file in the system's temporary folder.
+    The kernel lets go of it when the process dies, so that the worker that takes its place gets the same GPU.
     """
     if _held:
         return os.environ["CUDA_VISIBLE_DEVICES"]
     gpus = visible_gpus()
     if not gpus or (len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ):
         return gpus[0] if gpus else None  # there is none, or whoever started the worker has pinned it
-    folder = folder or Path(tempfile.gettempdir())
     job = os.environ.get("SLURM_JOB_ID", "0")  # which numbers its GPUs from 0, whichever they are
     for gpu in gpus:
-        handle = os.open(folder / f"emolib-gpu-{os.getuid()}-{job}-{gpu}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        claim = Path(tempfile.gettempdir(), f"emolib-gpu-{os.getuid()}-{job}-{gpu}.lock")
+        handle = os.open(claim, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -24,21 +24,16 @@ def code_of(notebook) -> list:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def each_page():
-    """Yield every notebook as committed, by name."""
-    for path in NOTEBOOKS:
-        yield path.stem, nbformat.read(path, as_version=4)
-
-
-def test_there_are_notebooks_in_order():
-    assert NOTEBOOKS and [path.stem[:2] for path in NOTEBOOKS] == [f"{i:02d}" for i in range(len(NOTEBOOKS))]
+#: Every notebook as committed, by name.
+PAGES = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
 
 
 # ------------------------------------------------------------------------------------- as committed
 
 
 def test_each_opens_with_a_question_and_ends_with_findings():
-    for name, notebook in each_page():
+    assert PAGES and [name[:2] for name in PAGES] == [f"{i:02d}" for i in range(len(PAGES))]
+    for name, notebook in PAGES.items():
         first, last = notebook.cells[0].source, notebook.cells[-1].source
         assert re.match(r"# \d\d .+\?", first), name
         assert [word for word in OPENING if word not in first] == [], name
@@ -46,7 +41,7 @@ def test_each_opens_with_a_question_and_ends_with_findings():
 
 
 def test_each_was_run_from_top_to_bottom_and_its_outputs_are_clean():
-    for name, notebook in each_page():
+    for name, notebook in PAGES.items():
         code = code_of(notebook)
         assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), name
         outputs = [output for cell in code for output in cell.outputs]
@@ -56,11 +51,11 @@ def test_each_was_run_from_top_to_bottom_and_its_outputs_are_clean():
         assert len(json.dumps(notebook)) < 2_000_000, name
 
 
-def test_imports_come_first_and_parameters_are_literals_with_a_comment():
-    for name, notebook in each_page():
+def test_cells_are_short_and_plain_imports_come_first_and_parameters_are_literals_with_a_comment():
+    late = re.compile(r"^\s*(import|from) |^[%!]", flags=re.M)
+    for name, notebook in PAGES.items():
         first, *rest = code_of(notebook)
         assert {type(node) for node in ast.parse(first.source).body} <= {ast.Import, ast.ImportFrom}, name
-        late = re.compile(r"^\s*(import|from) |^[%!]", flags=re.M)
         assert [cell.source for cell in rest if late.search(cell.source)] == [], name
         [parameters] = [cell for cell in rest if "parameters" in tags(cell)]
         lines, body = parameters.source.splitlines(), ast.parse(parameters.source).body
@@ -68,20 +63,15 @@ def test_imports_come_first_and_parameters_are_literals_with_a_comment():
             assert isinstance(node, ast.Assign) and re.fullmatch("[A-Z_]+", node.targets[0].id), (name, line)
             ast.literal_eval(node.value)
             assert "  # " in line, (name, line)
-
-
-def test_cells_are_short_and_plain():
-    for name, notebook in each_page():
-        trees = [ast.parse(cell.source) for cell in code_of(notebook)]
-        assert max(len(cell.source.splitlines()) for cell in code_of(notebook)) <= 40, name
+        assert max(len(cell.source.splitlines()) for cell in rest) <= 40, name
+        trees = [ast.parse(cell.source) for cell in rest]
         kinds = {type(node) for tree in trees for node in ast.walk(tree)}
         assert not kinds & {ast.ClassDef, ast.Try, ast.With}, name
-        functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
-        assert len(functions) <= 3, name
+        assert sum(isinstance(node, ast.FunctionDef) for tree in trees for node in tree.body) <= 3, name
 
 
 def test_the_last_cell_is_compared_and_results_are_recorded_and_shown():
-    for name, notebook in each_page():
+    for name, notebook in PAGES.items():
         code = code_of(notebook)
         assert "nbval-check-output" in tags(code[-1]) and "results.compare(" in code[-1].source, name
         [recording] = [cell for cell in code if "results.record(" in cell.source]
@@ -128,20 +118,8 @@ def test_without_the_encoder_s_network_the_mapper_s_page_says_so_and_takes_its_r
     page = nbformat.read(next((run / "runs").rglob("03_*.ipynb")), as_version=4)
     told = "".join(output.get("text", "") for cell in code_of(page) for output in cell.outputs)
     assert "is not on this machine" in told and "Sections 1 and 4 take wav2vec2-nano" in told
-    [committed] = [notebook for name, notebook in each_page() if name.startswith("03")]
+    [committed] = [notebook for name, notebook in PAGES.items() if name.startswith("03")]
     assert {row.split()[0] for row in rows(page) ^ rows(committed)} == {PLAYED}
-
-
-def test_every_notebook_runs_to_its_end(pages):
-    errors = {
-        name: f"{output.ename}: {output.evalue}"
-        for name, page in pages.items()
-        for cell in code_of(page)
-        for output in cell.outputs
-        if output.output_type == "error"
-    }
-    assert errors == {}
-    assert [name for name, page in pages.items() if code_of(page)[-1].execution_count is None] == []
 
 
 def rows(notebook) -> set[str]:
@@ -156,15 +134,17 @@ def rows(notebook) -> set[str]:
     return {" ".join(line.split()) for text in texts for line in text.splitlines()}
 
 
-def test_every_result_is_the_committed_one(pages):
+def test_every_notebook_runs_to_its_end_and_every_result_is_the_committed_one(pages):
     """Each within its own tolerance, although the run's features are all changed by one last bit."""
     differ = {}
-    for name, notebook in each_page():
+    for name, notebook in PAGES.items():
+        outputs = [output for cell in code_of(pages[name]) for output in cell.outputs]
+        errors = [f"{output.ename}: {output.evalue}" for output in outputs if output.output_type == "error"]
         committed, found = rows(notebook), rows(pages[name])
         assert committed, name
         if not find_spec(whisper_wheel.WHEEL):
             committed, found = ({row for row in some if PLAYED not in row} for some in (committed, found))
-        differ |= {name: sorted(found ^ committed)} if found != committed else {}
+        differ |= {name: errors or sorted(found ^ committed)} if errors or found != committed else {}
     assert differ == {}
 
 

@@ -5,7 +5,6 @@ import pickle
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 
 from checkout import NOTEBOOKS, ROOT, code_cells, offenders, scripts, tracked
 from samples import refused
@@ -16,58 +15,52 @@ from emolib import corpora, encoders
 from emolib.cli import app
 from emolib.corpora import fetch
 
+# ------------------------------------------------------------------------------------- what code may not do
 
-def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
-
-
-def option(call: ast.Call, name: str) -> str | None:
-    return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == name), None)
-
-
-# ------------------------------------------------------------------------------------- nothing is unpickled
-
-PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle"}
-PICKLING = {
-    "eval", "exec", "joblib.load", "joblib.dump", "torch.save",
-    "read_pickle", "to_pickle", "read_hdf", "to_hdf", "Pickler", "Unpickler",
-    "unsafe_load", "unsafe_load_all", "full_load",
-}  # fmt: skip
-
-
-def pickling(tree: ast.AST) -> list[str]:
-    """Return what a piece of code does that could write a pickle, or run whatever a file says."""
-    loaders = {"joblib.load", "joblib.dump", "torch.load", "torch.save"}
-    found = [name for name in imported(tree) if name.split(".")[0] in PICKLERS or name in loaders]
-    for name, call in calls(tree):
-        is_bad = (
-            name in PICKLING or ("." in name and name.split(".")[-1] in PICKLING - {"eval"}),
-            name == "torch.load" and option(call, "weights_only") != "True",
-            name.endswith("np.save") and option(call, "allow_pickle") != "False",
-            name.startswith("yaml.load") and "Safe" not in (option(call, "Loader") or ""),
-        )
-        found += [name] if any(is_bad) else []
-        for switch in ("allow_pickle", "trust_remote_code"):
-            found += [f"{name}({switch})"] if option(call, switch) not in (None, "False") else []
-    return found
+#: What no statement may hold.
+UNSAFE = re.compile(
+    "|".join((
+        # what writes a pickle, or runs whatever a file says
+        r"^\s*(import|from)\b.*\b(c?_?[pP]ickle|dill|cloudpickle|shelve|marshal|jsonpickle)\b",
+        r"\b(Unp|P)ickler\(", r"\b(read|to)_(pickle|hdf)\(", r"(?<![\w.])(eval|exec)\(",
+        r"\bjoblib\.(load|dump)\b", r"^\s*from joblib import .*\b(load|dump)\b",
+        r"\btorch\.save\b", r"^\s*from torch import .*\b(load|save)\b",
+        r"\btorch\.load\((?!.*weights_only=True)",
+        r"\bnp\.save\((?!.*allow_pickle=False)", r"\b(allow_pickle|trust_remote_code)=(?!False)",
+        r"\byaml\.load\w*\((?!.*Loader=.*Safe)", r"\b(unsafe|full)_load",
+        # what gives a string to a shell
+        r"\bos\.(system|popen)\(", r"\bpty\.spawn\(", r"get_ipython\(\)\.system\(", r"_subprocess_shell\(",
+        r"\bsubprocess\.get(status)?output\(", r"\bsubprocess\.\w+\(f?['\"]", r"\bshell=(?!False)",
+        # an address without encryption, other than this machine's
+        r"\bhttp://(?!127\.0\.0\.1|localhost|www\.w3\.org)\w",
+    ))
+)  # fmt: skip
 
 
-def test_nothing_is_pickled_or_unpickled():
-    assert offenders(pickling, scripts()) == {}
+def unsafe(tree: ast.AST) -> list[str]:
+    """Return the lines of some code, each a statement, that are not safe."""
+    return [line for line in ast.unparse(tree).splitlines() if UNSAFE.search(line)]
 
 
-def test_the_search_for_pickles_finds_them_and_nothing_else():
+def test_nothing_is_unpickled_no_string_goes_to_a_shell_and_addresses_are_encrypted():
+    assert offenders(unsafe, scripts()) == {}
+    magic = re.compile(r"^\s*(!|%%?(bash|sh|script|system|sx)\b)", re.MULTILINE)
+    cells = [(path.name, cell["source"]) for path in NOTEBOOKS for cell in code_cells(path)]
+    assert [name for name, source in cells if magic.search(source)] == []
+
+
+def test_the_search_for_what_is_unsafe_finds_it_and_nothing_else():
     bad = """import pickle|from cloudpickle import loads|from joblib import dump|joblib.load('x')|import dill
         torch.save(x, 'y')|torch.load('x')|torch.load('x', weights_only=False)|from torch import load
         np.load('x', allow_pickle=True)|np.save('x', y, allow_pickle=flag)|np.save('x', y)|eval('1')
         pd.read_pickle('x')|frame.to_pickle('x')|yaml.load(f)|yaml.load_all(f)|yaml.full_load(f)
-        pickle.Unpickler(f)|AutoModel.from_pretrained('x', trust_remote_code=True)"""
+        pickle.Unpickler(f)|AutoModel.from_pretrained('x', trust_remote_code=True)
+        os.system('ls')|subprocess.run(x, shell=True)|subprocess.run(f'rm {x}')|os.popen(c)|x = 'http://a.de'"""
     lines = [line.strip() for row in bad.splitlines() for line in row.split("|")]
-    assert [line for line in lines if not pickling(ast.parse(line))] == []
+    assert [line for line in lines if not unsafe(ast.parse(line))] == []
     good = "torch.load('x', weights_only=True)\nnp.load('x', allow_pickle=False)\nx.network.eval()\n"
-    assert pickling(ast.parse(good + "from joblib import Parallel")) == []
+    good += "yaml.load(f, Loader=yaml.SafeLoader)\nsubprocess.run(['ls'])\nx = 'http://localhost'\n"
+    assert unsafe(ast.parse(good + "from joblib import Parallel")) == []
 
 
 class Alarm:
@@ -89,35 +82,6 @@ def test_weights_that_hide_a_program_do_not_run_it(model_folder, tmp_path):
     assert not (tmp_path / "alarm").exists()
 
 
-# ------------------------------------------------------------------------------------- no shell
-
-SHELLS = (
-    "os.system", "os.popen", "pty.spawn", "subprocess.getoutput", "subprocess.getstatusoutput",
-    "asyncio.create_subprocess_shell", "get_ipython().system",
-)  # fmt: skip
-
-
-def shells(tree: ast.AST) -> list[str]:
-    """Return the calls that give a string to a shell."""
-    found = []
-    for name, call in calls(tree):
-        found += [name] if name in SHELLS or option(call, "shell") not in (None, "False") else []
-        if name.startswith("subprocess.") and call.args:
-            first = call.args[0]
-            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            found += [name] if is_text or isinstance(first, ast.JoinedStr) else []
-    return found
-
-
-def test_no_string_goes_to_a_shell():
-    assert offenders(shells, scripts()) == {}
-    magic = re.compile(r"^\s*(!|%%?(bash|sh|script|system|sx)\b)", re.MULTILINE)
-    cells = [(path.name, cell["source"]) for path in NOTEBOOKS for cell in code_cells(path)]
-    assert [name for name, source in cells if magic.search(source)] == []
-    bad = ("os.system('ls')", "subprocess.run(x, shell=True)", "subprocess.run(f'rm {x}')", "os.popen(c)")
-    assert [code for code in bad if not shells(ast.parse(code))] == []
-
-
 def test_a_name_that_a_shell_would_run_is_a_name(tmp_path):
     trap = tmp_path / "alarm"
     for word in (f"$(touch {trap})", f"; touch {trap} #", f"`touch {trap}`"):
@@ -128,28 +92,16 @@ def test_a_name_that_a_shell_would_run_is_a_name(tmp_path):
 # ------------------------------------------------------------------------------------- servers
 
 
-def recipe(target: str) -> str:
-    """Return the commands of one of the Makefile's targets."""
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    found = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
-    assert found, f"the Makefile has no target {target}"
-    return found[1]
-
-
-def test_jupyter_keeps_its_token_and_stays_on_this_machine():
-    command = recipe("lab")
-    assert "jupyter lab" in command
-    forbidden = ("token", "password", "disable_check_xsrf", "allow_origin", "allow_remote", "--ip", "0.0.0.0")
-    assert not [word for word in forbidden if word in command]
-    assert not [path for path in tracked() if re.fullmatch(r"jupyter_\w*config\.\w+", path.name)]
-
-
-def test_voila_shows_no_tracebacks_and_no_sources():
+def test_the_servers_stay_on_this_machine_and_show_neither_tokens_nor_sources():
     from voila.configuration import VoilaConfiguration
 
-    command = recipe("app")
-    assert "voila" in command
-    assert not [word for word in ("show_tracebacks=True", "strip_sources=False", "--ip") if word in command]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    forbidden = ("token", "password", "disable_check_xsrf", "allow_origin", "allow_remote", "--ip", "0.0.0.0")
+    forbidden += ("show_tracebacks=True", "strip_sources=False")
+    for target, server in {"lab": "jupyter lab", "app": "voila"}.items():
+        [command] = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+        assert server in command and [word for word in forbidden if word in command] == []
+    assert not [path for path in tracked() if re.fullmatch(r"jupyter_\w*config\.\w+", path.name)]
     assert VoilaConfiguration().show_tracebacks is False  # what holds where the command says nothing
     assert VoilaConfiguration().strip_sources is True
 
@@ -167,15 +119,7 @@ def test_every_archive_is_fetched_over_https_and_checked():
         assert checksum is None or re.fullmatch("(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", checksum), name
 
 
-def unencrypted(tree: ast.AST) -> list[str]:
-    """Return the texts that name an address without encryption, other than this machine's."""
-    words = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    pattern = re.compile(r"\bhttp://(?!127\.0\.0\.1|localhost|www\.w3\.org)\w")
-    return [word for word in words if isinstance(word, str) and pattern.search(word)]
-
-
-def test_addresses_are_encrypted_and_one_module_opens_connections():
-    assert offenders(unencrypted, scripts()) == {}
+def test_one_module_opens_connections():
     clients = ("urllib.request", "http.client", "requests", "httpx", "aiohttp", "socket", "ftplib", "pooch")
     opening = offenders(lambda tree: [n for n in imported(tree) if n.startswith(clients)], scripts())
     assert len(opening) == 1 and next(iter(opening)).startswith("emolib/corpora/")

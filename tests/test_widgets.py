@@ -14,7 +14,7 @@ import soundfile as sf
 from samples import refused
 
 from emolib import emotions, paths, steering
-from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, Upload, app, players, sketches
+from emolib.widgets import AudibleScatter, PlanePad, SteeringPanel, Upload, app, players, sketches, wav_bytes
 
 RATE = 16_000
 ANCHORS = {name: tuple(emotions.ANCHORS["emodb"][name]) for name in ("neutral", "angry", "sad")}
@@ -89,7 +89,7 @@ def played(player) -> np.ndarray:
     return sf.read(io.BytesIO(player.value))[0]
 
 
-def test_the_slider_changes_sound_pictures_bars_and_words(panel):
+def test_the_slider_changes_sound_pictures_bars_and_words_and_what_is_heard_is_saved(panel):
     assert panel.before.value == panel.after.value
 
     def parts() -> list[object]:
@@ -102,6 +102,10 @@ def test_the_slider_changes_sound_pictures_bars_and_words(panel):
     assert all(before != after for before, after in zip(seen, parts(), strict=True))
     assert np.allclose(played(panel.after), 1.25 * panel.clip.wave, atol=1e-3)
     assert "delta +0.50 toward angry" in panel.status.value and panel.latency_s > 0
+    path = panel.save()
+    assert np.allclose(sf.read(path)[0], panel.heard, atol=1e-3)
+    settings = json.loads(path.with_suffix(".json").read_text())
+    assert settings | {"delta": 0.5, "knobs": {}, "target": "angry", "clip": "a-one-neutral"} == settings
     panel.delta.value = 0.0
     assert panel.after.value == panel.before.value and np.array_equal(panel.heard, panel.clip.wave)
     for delta in (0.1, 0.2, 0.3):
@@ -132,36 +136,24 @@ def test_the_pad_steers_to_its_point_and_stays_inside_the_plane(panel):
     assert [row["name"] for row in pad.anchors] == list(ANCHORS)
 
 
-def test_what_a_steerer_refuses_is_said_and_the_sound_stays(panel):
-    panel.delta.value = 0.5
-    sound = panel.after.value
-    panel.delta.value = -1
-    assert 'role="alert"' in panel.status.value and "&lt;this&gt; voice" in panel.status.value
-    assert panel.after.value == sound
-
-
-def wav(wave: np.ndarray, rate: int = RATE) -> bytes:
-    file = io.BytesIO()
-    sf.write(file, wave, rate, format="WAV")
-    return file.getvalue()
-
-
-def test_one_s_own_recording_is_taken(panel):
-    for channels, rate in ((1, 8_000), (2, 44_100)):
+def test_one_s_own_recordings_are_taken_and_those_that_can_t_be_used_refused(panel):
+    for channels, rate in ((1, 8_000), (2, 44_100)):  # under one name, as recordings of the microphone
         panel.delta.value = 0.0
-        panel.take_upload("mine.wav", wav(np.repeat(voice(150)[:, None], channels, axis=1), rate))
+        wave = np.repeat(voice(100 * channels)[:, None], channels, axis=1)
+        panel.take_upload("mine.wav", wav_bytes(wave, rate))
         assert panel.clip.name == "mine.wav" and panel.clip.sample_rate == rate
         panel.delta.value = 0.4
         assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
-
-
-def test_uploads_that_can_t_be_used_are_refused(panel):
-    for content, reason in ((b"not a sound", "mine.wav"), (wav(np.zeros(RATE)), "silen")):
+    for content, reason in ((b"not a sound", "mine.wav"), (wav_bytes(np.zeros(RATE), RATE), "silen")):
         with pytest.raises(ValueError, match=reason) as refusal:
             panel.take_upload("mine.wav", content)
         assert "tmp" not in str(refusal.value) and str(refusal.value).startswith("mine.wav: ")
-        send(panel.upload, "mine.wav", content)
-        assert 'role="alert"' in panel.status.value and panel.clip.name == "a-one-neutral"
+        send(panel.upload, "other.wav", content)
+        assert 'role="alert"' in panel.status.value and panel.clip.name == "mine.wav"
+    content = wav_bytes(np.repeat(voice(150, 61.0)[:, None], 2, axis=1), 8_000)
+    send(panel.upload, "long.wav", content, piece=1_000_000)
+    assert panel.clip.name == "long.wav, the first 60 of 122 s" and len(panel.clip.wave) == 60 * 8_000
+    assert "the first 60 of 122 s" in panel.status.value and panel.save().name.startswith("long_")
 
 
 def send(upload: Upload, name: str, content: bytes, piece: int = 10_000) -> None:
@@ -169,13 +161,6 @@ def send(upload: Upload, name: str, content: bytes, piece: int = 10_000) -> None
     for at in range(0, max(len(content), 1), piece):
         message = {"name": name, "size": len(content), "at": at}
         upload._receive(upload, message, [memoryview(content)[at : at + piece]])
-
-
-def test_of_a_long_recording_the_first_minute_is_taken(panel):
-    content = wav(np.repeat(voice(150, 61.0)[:, None], 2, axis=1))
-    send(panel.upload, "mine.wav", content, piece=1_000_000)
-    assert panel.clip.name == "mine.wav, the first 60 of 61 s" and len(panel.clip.wave) == 60 * RATE
-    assert "the first 60 of 61 s" in panel.status.value and panel.save().name.startswith("mine_")
 
 
 def test_an_upload_arrives_in_pieces_and_whole():
@@ -189,38 +174,32 @@ def test_an_upload_arrives_in_pieces_and_whole():
     assert upload.most_bytes > 5 * 60 * 48_000 * 2 * 4
 
 
-@pytest.mark.parametrize("who", ["judge", "encoder"])
-def test_what_a_judge_or_encoder_refuses_is_said_in_the_panel(panel, who, monkeypatch):
-    def refuse(*_):
-        raise ValueError(f"the {who} takes no <such> clip")
+def test_what_a_steerer_judge_or_encoder_refuses_is_said_in_the_panel(panel, monkeypatch, tmp_path):
+    panel.delta.value = 0.5
+    sound = panel.after.value
+    panel.delta.value = -1
+    assert 'role="alert"' in panel.status.value and "&lt;this&gt; voice" in panel.status.value
+    assert panel.after.value == sound
+    for target, name, speaker in ((panel.judge, "predict_proba", "b"), (panel, "_locate", "a")):
 
-    panel.delta.value = 0.2
-    drawn = panel.mel_before.value
-    target, name = (panel._judge, "predict_proba") if who == "judge" else (panel, "_locate")
-    with monkeypatch.context() as patch:
-        patch.setattr(target, name, refuse)
-        panel.delta.value = 0.4
-        assert f"the {who} takes no &lt;such&gt; clip" in panel.status.value and "alert" in panel.status.value
-        assert panel.mel_before.value != drawn and panel.verdict.value == "" and panel.pad.path == []
-        assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
-        panel.speaker.value = "b"
-        assert panel.clip.name.startswith("b-") and "alert" in panel.status.value
-    panel.delta.value = 0.2
-    assert "alert" not in panel.status.value and 'data-emolib="judge"' in panel.verdict.value
+        def refuse(*_, name=name):
+            raise ValueError(f"{name} takes no <clip>")
 
-
-def test_a_clip_that_is_gone_is_named(panel, tmp_path):
+        panel.delta.value = 0.2
+        drawn = panel.mel_before.value
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, refuse)
+            panel.delta.value = 0.4
+            assert f"{name} takes no &lt;clip&gt;" in panel.status.value and "alert" in panel.status.value
+            assert panel.mel_before.value != drawn and panel.verdict.value == "" and panel.pad.path == []
+            assert np.allclose(played(panel.after), 1.2 * panel.clip.wave, atol=1e-3)
+            panel.speaker.value = speaker
+            assert panel.clip.name.startswith(speaker) and "alert" in panel.status.value
+        panel.delta.value = 0.2
+        assert "alert" not in panel.status.value and 'data-emolib="judge"' in panel.verdict.value
     (tmp_path / "b-one-neutral.wav").unlink()
     panel.speaker.value = "b"
     assert "b-one-neutral.wav: can&#x27;t be opened" in panel.status.value
-
-
-def test_saving_writes_the_sound_with_its_settings(panel):
-    panel.delta.value = 0.5
-    path = panel.save()
-    assert np.allclose(sf.read(path)[0], panel.heard, atol=1e-3)
-    settings = json.loads(path.with_suffix(".json").read_text())
-    assert settings | {"delta": 0.5, "knobs": {}, "target": "angry", "clip": "a-one-neutral"} == settings
 
 
 class Turned(Louder):
@@ -277,14 +256,11 @@ def test_the_app_steers_with_what_is_shipped():
     assert panel.clip.name == "M2-neutral-s1-t1"
 
 
-def test_the_app_needs_the_shipped_transforms(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "model", lambda name: tmp_path / name)
-    refused(r"no transforms in .*prosody-ravdess", app)
-
-
-def test_an_empty_manifest_is_refused():
+def test_a_panel_needs_clips_and_the_app_the_shipped_transforms(tmp_path, monkeypatch):
     nothing = {"steerer": None, "blend": None, "anchors": {}, "targets": [], "folder": None}
     refused("empty manifest", SteeringPanel, pd.DataFrame(columns=["clip"]), **nothing)
+    monkeypatch.setattr(paths, "model", lambda name: tmp_path / name)
+    refused(r"no transforms in .*prosody-ravdess", app)
 
 
 def test_sketches_show_pitch_and_probabilities():

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -108,24 +108,25 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def execute(notebook: str, copy: str, parameters: dict, cwd: str, starts: int = STARTS) -> str:
+def execute(notebook: str, copy: str, parameters: dict, starts: int = STARTS) -> str:
     """Execute a notebook into a copy; return its error in one line, empty where there is none."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    folder = Path(notebook).parent
     try:
         papermill.execute_notebook(
-            notebook, copy, parameters=parameters, kernel_name="python3", language="python", cwd=cwd,
+            notebook, copy, parameters=parameters, kernel_name="python3", language="python", cwd=str(folder),
             progress_bar=False, extra_arguments=["--log-level=ERROR"],  # else each kernel warns about TCP
         )  # fmt: skip
-        _lead_back(Path(copy), Path(notebook).parent.parent)
+        _lead_back(Path(copy), folder.parent)
     except papermill.PapermillExecutionError as failure:
         return _one_line(failure.ename, failure.evalue)
     except DeadKernelError:
         return "DeadKernelError: the kernel died, as it does when memory runs out"
     except (OSError, RuntimeError, ValueError) as failure:
         if isinstance(failure, RuntimeError) and starts > 1:  # the kernel did not start
-            return execute(notebook, copy, parameters, cwd, starts - 1)
+            return execute(notebook, copy, parameters, starts - 1)
         return _one_line(type(failure).__name__, str(failure))
     return ""
 
@@ -156,11 +157,17 @@ class Children:
         self._lock = threading.Lock()
 
     def run(self, task: dict[str, Any], environment: dict[str, str]) -> str:
-        """Execute one notebook in a process of its own; return its error in one line, empty if none."""
+        """Execute one notebook in a process of its own; return its error in one line, empty if none.
+
+        Raises
+        ------
+        RuntimeError
+            If `close` ended it, or came before it began.
+        """
         command = [sys.executable, "-c", "from emolib import sweep; sweep.main()"]
         with self._lock:
             if self.ended:
-                return "interrupted before it began"
+                raise RuntimeError("broken off before it began")
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 errors="replace", env=os.environ | self.environment | environment, start_new_session=True,
@@ -171,6 +178,8 @@ class Children:
         finally:
             process.kill()
             self._running.discard(process)
+        if self.ended:
+            raise RuntimeError("broken off")
         answers = [line for line in output.splitlines() if line.startswith(_ANSWER)]
         if answers:
             return json.loads(answers[-1].removeprefix(_ANSWER))
@@ -189,7 +198,7 @@ class Children:
 
 
 def run_cell(
-    cell: Cell, children: Children, on_end: Callable[[NotebookRun, str], None] | None = None, jobs: int = 1
+    cell: Cell, children: Children, on_end: Callable[[NotebookRun, str], object], jobs: int = 1
 ) -> list[NotebookRun]:
     """Execute what is not done of a cell's notebooks; one that fails does not stop the others.
 
@@ -200,7 +209,7 @@ def run_cell(
     ----------
     cell : Cell
     children : Children
-    on_end : function of a NotebookRun and the cell's name, optional; called from the thread that watched it
+    on_end : function of a NotebookRun and the cell's name; called from the thread that watched it
     jobs : int; notebooks at a time
 
     Returns
@@ -208,26 +217,20 @@ def run_cell(
     ended : list of NotebookRun, in reading order
     """
     others = [path for path in cell.notebooks if path not in cell.readers]
-    done: dict[Path, NotebookRun | None] = {}
 
-    def run(path: Path) -> NotebookRun | None:
-        entry = None if children.ended else _run_notebook(cell, path, children)
-        if entry and on_end and not children.ended:
-            on_end(entry, cell.name)
+    def run(path: Path) -> NotebookRun:
+        entry = _run_notebook(cell, path, children)
+        on_end(entry, cell.name)
         return entry
 
     with locked(cell.folder), ThreadPoolExecutor(jobs) as pool:
         try:
-            for part in (long_ones_early(others), cell.readers):
-                done |= zip(part, pool.map(run, part), strict=True)
+            ended = [*pool.map(run, long_ones_early(others)), *pool.map(run, cell.readers)]
         except BaseException:
             children.close()  # which the pool would wait for
             raise
-        ended = [entry for path in cell.notebooks if (entry := done.get(path))]
-        is_new = not all(entry.skipped for entry in ended) or not (cell.folder / "summary.json").is_file()
-        if is_new and not children.ended:
-            results.summarise(cell.folder)
-    return ended
+        results.summarise(cell.folder)
+    return sorted(ended, key=lambda entry: entry.notebook)
 
 
 def long_ones_early(notebooks: Sequence[Path]) -> list[Path]:
@@ -245,15 +248,14 @@ def _run_on_worker(cell: Cell) -> list[NotebookRun]:
         )
     if all(parameters.get("DEVICE") != "cpu" for parameters in cell.notebooks.values()):
         scheduling.claim_gpu()
-    return run_cell(cell, Children())
+    return run_cell(cell, Children(), lambda *_: None)  # whoever sent it tells how its notebooks ended
 
 
 def _run_notebook(cell: Cell, notebook: Path, children: Children) -> NotebookRun:
     copy, record, stamp = cell.files(notebook)
     if cell.is_done(notebook):
         return NotebookRun(notebook.stem, float(read_json(stamp).get("seconds", 0.0)), skipped=True)
-    task: dict[str, Any] = {"notebook": str(notebook), "copy": str(copy), "cwd": str(notebook.parent)}
-    task["parameters"] = cell.notebooks[notebook]
+    task = {"notebook": str(notebook), "copy": str(copy), "parameters": cell.notebooks[notebook]}
     started = time.perf_counter()
     try:
         for outdated in (stamp, *(cell.files(reader)[-1] for reader in cell.readers), record, copy):
@@ -332,10 +334,9 @@ def run(
     Raises
     ------
     ValueError
-        If a parameter is declared by no notebook, asked for or not, or is of another type than there, a name
-        fits none, or `jobs` is below 1.
+        If a parameter is declared by no notebook, asked for or not, or is of another type than there, or a
+        name fits none.
     """
-    jobs = _at_once(parameters) if jobs is None else _checked(jobs)
     look_again()
     chosen = notebooks(names)
     known = {path.stem: declared(path) for path in notebooks()}
@@ -348,10 +349,9 @@ def run(
     cell = _cell(folder.name, chosen, parameters, figures)
     if not fresh:
         _take_over(cell)
-    jobs = min(jobs, len(chosen))
-    progress = _Progress([cell], at_once=jobs)
+    jobs = min(jobs or _at_once(parameters), len(chosen))
     with contextlib.closing(Children(jobs)) as children:
-        ended = run_cell(cell, children, progress.tell, jobs)
+        ended = run_cell(cell, children, _Progress([cell], jobs).tell, jobs)
     results.write_json(folder / "run.json", plan | {"ended": True})
     return folder, ended
 
@@ -370,9 +370,8 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
     Raises
     ------
     ValueError
-        If `jobs` is below 1, or another process executes this grid now.
+        If another process executes this grid now.
     """
-    _checked(jobs)
     look_again()
     folder = paths.runs() / f"sweep-{grid.name}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -386,19 +385,18 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
 
 
 def _run_grid(grid: Grid, folder: Path, jobs: int, client: Any) -> Sweep:
-    started, cells = time.perf_counter(), []
-    plan = _what(grid.notebooks)
+    started, plan, cells = time.perf_counter(), _what(grid.notebooks), []
     results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
     for name, given in grid.cells.items():
         results.write_json(folder / name / "run.json", {"parameters": given} | plan)
         cells.append(_cell(f"{folder.name}/{name}", grid.notebooks, given, folder / name / "figures"))
     workers = sum(client.nthreads().values()) if client else jobs
     progress = _Progress(cells, at_once=max(1, min(workers, len(cells))))
-    done = dict(_by_workers(cells, client, progress) if client else _by_threads(cells, jobs, progress))
+    done = _by_workers(cells, client, progress) if client else _by_threads(cells, jobs, progress)
     known = {path.parent.name for path in folder.glob("*/run.json")}
     in_order = {name: done[name] for name in grid.cells}
     sweep = Sweep(folder, in_order, sorted(known - set(grid.cells)), time.perf_counter() - started)
-    _summarise(sweep, grid)
+    _summarise(sweep, list(plan["notebooks"]))
     return sweep
 
 
@@ -423,12 +421,6 @@ def _what(notebooks: Sequence[Path]) -> dict[str, Any]:
         for path in notebooks
     }
     return {"notebooks": list(defaults), "defaults": defaults}
-
-
-def _checked(jobs: int) -> int:
-    if jobs < 1:
-        raise ValueError(f"{jobs} jobs; expected at least 1")
-    return jobs
 
 
 def _at_once(parameters: Mapping[str, Number]) -> int:
@@ -462,24 +454,24 @@ def _take_over(cell: Cell) -> None:
                     write_file(place, source.read_bytes())
 
 
-def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> Iterator[tuple[str, list]]:
+def _by_threads(cells: list[Cell], jobs: int, progress: "_Progress") -> dict[str, list[NotebookRun]]:
     """Execute cells in processes of their own, each watched by a thread."""
     with ThreadPoolExecutor(jobs) as pool, contextlib.closing(Children(jobs)) as children:
-        futures = {pool.submit(run_cell, cell, children, progress.tell): cell.name for cell in cells}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        ended = pool.map(lambda cell: run_cell(cell, children, progress.tell), cells)
+        return {cell.name: entries for cell, entries in zip(cells, ended, strict=True)}
 
 
-def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> Iterator[tuple[str, list]]:
+def _by_workers(cells: list[Cell], client: Any, progress: "_Progress") -> dict[str, list[NotebookRun]]:
     """Execute cells as tasks on Dask's workers."""
+    done: dict[str, list[NotebookRun]] = {}
     for cell, result in scheduling.outcomes(client, _run_on_worker, cells):
         try:
-            ended = result()
+            done[cell.name] = result()
         except (ValueError, OSError) as error:  # of this cell alone
-            ended = [NotebookRun(path.stem, 0.0, str(error)) for path in cell.notebooks]
-        for entry in ended:
+            done[cell.name] = [NotebookRun(path.stem, 0.0, str(error)) for path in cell.notebooks]
+        for entry in done[cell.name]:
             progress.tell(entry, cell.name)
-        yield cell.name, ended
+    return done
 
 
 class _Progress:
@@ -506,15 +498,13 @@ class _Progress:
             print(line, file=sys.stderr, flush=True)
 
 
-def _summarise(sweep: Sweep, grid: Grid) -> None:
+def _summarise(sweep: Sweep, notebooks: list[str]) -> None:
     """Write what every cell found as ``summary.json``, and how each ended as ``summary.md``."""
     found = {name: read_json(sweep.folder / name / "summary.json") for name in sweep.cells}
     results.write_json(sweep.folder / "summary.json", found)
-    stems = [path.stem for path in grid.notebooks]
-    lines = [f"| cell | {' | '.join(stems)} |", "|---" * (len(stems) + 1) + "|"]
+    lines = [f"| cell | {' | '.join(notebooks)} |", "|---" * (len(notebooks) + 1) + "|"]
     for name, ended in sweep.cells.items():
-        said = {entry.notebook: entry.error or f"{entry.seconds:.0f} s" for entry in ended}
-        shown = [said.get(stem, "missing").replace("|", "\\|") for stem in stems]
+        shown = [(entry.error or f"{entry.seconds:.0f} s").replace("|", "\\|") for entry in ended]
         lines.append(f"| {name} | {' | '.join(shown)} |")
     lines += [f"\nNo longer in the grid: {', '.join(sweep.outdated)}"] if sweep.outdated else []
     (sweep.folder / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """What is to be run: notebooks, the parameters that they declare, what decides their results, and grids."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -72,36 +73,27 @@ def declared(notebook: Path) -> dict[str, object]:
         return {}
     found: dict[str, object] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
-                is_single = isinstance(target, ast.Name)
-                found |= dict.fromkeys(names, _literal(node.value) if is_single else ANYTHING)
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.setdefault(name, ANYTHING)
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                with contextlib.suppress(ValueError):  # it is no literal
+                    found[name] = ast.literal_eval(value)
     return found
 
 
-def _literal(value: ast.expr) -> object:
-    try:
-        return ast.literal_eval(value)
-    except ValueError:
-        return ANYTHING
-
-
+@functools.cache
 def cells(notebook: Path) -> list:
-    """Return a notebook's cells.
+    """Return a notebook's cells, read once for all cells of a grid.
 
     Raises
     ------
     ValueError
         If the file is no notebook.
     """
-    state = notebook.stat()
-    return _cells(notebook, state.st_mtime_ns, state.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _cells(notebook: Path, mtime_ns: int, size: int) -> list:
-    """Read a notebook once for all cells of a grid, and again when it has changed."""
     import nbformat
     from jsonschema import ValidationError
 
@@ -191,19 +183,19 @@ def notebook_key(notebook: Path, parameters: Mapping[str, Number]) -> str:
     time, of a table the content as well, of a model in a folder the content of its files. A model named by
     its Hugging Face id goes by that name.
     """
-    effective = {name: v for name, v in declared(notebook).items() if v is not ANYTHING} | dict(parameters)
+    named = {name: v for name, v in (declared(notebook) | dict(parameters)).items() if isinstance(v, str)}
     recipe = {
         "code": [cell.source for cell in cells(notebook) if cell.cell_type == "code"],
         "parameters": dict(parameters),
         "package": [__version__, scheduling.package_digest()],
-        "inputs": _inputs({name: value for name, value in effective.items() if isinstance(value, str)}),
+        "inputs": _inputs(named),
     }
     return _sha256(json.dumps(recipe, sort_keys=True))
 
 
 def look_again() -> None:
-    """Forget inputs that were looked at before: each run sees them as they are when it begins."""
-    for looked_at in (folder_digest, _table, scheduling.package_digest):
+    """Forget what was looked at before: each run sees notebooks and inputs as they are when it begins."""
+    for looked_at in (cells, folder_digest, _table, scheduling.package_digest):
         looked_at.cache_clear()
 
 
@@ -213,13 +205,11 @@ def _inputs(texts: Mapping[str, str]) -> dict[str, str]:
     found["measured"] = folder_digest(paths.measured("", ""), content=True)
     words = {word for value in texts.values() for word in re.split(r"[\s,]+", value)}
     root, table, own = texts.get("ROOT", ""), texts.get("TABLE", ""), texts.get("CORPUS")
-    for name in sorted(words & set(corpora.names()) - {"demo", "folder"}):
+    for name in sorted(words & set(corpora.names()) - {"folder"}):
         place = Path(root) if name == own and root else paths.corpus(name)
         is_here = place.is_dir()  # else embeddings stand in
         folders = [place] if is_here else paths.embeddings(name)
         found[f"corpus {name}"] = "".join(folder_digest(folder, content=not is_here) for folder in folders)
-    if own == "demo" and root:
-        found["corpus demo"] = folder_digest(Path(root), content=False)
     if table:
         found["table"] = _table(table, root)
     if encoder := texts.get("ENCODER", "").removeprefix("random:"):
@@ -334,23 +324,22 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def _grid(content: Any, path: Path) -> Grid:
-    if not isinstance(content, dict):
-        raise ValueError(f"not a grid; expected a mapping with axes, {_EXAMPLE}")
-    for key in set(content) - set(_KEYS):
-        raise ValueError(f"unknown key {key!r}{corpora.nearest(key, _KEYS)}; expected: {', '.join(_KEYS)}")
-    name = content.get("name", path.stem)
-    if not isinstance(name, str | int) or paths.folder_name(str(name)) != str(name):
-        raise ValueError(f"name {name!r}; expected letters, digits, '-', '_' and '.', as in a folder's name")
-    if (names := content.get("notebooks")) is not None and (not isinstance(names, list) or not names):
-        raise ValueError(f"notebooks is {names!r}; expected a list, such as ['01', '02']")
+    _expect(isinstance(content, dict), f"not a grid; expected a mapping with axes, {_EXAMPLE}")
+    if unknown := sorted(set(content) - set(_KEYS)):
+        hint = corpora.nearest(unknown[0], _KEYS)
+        raise ValueError(f"unknown key {unknown[0]!r}{hint}; expected: {', '.join(_KEYS)}")
+    name, names = content.get("name", path.stem), content.get("notebooks")
+    is_name = isinstance(name, str | int) and paths.folder_name(str(name)) == str(name)
+    _expect(is_name, f"name {name!r}; expected letters, digits, '-', '_' and '.', as in a folder's name")
+    are_names = names is None or (isinstance(names, list) and names)
+    _expect(are_names, f"notebooks is {names!r}; expected a list, such as ['01', '02']")
     # without quotes YAML reads 01 as the number 1
-    chosen = notebooks(f"{name:02d}" if type(name) is int else str(name) for name in names or ())
+    chosen = notebooks(f"{one:02d}" if type(one) is int else str(one) for one in names or ())
     fixed, axes = _mapping(content, "parameters"), _mapping(content, "axes")
     cells = [_absolute(cell, path.parent) for cell in _product(content, fixed, axes)]
-    if not cells:
-        raise ValueError("it has no cell: every one is excluded")
+    _expect(cells, "it has no cell: every one is excluded")
     known = {notebook.stem: declared(notebook) for notebook in chosen}
-    for cell in cells:
+    for cell in [*cells, *_mappings(content, "exclude")]:
         check(cell, known)
         if "CORPUS" in cell:
             corpora.info(str(cell["CORPUS"]))
@@ -360,25 +349,22 @@ def _grid(content: Any, path: Path) -> Grid:
 
 def _product(content: Mapping[str, Any], fixed: dict[str, Any], axes: dict[str, Any]) -> list[dict[str, Any]]:
     """Multiply the axes, leave out what is excluded, add what is included; each cell once."""
-    _scalars(fixed, "parameters")
     for name, values in axes.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"axis {name} is {values!r}; expected a list of values, {_EXAMPLE}")
-        if name in fixed:
-            raise ValueError(f"{name} stands both in parameters and in axes; expected one of them")
-        _scalars({f"{name}[{i}]": value for i, value in enumerate(values)}, "axes")
-    if (n_cells := math.prod(map(len, axes.values()))) > MAX_CELLS:
-        raise ValueError(f"{n_cells} cells; expected at most {MAX_CELLS}: split the grid")
+        is_axis = isinstance(values, list) and values
+        _expect(is_axis, f"axis {name} is {values!r}; expected a list of values, {_EXAMPLE}")
+        _expect(name not in fixed, f"{name} stands both in parameters and in axes; expected one of them")
+    n_cells = math.prod(map(len, axes.values()))
+    _expect(n_cells <= MAX_CELLS, f"{n_cells} cells; expected at most {MAX_CELLS}: split the grid")
     excluded, included = _mappings(content, "exclude"), _mappings(content, "include")
-    for name in itertools.chain(*excluded):
-        if name not in fixed | axes:
-            hint = corpora.nearest(name, fixed | axes)
-            raise ValueError(f"exclude names {name}{hint}, which is neither in axes nor in parameters")
+    if strange := sorted(set().union(*excluded) - set(fixed | axes)):
+        hint = corpora.nearest(strange[0], fixed | axes)
+        raise ValueError(f"exclude names {strange[0]}{hint}, which is neither in axes nor in parameters")
     product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     cells = [fixed | cell for cell in product if axes or not included]
     cells = [cell for cell in cells if not any(_matches(cell, one) for one in excluded)]
     cells += [fixed | one for one in included]
-    return list({json.dumps(cell, sort_keys=True): cell for cell in cells}.values())  # there, 1 is not true
+    by_text = {json.dumps(cell, sort_keys=True, default=str): cell for cell in cells}  # where 1 is not true
+    return list(by_text.values())
 
 
 def cell_name(cell: Mapping[str, Number], fixed: Mapping[str, Number], axes: Sequence[str]) -> str:
@@ -403,26 +389,21 @@ def cell_name(cell: Mapping[str, Number], fixed: Mapping[str, Number], axes: Seq
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = content.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{key} is {value!r}; expected a mapping of parameters")
-    return dict(value or {})
+    given = content.get(key) or {}
+    _expect(isinstance(given, dict), f"{key} is {given!r}; expected a mapping of parameters")
+    return given
 
 
 def _mappings(content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     given = content.get(key) or []
-    if not isinstance(given, list) or not all(isinstance(one, dict) and one for one in given):
-        raise ValueError(f"{key} is {given!r}; expected a list of mappings, such as [{{SEED: 1}}]")
-    for one in given:
-        _scalars(one, key)
+    are_mappings = isinstance(given, list) and all(isinstance(one, dict) and one for one in given)
+    _expect(are_mappings, f"{key} is {given!r}; expected a list of mappings, such as [{{SEED: 1}}]")
     return given
 
 
-def _scalars(values: Mapping[str, Any], where: str) -> None:
-    for name, value in values.items():
-        is_scalar = isinstance(value, bool | int | float | str)
-        if not is_scalar or (isinstance(value, float) and not math.isfinite(value)):
-            raise ValueError(f"{name} in {where} is {value!r}; expected one number, word or truth value")
+def _expect(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
 
 
 def _absolute(cell: dict[str, Number], folder: Path) -> dict[str, Number]:

@@ -13,9 +13,10 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets as widgets
@@ -29,9 +30,6 @@ from numpy.typing import ArrayLike
 from emolib import audio, demo, embeddings, emotions, files, paths
 from emolib.audio import Wave
 from emolib.widgets import sketches
-
-#: Six minutes of stereo at 48 kHz and 32 bits; 16 bits take half.
-MOST_BYTES = 150_000_000
 
 
 def wav_bytes(wave: Wave, sample_rate: int) -> bytes:
@@ -112,14 +110,18 @@ class Upload(anywidget.AnyWidget):
     ----------
     take : callable (name, content)
         What is done with a file that has arrived.
+
+    Attributes
+    ----------
     most_bytes : int
     """
 
     _esm = Path(__file__).parent / "upload.js"
-    most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)
+    #: Six minutes of stereo at 48 kHz and 32 bits; 16 bits take half.
+    most_bytes = traitlets.Int(150_000_000).tag(sync=True)
 
-    def __init__(self, take: Callable[[str, bytes], None], *, most_bytes: int = MOST_BYTES) -> None:
-        super().__init__(most_bytes=most_bytes)
+    def __init__(self, take: Callable[[str, bytes], None]) -> None:
+        super().__init__()
         self._take, self._content = take, bytearray()
         self.on_msg(self._receive)
 
@@ -208,7 +210,6 @@ Point = tuple[float, float]
 Knob = tuple[float, float, float, str]
 
 _LONGEST_S = 60.0
-_CACHED = 8
 _WIDE = widgets.Layout(width="auto")
 _LEGEND = (
     "Drag the ring, or move it by arrow keys, to steer towards a point of the plane. "
@@ -216,8 +217,9 @@ _LEGEND = (
 )
 
 
-class Clip(NamedTuple):
-    """A clip that is being steered."""
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip that is being steered; no two are equal, whatever their names."""
 
     name: str
     wave: Wave
@@ -238,7 +240,7 @@ class SteeringPanel(widgets.VBox):
     blend : callable (source, valence, arousal) -> Steerer
         A steerer whose delta 1 is a point of the plane.
     judge : Judge, optional
-        Nothing is drawn without one; the attribute `judge` may be set later.
+        Nothing is drawn without one; the attribute `judge` may be set later, which draws.
     locate : callable (wave, sample_rate) -> (valence, arousal), optional
         By default the mean of the anchors, weighted by the judge's probabilities.
     anchors : mapping of emotion to (valence, arousal)
@@ -255,6 +257,8 @@ class SteeringPanel(widgets.VBox):
     latency_s : float, s; from the last change to its sound
     """
 
+    judge: Any = traitlets.Any()
+
     def __init__(
         self, manifest: pd.DataFrame, *, steerer: "Callable[[str, str, str], Steerer]",
         blend: "Callable[[str, float, float], Steerer]", judge: "Judge | None" = None,
@@ -266,29 +270,17 @@ class SteeringPanel(widgets.VBox):
         if manifest.empty:
             raise ValueError("an empty manifest; expected at least one clip to steer")
         self._manifest, self._steerer, self._blend, self._load = manifest, steerer, blend, load
-        self._judge, self._locate, self._anchors, self._folder = judge, locate, dict(anchors), folder
-        self._seen: tuple[dict[str, float], Point] | None = None
-        self._analyses: dict[tuple[object, ...], tuple[Steerer, Any]] = {}
+        self._locate, self._anchors, self._folder = locate, dict(anchors), folder
+        self._analysed = lru_cache(maxsize=8)(self._analyse)
         self.latency_s = float("nan")
         self._build(targets, methods, knobs or {})
-        super().__init__(children=self._arranged())
+        super().__init__(children=self._arranged(), judge=judge)
         self.add_class("emolib-panel")
-        self._choose_clip()
+        self._take_row(self._chosen())
         self._listen()
 
     def __repr__(self) -> str:
         return f"SteeringPanel(clip={self.clip.name!r})"
-
-    @property
-    def judge(self) -> "Judge | None":
-        """The judge of emotions; once it is set, the pictures are drawn."""
-        return self._judge
-
-    @judge.setter
-    def judge(self, judge: "Judge") -> None:
-        """Set the judge and draw."""
-        self._judge, self._seen = judge, None
-        self._render_target()
 
     # ------------------------------------------------------------------------------------- controls
 
@@ -309,8 +301,6 @@ class SteeringPanel(widgets.VBox):
         self.source = dropdown("source", self._sources())
         self.target = dropdown("target", list(targets))
         self.method = dropdown("method", list(methods))
-        if len(methods) == 1:
-            self.method.layout = widgets.Layout(display="none")
         self.delta = slider("delta", -1.0, 1.0, 0.0, "how far towards the target")
         self._at_rest = {name: knob[2] for name, knob in knobs.items()}
         self.knobs = {name: slider(name, *knob) for name, knob in knobs.items()}
@@ -347,9 +337,10 @@ class SteeringPanel(widgets.VBox):
         ]  # fmt: skip
 
     def _listen(self) -> None:
-        self.speaker.observe(self._on_speaker, "value")
-        self.sentence.observe(self._on_sentence, "value")
-        self.source.observe(lambda _: self._choose_clip(), "value")
+        self.speaker.observe(lambda _: self._on_speaker(), "value")
+        self.sentence.observe(lambda _: self._on_sentence(), "value")
+        self.source.observe(lambda _: self._on_source(), "value")
+        self.observe(lambda _: self._on_judge(), "judge")
         for control in (self.target, self.method, self.delta, *self.knobs.values()):
             control.observe(lambda _: self._render_target(), "value")
         self.pad.observe(lambda _: self._render_point(), ["valence", "arousal"])
@@ -365,37 +356,35 @@ class SteeringPanel(widgets.VBox):
 
     def _sources(self) -> list[str]:
         rows = self._of_speaker()
-        return sorted(rows.loc[rows["text_id"] == self.sentence.value, "emotion"].unique(),
-                      key=lambda name: (name != "neutral", name))  # fmt: skip
+        return emotions.ordered(rows.loc[rows["text_id"] == self.sentence.value, "emotion"].tolist())
 
-    def _on_speaker(self, _: Any) -> None:
-        with self.hold_trait_notifications():
-            self.sentence.options = self._sentences()
-        self._on_sentence(None)
+    def _chosen(self) -> pd.Series:
+        rows = self._of_speaker()
+        return rows[(rows["text_id"] == self.sentence.value) & (rows["emotion"] == self.source.value)].iloc[0]
 
-    def _on_sentence(self, _: Any) -> None:
-        source = self.source.value
-        options = self._sources()
+    def _on_speaker(self) -> None:
+        self.sentence.options = self._sentences()
+        self._on_sentence()
+
+    def _on_sentence(self) -> None:
+        source, options = self.source.value, self._sources()
         self.source.options = options
         self.source.value = source if source in options else options[0]
-        self._choose_clip()
+        self._on_source()
 
     # ---------------------------------------------------------------------------------------- clips
 
-    def _choose_clip(self) -> None:
-        rows = self._of_speaker()
-        rows = rows[(rows["text_id"] == self.sentence.value) & (rows["emotion"] == self.source.value)]
-        if rows.empty or (hasattr(self, "clip") and self.clip.name == rows.iloc[0]["clip"]):
+    def _on_source(self) -> None:
+        row = self._chosen()
+        if row["clip"] == self.clip.name:
             return
-        row = rows.iloc[0]
         try:
-            wave, sample_rate = self._load(row)
+            self._take_row(row)
         except audio.AudioError as error:
-            if not hasattr(self, "clip"):
-                raise
             self.say(str(error), wrong=True)
-            return
-        self._take(Clip(row["clip"], wave, sample_rate, row["emotion"]))
+
+    def _take_row(self, row: pd.Series) -> None:
+        self._take(Clip(row["clip"], *self._load(row), row["emotion"]))
 
     def _on_upload(self, name: str, content: bytes) -> None:
         try:
@@ -430,32 +419,32 @@ class SteeringPanel(widgets.VBox):
     def _take(self, clip: Clip) -> None:
         self.clip, self.heard = clip, clip.wave
         self.before.value = self.after.value = wav_bytes(clip.wave, clip.sample_rate)
-        self._seen = None
+        self._seen: tuple[dict[str, float], Point] | None = None  # of the clip as it is
         for picture in (self.mel_before, self.mel_after, self.pitch):
             picture.value = ""  # those of another clip
         self._render_target()
 
     # ------------------------------------------------------------------------------------ rendering
 
+    def _on_judge(self) -> None:
+        self._seen = None
+        self._render_target()
+
     def _render_target(self) -> None:
         key = (self.method.value, self.clip.emotion, self.target.value)
         words = f"{self.method.value}, delta {self.delta.value:+.2f} toward {self.target.value}"
-        self._render(key, lambda: self._steerer(*key), self.delta.value, words)
+        self._render(self._steerer, key, self.delta.value, words)
 
     def _render_point(self) -> None:
         key = (self.clip.emotion, self.pad.valence, self.pad.arousal)
         words = f"toward valence {self.pad.valence:+.2f}, arousal {self.pad.arousal:+.2f}"
-        self._render(("plane", *key), lambda: self._blend(*key), 1.0, words)
+        self._render(self._blend, key, 1.0, words)
 
-    def _render(
-        self, key: tuple[object, ...], make: "Callable[[], Steerer]", delta: float, words: str
-    ) -> None:
+    def _render(self, make: "Callable[..., Steerer]", key: tuple[Any, ...], delta: float, words: str) -> None:
         """Render and play first, then draw; what steerer, judge or encoder refuses is said in the panel."""
         started = time.perf_counter()
-        if (*key, self.clip.name) not in self._analyses and delta != 0:
-            self.say("learning, or looking at the clip ...")
         try:
-            self.heard = self._rendered((*key, self.clip.name), make, delta)
+            self.heard = self._rendered(make, key, delta)
             self.after.value = wav_bytes(self.heard, self.clip.sample_rate)
             self.latency_s = time.perf_counter() - started
             self._draw()
@@ -465,42 +454,43 @@ class SteeringPanel(widgets.VBox):
             return
         self.say(f"{self.clip.name}: {words}; {1000 * self.latency_s:.0f} ms to sound")
 
-    def _rendered(self, key: tuple[object, ...], make: "Callable[[], Steerer]", delta: float) -> Wave:
+    def _rendered(self, make: "Callable[..., Steerer]", key: tuple[Any, ...], delta: float) -> Wave:
         """Return the clip moved by delta and knobs; at rest nothing needs to be learned or analysed."""
         knobs = {name: knob.value for name, knob in self.knobs.items()}
         if delta == 0 and knobs == self._at_rest:
             return self.clip.wave
-        if key not in self._analyses:
-            steerer = make()
-            analysis = steerer.analyse(self.clip.wave, self.clip.sample_rate)
-            self._analyses = dict(list(self._analyses.items())[1 - _CACHED :])
-            self._analyses[key] = steerer, analysis
-        made, analysis = self._analyses[key]
-        if knobs == self._at_rest:
-            return made.render(analysis, delta)
-        turned = getattr(made, "turned", None)
-        if turned is None:
-            raise ValueError(f"{self.method.value} has no knobs; expected all at rest, or the method prosody")
-        return turned(knobs).render(analysis, delta)
+        steerer, analysis = self._analysed(make, key, self.clip)
+        if knobs != self._at_rest:
+            if not hasattr(steerer, "turned"):
+                raise ValueError(
+                    f"{self.method.value} has no knobs; expected all at rest, or the method prosody"
+                )
+            steerer = steerer.turned(knobs)
+        return steerer.render(analysis, delta)
 
-    def _measures(self, judge: "Judge", wave: Wave) -> tuple[dict[str, float], Point]:
-        shares = judge.predict_proba([wave], self.clip.sample_rate)[0]
-        named = {str(name): float(share) for name, share in zip(judge.classes_, shares, strict=True)}
+    def _analyse(self, make: "Callable[..., Steerer]", key: tuple[Any, ...], clip: Clip) -> tuple[Any, Any]:
+        self.say("learning, or looking at the clip ...")
+        steerer = make(*key)
+        return steerer, steerer.analyse(clip.wave, clip.sample_rate)
+
+    def _measures(self, wave: Wave) -> tuple[dict[str, float], Point]:
+        shares = self.judge.predict_proba([wave], self.clip.sample_rate)[0]
+        named = {str(name): float(share) for name, share in zip(self.judge.classes_, shares, strict=True)}
         if self._locate:
             return named, self._locate(wave, self.clip.sample_rate)
         valence, arousal = shares @ np.array([self._anchors[name] for name in named])
         return named, (float(valence), float(arousal))
 
     def _draw(self) -> None:
-        if self._judge is None:
+        if self.judge is None:
             return
         waves = self.clip.wave, self.heard, self.clip.sample_rate
         self.mel_before.value, self.mel_after.value = sketches.mels(*waves)
         self.pitch.value = sketches.f0(*waves)
-        first = self._seen = self._seen or self._measures(self._judge, self.clip.wave)
-        shares, point = self._measures(self._judge, self.heard)
-        self.verdict.value = sketches.bars(first[0], shares, self.target.value)
-        self.pad.path = [list(first[1]), list(point)]
+        self._seen = self._seen or self._measures(self.clip.wave)
+        (before, start), (after, end) = self._seen, self._measures(self.heard)
+        self.verdict.value = sketches.bars(before, after, self.target.value)
+        self.pad.path = [list(start), list(end)]
 
     def say(self, words: str, *, wrong: bool = False) -> None:
         """Show a sentence in the status line, as an alert where something is wrong."""
@@ -566,15 +556,14 @@ def app() -> SteeringPanel:
     )  # fmt: skip
 
     async def complete() -> None:
-        first = panel.clip.wave, panel.clip.sample_rate
+        wave, sample_rate = panel.clip.wave, panel.clip.sample_rate
         try:
             panel.say("loading, 1 of 3: the transforms ...")
             parts = await asyncio.to_thread(shipped)
             panel.say("loading, 2 of 3: the judge ...")
             judge = await asyncio.to_thread(parts.judge)
-            await asyncio.to_thread(judge.predict_proba, first[:1], first[1])
+            await asyncio.to_thread(judge.predict_proba, [wave], sample_rate)
             panel.say("loading, 3 of 3: the first clip ...")
-            wave, sample_rate = first
             await asyncio.to_thread(parts.steerer(sources[0], targets[0]).analyse, wave, sample_rate)
         except (ValueError, OSError) as error:
             panel.say(str(error), wrong=True)

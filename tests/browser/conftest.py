@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from playwright import sync_api
+from servers import PICTURES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -12,6 +13,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def browser():
     if CHROMIUM is None:
         pytest.skip("no chromium; apt-get install -y --no-install-recommends chromium")
+    PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM,

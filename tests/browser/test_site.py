@@ -87,7 +87,6 @@ def test_pages_can_be_read_on_a_phone(site, address, browser, scheme):
     page, elsewhere, wrong = context.new_page(), [], []
     own = (address, "data:", "blob:")
     page.on("request", lambda request: request.url.startswith(own) or elsewhere.append(request.url))
-    PICTURES.mkdir(parents=True, exist_ok=True)
     for name in LOOKED_AT:
         assert page.goto(address + name).ok, name
         for found in axe.Axe().run(page).response["violations"]:
