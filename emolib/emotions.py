@@ -26,9 +26,9 @@ class Anchor(NamedTuple):
     arousal: float
 
 
-#: Frequent words beyond the twelve, in their order, which follows the twelve, and their colours, each 11 units
-#: of CIELAB or more from the others and from the twelve, for colour-blind readers too. A word that is in
-#: neither list takes the colour that its checksum names: two words may share it.
+#: Frequent words beyond the twelve, in their order, which follows the twelve, and their colours. Each is 11
+#: units of CIELAB or more from the others and from the twelve, for colour-blind readers too. A word that is
+#: in neither list takes the colour that its checksum names: two words may share it.
 OTHERS = MappingProxyType(
     {
         "amused": "#5A78FF", "sleepy": "#780F00", "proud": "#87A5FF", "relieved": "#5A1E69",
