@@ -173,14 +173,13 @@ def assemble(
     skipped = [item for item in items if isinstance(item, Skipped)] + unfit
     if not rows:
         raise ValueError(f"{info.name}: no usable clip in {where}; {_what_was_found(len(repeats), skipped)}")
-    padding_s = [float(str(row.pop("padding_s"))) for row in rows]
     table = manifest.frame(rows)
+    padding_s = table.pop("padding_s")
     published = f" of {info.clips} published" if info.clips is not None else ""
     notes = [f"{len(table)}{published} clips found", *_remarks(table, repeats)]
-    padded = [seconds for seconds in padding_s if seconds > SHORTEST_PADDING_S]
-    if padded:
+    if n_padded := (padding_s > SHORTEST_PADDING_S).sum():
         notes.append(
-            f"{len(padded)} clips end in exact zeros, up to {max(padded):.2f} s of them: notebook 00 tells "
+            f"{n_padded} clips end in exact zeros, up to {padding_s.max():.2f} s of them: notebook 00 tells "
             "whether that gives labels away, --trim-silence leaves it out"
         )
     notes += [item.text for item in items if isinstance(item, Note)]
