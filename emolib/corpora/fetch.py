@@ -25,8 +25,7 @@ import requests
 from tqdm import tqdm
 
 import emolib
-from emolib import paths
-from emolib.corpora import info
+from emolib.corpora import folder_of, info
 from emolib.corpora.scan import sound_files
 
 #: Pauses before the second, third ... try after the network failed.
@@ -103,7 +102,7 @@ def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> P
         or if the download fails or isn't what the publisher states.
     """
     card = info(name)
-    place = (Path(root).expanduser() if root is not None else paths.corpus(name)).absolute()
+    place = folder_of(name, root)
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
@@ -264,7 +263,6 @@ def unpack(archive: Path, folder: Path, exclude: tuple[str, ...] = ()) -> None:
         with zipfile.ZipFile(archive) as packed:
             for member in packed.infolist():
                 _check_member(member)
-            for member in packed.infolist():
                 if set(PurePosixPath(member.filename).parts).isdisjoint(exclude):
                     packed.extract(member, scratch)
         content = list(scratch.iterdir())

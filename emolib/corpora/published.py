@@ -17,7 +17,8 @@ from emolib.corpora.scan import CONTAINERS, sound_files
 
 Said = dict[str, str]
 _FIELDS = frozenset({"speaker", "gender", "emotion", "intensity", "text", "text_id", "words", "language"})
-_GENDERS = {"m": "male", "f": "female", "w": "female", "male": "male", "female": "female"}
+#: What tables and names have for genders, in lower case.
+GENDERS = {"m": "male", "f": "female", "w": "female", "male": "male", "female": "female"}
 
 
 def _codes(text: str) -> dict[str, str]:
@@ -91,7 +92,7 @@ class NamedCorpus:
         return Label(
             path, self.clip.format(stem=path.stem, **match.groupdict("")), said["speaker"],
             self.emotion_codes[said["emotion"]], said["emotion"],
-            gender=_GENDERS.get(said.get("gender", "").lower(), self.speaker_codes.get(said["speaker"], "")),
+            gender=GENDERS.get(said.get("gender", "").lower(), self.speaker_codes.get(said["speaker"], "")),
             intensity=self.intensity_codes.get(said.get("intensity", ""), ""),
             text_id=said.get("text_id", text), text=said.get("words", self.texts.get(text, "")),
             language=said.get("language", self.card.language),

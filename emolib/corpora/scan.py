@@ -118,18 +118,6 @@ def _is_pointer(path: Path) -> bool:
     return False
 
 
-def _sound(label: Label, trim_silence: bool) -> Sound | Skipped:
-    """Measure a label's clip; one channel of several can't be asked for, since channels are averaged."""
-    sound = measure(label.path, label.start_s, label.end_s, trim_silence=trim_silence)
-    if isinstance(sound, Sound) and sound.channels > 1 and str(label.extra.get("channel", "")).strip():
-        return Skipped(
-            label.path,
-            f"its row names a channel, but the {sound.channels} channels of a file are averaged; write each "
-            "channel to a file of its own, or remove the column",
-        )
-    return sound
-
-
 def _printable(path: Path | str) -> str:
     """Return a path as text that can be printed in one line, whatever bytes its name holds."""
     text = os.fsencode(path).decode("utf-8", errors="replace")
@@ -168,7 +156,9 @@ def assemble(
     labels.sort(key=lambda label: (label.path, label.start_s, label.end_s))
     # No bar where the work is short, and none in a file or a notebook's stored output.
     bar = tqdm(labels, info.name, unit="clip", delay=2, disable=None)
-    sounds = threads.each(lambda label: _sound(label, trim_silence), bar)
+    sounds = threads.each(
+        lambda label: measure(label.path, label.start_s, label.end_s, trim_silence=trim_silence), bar
+    )
     rows, repeats, unfit = _keep(info, zip(labels, sounds, strict=True))
     skipped = [item for item in items if isinstance(item, Skipped)] + unfit
     if not rows:
@@ -205,6 +195,13 @@ def _keep(
     for label, sound in measured:
         if isinstance(sound, Skipped):
             unfit.append(sound)
+            continue
+        if sound.channels > 1 and str(label.extra.get("channel", "")).strip():
+            why = (
+                f"its row names a channel, but the {sound.channels} channels of a file are averaged; write "
+                f"each channel to a file of its own, or remove the column"
+            )
+            unfit.append(Skipped(label.path, why))
             continue
         # A clip that the publisher issued under two names keeps both: counts stay those of the literature.
         content = (sound.content, label.clip if label.clip in info.twins else "")

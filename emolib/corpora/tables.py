@@ -24,7 +24,7 @@ import pandas as pd
 
 from emolib import emotions, files, paths
 from emolib.corpora import manifest
-from emolib.corpora.published import CODES
+from emolib.corpora.published import CODES, GENDERS
 
 Format = Literal["csv", "json", "parquet", "audiofolder", "audformat", "kaldi", "msp-podcast"]
 #: A manifest's columns, and the names that tables have for them, without case; the first in use is taken.
@@ -44,7 +44,6 @@ NAMES = {
 #: Columns of a manifest that count how many raters heard an emotion begin like this.
 VOTES = "votes_"
 _RATER = re.compile(r"(?:emotion_)?(?:rater|annotator)_?\d+")
-_GENDERS = {"f": "female", "m": "male"}
 
 
 def read(table: str | Path, form: Format | None = None) -> pd.DataFrame:
@@ -324,9 +323,7 @@ def _named(table: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
                 )
         rows = rows.rename(columns=dict.fromkeys(found[:1], name))
     if "gender" in rows:
-        lower = rows["gender"].str.strip().str.lower()
-        is_usual = lower.isin([*_GENDERS, *_GENDERS.values()])
-        rows["gender"] = rows["gender"].where(~is_usual, lower.replace(_GENDERS))
+        rows["gender"] = [GENDERS.get(cell.strip().lower(), cell) for cell in rows["gender"]]
     return rows
 
 
