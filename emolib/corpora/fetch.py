@@ -16,6 +16,7 @@ import time
 import urllib.parse
 import zipfile
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -26,6 +27,7 @@ from tqdm import tqdm
 
 import emolib
 from emolib.corpora import folder_of, info
+from emolib.corpora.published import ARCHIVES
 from emolib.corpora.scan import sound_files
 
 #: Pauses before the second, third ... try after the network failed.
@@ -50,30 +52,17 @@ class Source:
     ----------
     url : str; of a zip archive
     checksum : str, such as "md5:0123...", or None where the publisher states none
-    exclude : tuple of str; folders in it that aren't needed
+    exclude : sequence of str; folders in it that aren't needed
     lfs : str or None; where those files are that the archive has as Git LFS pointers only
     """
 
     url: str
     checksum: str | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: Sequence[str] = ()
     lfs: str | None = None
 
 
-_GITHUB = "https://github.com"
-SOURCES = {
-    "ravdess": Source(
-        "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
-        "md5:bc696df654c87fed845eb13823edef8a",
-    ),
-    "emodb": Source("https://emodb.bilderbar.info/download/download.zip"),
-    "nemo": Source(f"{_GITHUB}/amu-cai/nEMO/archive/06f1f83dde8f1a780443a57d53b2af3971af34ab.zip"),
-    "crema-d": Source(
-        f"{_GITHUB}/CheyneyComputerScience/CREMA-D/archive/refs/heads/master.zip",
-        exclude=("AudioMP3", "VideoFlash"),
-        lfs="https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master",
-    ),
-}
+SOURCES = {name: Source(**archive) for name, archive in ARCHIVES.items()}
 
 
 def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> Path:
@@ -240,14 +229,14 @@ def _check_url(url: str, base: str = "") -> None:
         raise FetchError(f"{url}: refused, only https is fetched")
 
 
-def unpack(archive: Path, folder: Path, exclude: tuple[str, ...] = ()) -> None:
+def unpack(archive: Path, folder: Path, exclude: Sequence[str] = ()) -> None:
     """Unpack a zip archive into a folder, which may hold files already; all of it, or nothing.
 
     Parameters
     ----------
     archive : Path; on the same disk as the folder
     folder : Path
-    exclude : tuple of str
+    exclude : sequence of str
         Names of folders in the archive that are left out. Where one folder wraps all the rest, its content
         moves up.
 

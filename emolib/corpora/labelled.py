@@ -37,9 +37,10 @@ def _rows(path: Path, key: str, *columns: str, quoted: bool = True) -> dict[str,
 
 
 def _found(corpus: str, root: Path, pattern: str) -> list[Path]:
-    """Return the publisher's tables, which lie somewhere in a corpus's folder."""
-    if paths := sorted(root.rglob(pattern)):
-        return paths
+    """Return the publisher's tables, which lie somewhere in a corpus's folder, the uppermost first."""
+    paths = [path for path in root.rglob(pattern) if not path.name.startswith(".")]
+    if paths:
+        return sorted(paths, key=lambda path: (len(path.parts), path))
     raise FileNotFoundError(f"{root}: no {pattern}, which has the labels; get it ({CARDS[corpus].source})")
 
 

@@ -149,21 +149,22 @@ def _entry(told: dict[str, Any]) -> dict[str, Any]:
     return told | lists | {key: _codes(told[key]) for key in told if key.endswith("_codes")}
 
 
+def _told(kind: type, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what an entry says of a dataclass's fields."""
+    return {one.name: entry[one.name] for one in fields(kind) if one.name in entry}
+
+
 with Path(__file__).with_suffix(".yaml").open(encoding="utf-8") as _file:
     _ENTRIES = {name: _entry(told) for name, told in yaml.safe_load(_file).items()}
-_CARD = {one.name for one in fields(CorpusInfo)}
 #: Each corpus's card, in the order in which they are listed.
-CARDS = {
-    name: CorpusInfo(name, **{key: value for key, value in entry.items() if key in _CARD})
-    for name, entry in _ENTRIES.items()
-}
+CARDS = {name: CorpusInfo(name, **_told(CorpusInfo, entry)) for name, entry in _ENTRIES.items()}
 #: The corpora whose names say what each clip is.
 CORPORA = {
-    name: NamedCorpus(
-        CARDS[name], adapt=_ADAPT.get(name, dict),
-        **{key: value for key, value in entry.items() if key not in _CARD},
-    )
-    for name, entry in _ENTRIES.items() if "pattern" in entry
-}  # fmt: skip
+    name: NamedCorpus(CARDS[name], adapt=_ADAPT.get(name, dict), **_told(NamedCorpus, entry))
+    for name, entry in _ENTRIES.items()
+    if "pattern" in entry
+}
 #: What each corpus's codes of emotions mean.
 CODES: dict[str, dict[str, str]] = {name: entry.get("emotion_codes", {}) for name, entry in _ENTRIES.items()}
+#: Where those are that a program may fetch; `emolib.corpora.fetch.Source` says what each key means.
+ARCHIVES = {name: entry["archive"] for name, entry in _ENTRIES.items() if entry.get("archive")}

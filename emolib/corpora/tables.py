@@ -102,7 +102,7 @@ def _sniff(table: str | Path) -> Format:
             f"the name of the table itself"
         )
     for form, pattern in _FOLDERS.items():
-        if path.name == pattern.removeprefix("**/"):
+        if path.name == pattern.removeprefix("**/") and not manifest.is_url(table):
             return form
     if manifest.is_url(table) or path.suffix.lower() in (".csv", ".tsv"):
         return "csv"
