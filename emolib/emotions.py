@@ -26,22 +26,16 @@ class Anchor(NamedTuple):
     arousal: float
 
 
-#: The named emotions, in the order in which tables and figures show them.
-EMOTIONS = (
-    "neutral", "calm", "happy", "sad", "angry", "fearful",
-    "disgust", "surprised", "bored", "contempt", "excited", "frustrated",
-)  # fmt: skip
-
-#: Frequent words beyond the twelve, in their order; they follow the twelve.
-OTHERS = (
-    "amused", "sleepy", "proud", "relieved", "confused", "anxious", "interested", "sarcastic",
-    "ashamed", "desperate", "tender", "other", "low", "medium", "normal", "high",
-)  # fmt: skip
-#: Their colours, each 11 units of CIELAB or more from the others and from the twelve, for colour-blind
-#: readers too. A word that is in neither list takes the one that its checksum names: two words may share it.
-_OTHER_COLOURS = (
-    "#5A78FF", "#780F00", "#87A5FF", "#5A1E69", "#004BC3", "#781E2D", "#3C78D2", "#D22D3C",
-    "#0096C3", "#F0A587", "#69A5B4", "#873CA5", "#E12D78", "#D27869", "#A51E00", "#78B4F0",
+#: Frequent words beyond the twelve, in their order, which follows the twelve, and their colours. Each is 11
+#: units of CIELAB or more from the others and from the twelve, for colour-blind readers too. A word that is
+#: in neither list takes the colour that its checksum names: two words may share it.
+OTHERS = MappingProxyType(
+    {
+        "amused": "#5A78FF", "sleepy": "#780F00", "proud": "#87A5FF", "relieved": "#5A1E69",
+        "confused": "#004BC3", "anxious": "#781E2D", "interested": "#3C78D2", "sarcastic": "#D22D3C",
+        "ashamed": "#0096C3", "desperate": "#F0A587", "tender": "#69A5B4", "other": "#873CA5",
+        "low": "#E12D78", "medium": "#D27869", "normal": "#A51E00", "high": "#78B4F0",
+    }
 )  # fmt: skip
 
 
@@ -49,8 +43,7 @@ class _Colours(dict[str, str]):
     """Colours by word; any word has one, and always the same."""
 
     def __missing__(self, word: str) -> str:
-        number = OTHERS.index(word) if word in OTHERS else zlib.crc32(word.encode())
-        return _OTHER_COLOURS[number % len(_OTHER_COLOURS)]
+        return OTHERS.get(word) or list(OTHERS.values())[zlib.crc32(word.encode()) % len(OTHERS)]
 
 
 #: One colour an emotion, everywhere. Paul Tol's "muted" and "vibrant" schemes (SRON/EPS/TN/09-002, 2021),
@@ -64,27 +57,22 @@ COLOURS: Mapping[str, str] = MappingProxyType(
         "contempt": "#892254", "excited": "#E8732F", "frustrated": "#E9808D",
     })
 )  # fmt: skip
+#: The named emotions, in the order in which tables and figures show them.
+EMOTIONS = tuple(COLOURS)
 
 #: Anchors by table name, then by emotion.
-ANCHORS = MappingProxyType(
-    {
-        "iemocap": MappingProxyType(
-            {
-                "angry": Anchor(-0.51, 0.59), "happy": Anchor(0.81, 0.51), "neutral": Anchor(0.0, 0.0),
-                "sad": Anchor(-0.63, -0.27), "disgust": Anchor(-0.60, 0.35), "excited": Anchor(0.62, 0.75),
-                "fearful": Anchor(-0.64, 0.60), "frustrated": Anchor(-0.64, 0.52),
-                "surprised": Anchor(0.0, 0.60),
-            }
-        ),
-        "emodb": MappingProxyType(
-            {
-                "angry": Anchor(-0.43, 0.67), "bored": Anchor(-0.65, -0.62), "disgust": Anchor(-0.60, 0.35),
-                "fearful": Anchor(-0.64, 0.60), "happy": Anchor(0.76, 0.48), "neutral": Anchor(0.0, 0.0),
-                "sad": Anchor(-0.63, -0.27), "contempt": Anchor(-0.80, 0.20), "surprised": Anchor(0.0, 0.60),
-            }
-        ),
-    }
-)  # fmt: skip
+ANCHORS = MappingProxyType({
+    "iemocap": MappingProxyType({
+        "angry": Anchor(-0.51, 0.59), "happy": Anchor(0.81, 0.51), "neutral": Anchor(0.0, 0.0),
+        "sad": Anchor(-0.63, -0.27), "disgust": Anchor(-0.60, 0.35), "excited": Anchor(0.62, 0.75),
+        "fearful": Anchor(-0.64, 0.60), "frustrated": Anchor(-0.64, 0.52), "surprised": Anchor(0.0, 0.60),
+    }),
+    "emodb": MappingProxyType({
+        "angry": Anchor(-0.43, 0.67), "bored": Anchor(-0.65, -0.62), "disgust": Anchor(-0.60, 0.35),
+        "fearful": Anchor(-0.64, 0.60), "happy": Anchor(0.76, 0.48), "neutral": Anchor(0.0, 0.0),
+        "sad": Anchor(-0.63, -0.27), "contempt": Anchor(-0.80, 0.20), "surprised": Anchor(0.0, 0.60),
+    }),
+})  # fmt: skip
 
 #: Other forms of the same words and their usual codes, as people's own tables have them; no word of another
 #: meaning, and no code that means one emotion here and another there, such as A or con.

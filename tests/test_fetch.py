@@ -7,7 +7,6 @@ import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,21 +19,28 @@ from emolib.corpora import fetch as fetch_module
 from emolib.corpora.fetch import FetchError, Source, download, fetch, unpack
 
 BODY = bytes(range(256)) * 4000
-MD5 = "md5:" + hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 
 
-@dataclass
-class Site:
+def md5(data: bytes) -> str:
+    return "md5:" + hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+MD5 = md5(BODY)
+
+
+class Site(ThreadingHTTPServer):
     """A server's files, its faults, and what it was asked for."""
 
-    files: dict[str, bytes] = field(default_factory=dict)
-    cut_at: list[int] = field(default_factory=list)  # one entry an answer: stop after so many bytes
-    status: list[int] = field(default_factory=list)  # one entry an answer: fail like this
-    redirect: dict[str, str] = field(default_factory=dict)
-    knows_ranges: bool = True
-    states_length: bool = True
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    url: str = ""
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url, self.files = f"http://127.0.0.1:{self.server_port}", {"/a.bin": BODY}
+        # one entry an answer: stop after so many bytes, fail like this
+        self.cut_at, self.status = list[int](), list[int]()
+        self.redirect, self.asked = dict[str, str](), list[tuple[str, str | None]]()
+        self.knows_ranges = self.states_length = True
+
+    def handle_error(self, request, client_address):
+        """Don't complain on stderr when a client hangs up."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -44,8 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        site: Site = self.server.site
-        site.asked.append((self.path, self.headers["Range"]))
+        site, asked = self.server, self.headers["Range"]
+        site.asked.append((self.path, asked))
         if site.status:
             return self.send_error(site.status.pop(0))
         if self.path in site.redirect:
@@ -54,11 +60,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.end_headers()
         if self.path not in site.files:
             return self.send_error(404)
-        body, start = site.files[self.path], 0
-        if site.knows_ranges and self.headers["Range"]:
-            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-            if start >= len(body):
-                return self.send_error(416)
+        body = site.files[self.path]
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if site.knows_ranges and asked else 0
+        if start >= len(body):
+            return self.send_error(416)
         self.send_response(206 if start else 200)
         if site.states_length:
             self.send_header("Content-Length", str(len(body) - start))
@@ -66,24 +71,21 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[start : start + site.cut_at.pop(0)] if site.cut_at else body[start:])
 
 
-class Server(ThreadingHTTPServer):
-    """A server that doesn't complain on stderr when a client hangs up."""
-
-    def handle_error(self, request, client_address):
-        pass
-
-
 @pytest.fixture
 def site(monkeypatch) -> Iterator[Site]:
     monkeypatch.setattr(fetch_module, "PAUSES_S", ())
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    server = Server(("127.0.0.1", 0), Handler)
-    server.site = Site(files={"/a.bin": BODY}, url=f"http://127.0.0.1:{server.server_port}")
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server.site
-    server.shutdown()
-    server.server_close()
+    with Site() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def get(site, tmp_path) -> Callable[..., Path]:
+    """What downloads the server's /a.bin under a name."""
+    return lambda name="a.bin", *given: download(f"{site.url}/a.bin", tmp_path / name, *given, progress=False)
 
 
 def names(folder: Path) -> list[str]:
@@ -100,62 +102,57 @@ def fails(message: str, call: Callable[..., object], *args, **options) -> None:
 # ------------------------------------------------------------------------------------- one download
 
 
-def test_a_whole_file_is_asked_for_once(site, tmp_path):
+def test_a_whole_file_is_asked_for_once(site, get, tmp_path):
     for _ in range(2):
-        path = download(f"{site.url}/a.bin", tmp_path / "a.bin", MD5, progress=False)
-        assert path.read_bytes() == BODY and names(tmp_path) == ["a.bin"]
+        assert get("a.bin", MD5).read_bytes() == BODY and names(tmp_path) == ["a.bin"]
     assert len(site.asked) == 1
     site.states_length = False
-    assert download(f"{site.url}/a.bin", tmp_path / "b.bin").read_bytes() == BODY
+    assert get("b.bin").read_bytes() == BODY
 
 
-def test_a_download_with_a_checksum_is_gone_on_with(site, tmp_path, monkeypatch):
+def test_a_download_with_a_checksum_is_gone_on_with(site, get, tmp_path, monkeypatch):
     site.cut_at = [100_000, 200_000]
     for kept in (98_304, 294_912):  # whole chunks of 16 KiB
-        broke_off = f"broke off after {kept} of {len(BODY)} bytes"
-        fails(broke_off, download, f"{site.url}/a.bin", tmp_path / "a.bin", MD5, progress=False)
+        fails(f"broke off after {kept} of {len(BODY)} bytes", get, "a.bin", MD5)
         assert names(tmp_path) == ["a.bin.part"]
-    assert download(f"{site.url}/a.bin", tmp_path / "a.bin", MD5).read_bytes() == BODY
+    assert get("a.bin", MD5).read_bytes() == BODY
     assert [asked for _, asked in site.asked] == [None, "bytes=98304-", "bytes=294912-"]
     monkeypatch.setattr(fetch_module, "PAUSES_S", (0.0, 0.0))  # further tries follow by themselves
     site.status, site.cut_at = [503], [5000]
-    assert download(f"{site.url}/a.bin", tmp_path / "b.bin", MD5).read_bytes() == BODY
+    assert get("b.bin", MD5).read_bytes() == BODY
     (tmp_path / "c.bin.part").write_bytes(BODY + b"more")
-    assert download(f"{site.url}/a.bin", tmp_path / "c.bin", MD5).read_bytes() == BODY
+    assert get("c.bin", MD5).read_bytes() == BODY
 
 
-def test_versions_never_mix(site, tmp_path):
+def test_versions_never_mix(site, get, tmp_path):
     """Without a published checksum a part is not used; with one, a file of two versions is refused."""
     site.cut_at = [100_000]
-    fails("broke off", download, f"{site.url}/a.bin", tmp_path / "a.bin")
+    fails("broke off", get)
     site.files["/a.bin"] = BODY[::-1]
-    assert download(f"{site.url}/a.bin", tmp_path / "a.bin").read_bytes() == BODY[::-1]
+    assert get().read_bytes() == BODY[::-1]
     for start in (0, 1000):
         (tmp_path / "b.bin.part").write_bytes(b"x" * start)
-        changed = "not the file of the publisher's checksum, and removed"
-        fails(changed, download, f"{site.url}/a.bin", tmp_path / "b.bin", MD5)
+        fails("not the file of the publisher's checksum, and removed", get, "b.bin", MD5)
         assert not list(tmp_path.glob("b.bin*"))
     site.files["/a.bin"], site.knows_ranges = BODY, False  # the server sends the whole file instead
     (tmp_path / "b.bin.part").write_bytes(BODY[:1000])
-    assert download(f"{site.url}/a.bin", tmp_path / "b.bin", MD5).read_bytes() == BODY
+    assert get("b.bin", MD5).read_bytes() == BODY
 
 
-def test_trust_on_first_use(site, tmp_path):
-    download(f"{site.url}/a.bin", tmp_path / "a.bin").unlink()
-    recorded = (tmp_path / "a.bin.sha256").read_text()
-    assert recorded == f"sha256:{hashlib.sha256(BODY).hexdigest()}\n"
-    download(f"{site.url}/a.bin", tmp_path / "a.bin").unlink()
+def test_trust_on_first_use(site, get, tmp_path):
+    for _ in range(2):
+        get().unlink()
+        recorded = (tmp_path / "a.bin.sha256").read_text()
+        assert recorded == f"sha256:{hashlib.sha256(BODY).hexdigest()}\n"
     site.files["/a.bin"] = BODY[::-1]
-    changed = r"not the file of .*a\.bin\.sha256, of the first download"
-    fails(changed, download, f"{site.url}/a.bin", tmp_path / "a.bin")
+    fails(r"not the file of .*a\.bin\.sha256, of the first download", get)
     assert names(tmp_path) == ["a.bin.sha256"] and (tmp_path / "a.bin.sha256").read_text() == recorded
 
 
-def test_a_server_that_refuses(site, tmp_path):
+def test_a_server_that_refuses(site, get, tmp_path):
     for status, reason in [(500, "Internal Server Error"), (403, "Forbidden"), (404, "Not Found")]:
         site.status = [status]
-        answered = rf"the server answered {status} \({reason}\)$"
-        fails(answered, download, f"{site.url}/a.bin", tmp_path / "a.bin")
+        fails(rf"the server answered {status} \({reason}\)$", get)
         assert names(tmp_path) == []
     fails("refused", download, "http://127.0.0.1:9/a.bin", tmp_path / "a.bin")
 
@@ -243,9 +240,8 @@ def sounds(tmp_path_factory) -> list[bytes]:
 def ravdess(site, sounds, monkeypatch) -> Site:
     members = {f"Actor_0{actor}/03-01-05-01-01-01-0{actor}.wav": sounds[actor] for actor in (1, 2)}
     archive = zip_of(members | {"__MACOSX/Actor_01/._03-01-05-01-01-01-01.wav": b"junk"})
-    checksum = "md5:" + hashlib.md5(archive, usedforsecurity=False).hexdigest()
     site.files["/speech.zip"] = archive
-    monkeypatch.setitem(fetch_module.SOURCES, "ravdess", Source(f"{site.url}/speech.zip", checksum))
+    monkeypatch.setitem(fetch_module.SOURCES, "ravdess", Source(f"{site.url}/speech.zip", md5(archive)))
     return site
 
 
@@ -274,12 +270,6 @@ def test_what_no_program_may_fetch(tmp_path):
         words = f"^{name}: `emolib fetch` doesn't get it; get .*{source}, unpack it in {tmp_path}"
         fails(words, fetch, name, tmp_path)
     refused("unknown corpus 'ravdes'", fetch, "ravdes")
-
-
-def test_every_source_is_https_and_known():
-    for name, source in fetch_module.SOURCES.items():
-        assert name in corpora.names()
-        assert all(url.startswith("https://") for url in (source.url, source.lfs or source.url))
 
 
 def test_crema_d_pointers_become_sound(site, sounds, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ Examples
 
 import difflib
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,10 +31,13 @@ __all__ = [
     "described", "info", "load", "names", "read", "read_parts", "save", "sound_files", "way_to_get",
 ]  # fmt: skip
 
-#: The parser of each corpus, which yields what names and tables say of the files in its folder.
-_PARSERS = {corpus.card.name: corpus.labels for corpus in CORPORA} | {
-    "iemocap": labelled.iemocap, "meld": labelled.meld, "msp-podcast": labelled.msp_podcast,
+#: What adds the publisher's tables to what paths say.
+_JOIN = {
+    "crema-d": labelled.crema_d, "expresso": labelled.expresso, "emodb": labelled.emodb,
+    "emodb-2": labelled.emodb, "esd": labelled.esd, "nemo": labelled.nemo,
 }  # fmt: skip
+#: What reads a corpus whose paths say nothing from the publisher's tables.
+_TABLES = {"iemocap": labelled.iemocap, "meld": labelled.meld, "msp-podcast": labelled.msp_podcast}
 
 
 def names() -> list[str]:
@@ -116,8 +119,8 @@ def load(
     for given in (table, form, speaker_pattern):
         if given is not None and name != "folder":
             raise ValueError(f"a table ({given}) belongs to the corpus 'folder', not to {name!r}")
-    place = paths.corpus(name) if root is None else Path(root)
-    if root is None and table is None and name != "demo" and not place.is_dir() and paths.embeddings(name):
+    is_alone = root is None and table is None and name != "demo"
+    if is_alone and not paths.corpus(name).is_dir() and paths.embeddings(name):
         if trim_silence:
             raise ValueError(
                 f"{name}: its audio is not on this machine, so no silence can be trimmed; {way_to_get(name)}"
@@ -126,7 +129,8 @@ def load(
         clips["emotion"] = list(map(renames, clips["emotion"], clips["label"]))
         renames.check_all_met()
     else:
-        items, where = _items(name, root, renames, table, form, speaker_pattern)
+        found, where = _items(name, root, table, form, speaker_pattern)
+        items = [_renamed(item, renames) if isinstance(item, Label) else item for item in found]
         renames.check_all_met()
         clips = assemble(card, items, where, trim_silence=trim_silence)
     clips = _renamed_votes(clips, renames.mapping)
@@ -140,26 +144,34 @@ def load(
 
 
 def _items(
-    name: str, root: str | Path | None, renames: emotions.Renames, table: str | Path | None,
-    form: tables.Format | None, speaker_pattern: str | None,
-) -> tuple[list[Label | Skipped | Note], str | Path]:  # fmt: skip
-    """Return what the parser of a corpus yields, and the folder or table that it read."""
+    name: str, root: str | Path | None, table: str | Path | None, form: tables.Format | None,
+    speaker_pattern: str | None,
+) -> tuple[Iterable[Label | Skipped | Note], str | Path]:  # fmt: skip
+    """Return what the parser of a corpus yields, and the folder or table that it reads."""
     if name == "folder":
         if table is None:
             needed = "a table with path, speaker and emotion (`--manifest TABLE`)"
             raise ValueError(f"the corpus 'folder' needs {needed}")
         base = None if root is None else _existing(name, root)
-        return list(folder.labels(table, base, renames, form=form, speaker_pattern=speaker_pattern)), table
+        return folder.labels(table, base, form=form, speaker_pattern=speaker_pattern), table
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
         built = demo.build(None if root is None else Path(root))
-        return list(folder.labels(built / "demo.csv", rename=renames)), built
+        return folder.labels(built / "demo.csv"), built
     place = _existing(name, root)
-    return [
-        replace(item, emotion=renames(item.emotion, item.label)) if isinstance(item, Label) else item
-        for item in _PARSERS[name](place)
-    ], place
+    if name in _TABLES:
+        return _TABLES[name](place), place
+    items = list(CORPORA[name].labels(place))
+    return _JOIN[name](place, items) if name in _JOIN else items, place
+
+
+def _renamed(label: Label, renames: emotions.Renames) -> Label | Skipped:
+    """Give a label the word for its emotion; one that says that there is none is skipped."""
+    try:
+        return replace(label, emotion=renames(label.emotion, label.label))
+    except ValueError as error:
+        return Skipped(label.path, str(error))
 
 
 def _renamed_votes(clips: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFrame:
@@ -176,7 +188,7 @@ def _renamed_votes(clips: pd.DataFrame, mapping: Mapping[str, str]) -> pd.DataFr
 
 def way_to_get(name: str) -> str:
     """Return what to do to get a corpus's audio, as part of a sentence."""
-    if name not in _PARSERS:
+    if name not in CORPORA and name not in _TABLES:
         return "name your table of its files with --manifest CSV"
     source = info(name).source
     get = f"get it {source}" if source.startswith(("by hand", "by signed")) else f"run `emolib fetch {name}`"
@@ -210,7 +222,12 @@ def _without_audio(name: str) -> pd.DataFrame:
 
 def _existing(name: str, root: str | Path | None) -> Path:
     """Return the absolute folder of a corpus, or say how to come by it."""
-    place = (Path(root).expanduser() if root is not None else paths.corpus(name)).absolute()
+    place = folder_of(name, root)
     if place.is_dir():
         return place
     raise FileNotFoundError(f"{name}: no folder {place}; {way_to_get(name)}")
+
+
+def folder_of(name: str, root: str | Path | None) -> Path:
+    """Return the absolute folder of a corpus, which need not be there."""
+    return (Path(root).expanduser() if root is not None else paths.corpus(name)).absolute()

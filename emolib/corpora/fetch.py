@@ -16,6 +16,7 @@ import time
 import urllib.parse
 import zipfile
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -25,8 +26,8 @@ import requests
 from tqdm import tqdm
 
 import emolib
-from emolib import paths
-from emolib.corpora import info
+from emolib.corpora import folder_of, info
+from emolib.corpora.published import ARCHIVES
 from emolib.corpora.scan import sound_files
 
 #: Pauses before the second, third ... try after the network failed.
@@ -51,30 +52,17 @@ class Source:
     ----------
     url : str; of a zip archive
     checksum : str, such as "md5:0123...", or None where the publisher states none
-    exclude : tuple of str; folders in it that aren't needed
+    exclude : sequence of str; folders in it that aren't needed
     lfs : str or None; where those files are that the archive has as Git LFS pointers only
     """
 
     url: str
     checksum: str | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: Sequence[str] = ()
     lfs: str | None = None
 
 
-_GITHUB = "https://github.com"
-SOURCES = {
-    "ravdess": Source(
-        "https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
-        "md5:bc696df654c87fed845eb13823edef8a",
-    ),
-    "emodb": Source("https://emodb.bilderbar.info/download/download.zip"),
-    "nemo": Source(f"{_GITHUB}/amu-cai/nEMO/archive/06f1f83dde8f1a780443a57d53b2af3971af34ab.zip"),
-    "crema-d": Source(
-        f"{_GITHUB}/CheyneyComputerScience/CREMA-D/archive/refs/heads/master.zip",
-        exclude=("AudioMP3", "VideoFlash"),
-        lfs="https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master",
-    ),
-}
+SOURCES = {name: Source(**archive) for name, archive in ARCHIVES.items()}
 
 
 def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> Path:
@@ -103,7 +91,7 @@ def fetch(name: str, root: str | Path | None = None, progress: bool = True) -> P
         or if the download fails or isn't what the publisher states.
     """
     card = info(name)
-    place = (Path(root).expanduser() if root is not None else paths.corpus(name)).absolute()
+    place = folder_of(name, root)
     if name == "demo":
         from emolib import demo  # renders speech: only whoever asks for it should wait for its libraries
 
@@ -241,14 +229,14 @@ def _check_url(url: str, base: str = "") -> None:
         raise FetchError(f"{url}: refused, only https is fetched")
 
 
-def unpack(archive: Path, folder: Path, exclude: tuple[str, ...] = ()) -> None:
+def unpack(archive: Path, folder: Path, exclude: Sequence[str] = ()) -> None:
     """Unpack a zip archive into a folder, which may hold files already; all of it, or nothing.
 
     Parameters
     ----------
     archive : Path; on the same disk as the folder
     folder : Path
-    exclude : tuple of str
+    exclude : sequence of str
         Names of folders in the archive that are left out. Where one folder wraps all the rest, its content
         moves up.
 
@@ -264,7 +252,6 @@ def unpack(archive: Path, folder: Path, exclude: tuple[str, ...] = ()) -> None:
         with zipfile.ZipFile(archive) as packed:
             for member in packed.infolist():
                 _check_member(member)
-            for member in packed.infolist():
                 if set(PurePosixPath(member.filename).parts).isdisjoint(exclude):
                     packed.extract(member, scratch)
         content = list(scratch.iterdir())

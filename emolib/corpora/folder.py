@@ -6,13 +6,12 @@ looks like a time and isn't understood is refused: a row without its times would
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from emolib import emotions
 from emolib.corpora import manifest, tables
 from emolib.corpora.manifest import COLUMNS, Label, Skipped
 
@@ -20,10 +19,13 @@ REQUIRED = ("path", "speaker", "emotion")
 _FILES = frozenset(tables.NAMES["path"].split())
 _RATINGS = ("arousal", "valence", "dominance")
 _TEXTS = ("label", "gender", "intensity", "text_id", "text", "language", "corpus")
-_STARTS = ("start", "start_s", "start_time", "begin", "begin_s", "begin_time", "onset", "onset_s", "tmin")
-_ENDS = ("end", "end_s", "end_time", "stop", "stop_s", "stop_time", "tmax")
-_LENGTHS = ("duration", "duration_s", "dur")
-_OFFSETS = ("offset", "offset_s")
+#: Names of columns of times in seconds.
+_TIMES = {
+    "start": "start start_s start_time begin begin_s begin_time onset onset_s tmin",
+    "end": "end end_s end_time stop stop_s stop_time tmax",
+    "length": "duration duration_s dur",
+    "offset": "offset offset_s",
+}
 _OTHER_UNIT = re.compile(
     r"(?:start|begin|onset|end|stop|offset)s?_(?:ms|msec|millis|milliseconds|samples?|frames?|idx|index)"
     r"|(?:sample|frame)_(?:start|begin|onset|end|stop|offset)"
@@ -32,8 +34,8 @@ _SLACK_S = 0.02  # by which times that were rounded may disagree
 
 
 def labels(
-    table: str | Path, root: Path | None = None, rename: Callable[[str, str], str] | None = None, *,
-    form: tables.Format | None = None, speaker_pattern: str | None = None,
+    table: str | Path, root: Path | None = None, *, form: tables.Format | None = None,
+    speaker_pattern: str | None = None,
 ) -> Iterator[Label | Skipped]:  # fmt: skip
     """Yield what a table says of each file.
 
@@ -42,12 +44,9 @@ def labels(
     table : str or Path
         In a format of `tables`, with `path`, `speaker` and `emotion` under a usual name (`tables.NAMES`),
         and any other column: a manifest's are understood (what can be measured is measured anew), the rest
-        are carried along. Any word is an emotion; forms and codes of known ones (`emotions.FORMS`) are read
-        as those.
+        are carried along. The emotion is the cell's text, as it stands.
     root : Path, optional
         The folder that relative paths start from; the table's own by default, which a URL has none of.
-    rename : callable, optional
-        Gives the word for an emotion's cell and the cell of ``label``; `emotions.Renames` by default.
     form : str, optional
         The table's format; found by its name and content by default.
     speaker_pattern : str, optional
@@ -70,21 +69,24 @@ def labels(
         if missing == ["speaker"]:
             present += "; if the paths tell who speaks, give --speaker-pattern REGEX"
         raise ValueError(f"{table}: lacks the columns {', '.join(missing)}; it has {present}")
+    given = rows.columns.intersection(list(COLUMNS))
+    rows[given] = rows[given].apply(lambda cells: cells.str.strip())
     _check_files(table, rows)
     times = _times(table, rows.columns)
-    for column in set(_RATINGS) & set(rows.columns):
+    for column in set(_RATINGS) & set(given):
         rows[column] = _ratings(table, rows[column])
-    extra = [column for column in rows.columns if column not in (*COLUMNS, *times.used)]
+    used = [column for columns in times.values() for column in columns]
+    extra = [column for column in rows.columns if column not in (*COLUMNS, *used)]
     for column in extra:
         rows[column] = manifest.numbers(rows[column])
-    relative = [path for path in rows["path"] if path.strip() and not Path(path.strip()).is_absolute()]
+    relative = [path for path in rows["path"] if path and not Path(path).is_absolute()]
     if manifest.is_url(table) and root is None and relative:
         raise ValueError(
             f"{table}: the path {relative[0]!r} is relative; name the folder that it starts from with --root"
         )
     beside = Path(table) if Path(table).is_dir() else Path(table).parent
     base = (Path(root) if root is not None else beside).absolute()
-    return (_label(row, base, extra, times, rename or emotions.Renames()) for row in rows.to_dict("records"))
+    return (_label(row, base, extra, times) for row in rows.to_dict("records"))
 
 
 def _speakers(table: str | Path, rows: pd.DataFrame, pattern: str) -> list[str]:
@@ -101,8 +103,8 @@ def _speakers(table: str | Path, rows: pd.DataFrame, pattern: str) -> list[str]:
 def _check_files(table: str | Path, rows: pd.DataFrame) -> None:
     """Raise ValueError if another column names other files than `path` does."""
     for column in (name for name in rows.columns if name.lower() in _FILES - {"path"}):
-        for number, (path, other) in enumerate(zip(rows["path"], rows[column], strict=True)):
-            if other.strip() and not _same_file(PurePath(path.strip()), PurePath(other.strip())):
+        for number, (path, other) in enumerate(zip(rows["path"], rows[column].str.strip(), strict=True)):
+            if other and not _same_file(PurePath(path), PurePath(other)):
                 raise ValueError(
                     f"{table}: path {path!r} but {column} {other!r} in row {number + 2}; expected one file: "
                     f"remove or rename the column that isn't meant"
@@ -117,25 +119,22 @@ def _same_file(path: PurePath, other: PurePath) -> bool:
 
 
 def _label(
-    row: dict, base: Path, extra: list[str], times: "_Times", rename: Callable[[str, str], str]
+    row: Mapping[Hashable, Any], base: Path, extra: list[str], times: Mapping[str, list[str]]
 ) -> Label | Skipped:
-    path, speaker = base / row["path"].strip(), row["speaker"].strip()
+    path = base / row["path"]
     for column in ("path", "speaker"):
-        if not row[column].strip():
+        if not row[column]:
             return Skipped(path, f"no {column} in its row")
     try:
-        emotion = rename(row["emotion"], row.get("label", ""))
-        start_s, end_s = times.of(row)
+        start_s, end_s = _span(row, times)
     except ValueError as error:
         return Skipped(path, str(error))
-    given = {column: row[column].strip() for column in _TEXTS if column in row}
-    given["label"] = given.get("label") or row["emotion"].strip()
-    ratings = {column: row[column] for column in _RATINGS if column in row}
+    given = {column: row[column] for column in (*_TEXTS, *_RATINGS) if column in row}
+    given["label"] = given.get("label") or row["emotion"]
     part = "" if math.isnan(start_s) else f"_{start_s:.3f}-{end_s:.3f}"
-    clip = row.get("clip", "").strip() or _clip(path, base) + part
     return Label(
-        path, clip, speaker, emotion, start_s=start_s, end_s=end_s, **given, **ratings,
-        extra={column: row[column] for column in extra},
+        path, row.get("clip") or _clip(path, base) + part, row["speaker"], row["emotion"], start_s=start_s,
+        end_s=end_s, **given, extra={column: row[column] for column in extra},
     )  # fmt: skip
 
 
@@ -148,7 +147,7 @@ def _clip(path: Path, base: Path) -> str:
 def _ratings(table: str | Path, texts: "pd.Series[str]") -> "pd.Series[float]":
     """Return a column of ratings as numbers, NaN where a cell is empty or says so."""
     values = pd.to_numeric(texts, errors="coerce")
-    missing = texts.str.strip().str.lower().isin(["", "nan"])
+    missing = texts.str.lower().isin(["", "nan"])
     wrong = texts[(values.isna() & ~missing) | (values.abs() > 1)]
     if len(wrong):
         raise ValueError(
@@ -158,42 +157,8 @@ def _ratings(table: str | Path, texts: "pd.Series[str]") -> "pd.Series[float]":
     return values.astype(float)
 
 
-class _Times(NamedTuple):
-    """The columns of a table that say where clips start, where they end and how long they last."""
-
-    starts: tuple[str, ...]
-    ends: tuple[str, ...]
-    lengths: tuple[str, ...]
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """The columns that say nothing beside the clip's start and end."""
-        return (*self.starts, *self.ends, *(self.lengths if self.starts else ()))
-
-    def of(self, row: Mapping[str, str]) -> tuple[float, float]:
-        """Return start and end of a row's clip in s, both NaN where its cells are empty.
-
-        Raises
-        ------
-        ValueError
-            If they say too little, or contradict each other.
-        """
-        start_s, end_s = _agreed(row, self.starts), _agreed(row, self.ends)
-        if math.isnan(start_s) and math.isnan(end_s):
-            return start_s, end_s
-        length_s = _agreed(row, self.lengths)
-        if math.isnan(end_s):
-            end_s = start_s + length_s
-        if math.isnan(start_s) or math.isnan(end_s):
-            raise ValueError("its row has one of start and end; expected both, or neither for the whole file")
-        if abs(end_s - start_s - length_s) > _SLACK_S:
-            span = f"from {start_s:g} to {end_s:g} s"
-            raise ValueError(f"{span}, but its row says that it lasts {length_s:g} s")
-        return start_s, end_s
-
-
-def _times(table: str | Path, names: Iterable[str]) -> _Times:
-    """Find the columns of times.
+def _times(table: str | Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Find the columns that say where clips start, where they end and how long they last.
 
     Raises
     ------
@@ -206,23 +171,43 @@ def _times(table: str | Path, names: Iterable[str]) -> _Times:
             f"{table}: the column {other[0]!r} isn't in seconds; expected start and end in seconds: convert, "
             f"or rename it if it is no time"
         )
-    starts, ends, lengths, offsets = (
-        tuple(name for name, key in plain.items() if key in keys)
-        for keys in (_STARTS, _ENDS, _LENGTHS, _OFFSETS)
-    )
-    if offsets and starts:  # onset and offset
-        ends += offsets
-    elif offsets:  # offset and duration, as in NeMo's manifests
-        starts = offsets
-    if (starts and not ends and not lengths) or (ends and not starts):
+    found = {
+        kind: [name for name, key in plain.items() if key in known.split()] for kind, known in _TIMES.items()
+    }
+    # it ends what has an onset, and starts what has a duration, as in NeMo's manifests
+    found["end" if found["start"] else "start"] += found.pop("offset")
+    starts, ends = found["start"], found["end"]
+    if (starts and not ends and not found["length"]) or (ends and not starts):
         raise ValueError(
             f"{table}: the column {(starts or ends)[0]!r} has no counterpart; expected start and end, or "
             f"start and duration, in seconds: add what is missing, or rename the column if it is no time"
         )
-    return _Times(starts, ends, lengths)
+    return found if starts else {}
 
 
-def _agreed(row: Mapping[str, str], names: tuple[str, ...]) -> float:
+def _span(row: Mapping[Hashable, Any], times: Mapping[str, list[str]]) -> tuple[float, float]:
+    """Return start and end of a row's clip in s, both NaN where its cells are empty.
+
+    Raises
+    ------
+    ValueError
+        If they say too little, or contradict each other.
+    """
+    start_s, end_s = (_agreed(row, times.get(kind, [])) for kind in ("start", "end"))
+    if math.isnan(start_s) and math.isnan(end_s):
+        return start_s, end_s
+    length_s = _agreed(row, times["length"])
+    if math.isnan(end_s):
+        end_s = start_s + length_s
+    if math.isnan(start_s) or math.isnan(end_s):
+        raise ValueError("its row has one of start and end; expected both, or neither for the whole file")
+    if abs(end_s - start_s - length_s) > _SLACK_S:
+        span = f"from {start_s:g} to {end_s:g} s"
+        raise ValueError(f"{span}, but its row says that it lasts {length_s:g} s")
+    return start_s, end_s
+
+
+def _agreed(row: Mapping[Hashable, Any], names: list[str]) -> float:
     """Return the number that all filled cells of some columns hold, NaN if they are empty."""
     cells = {name: row[name].strip() for name in names if row[name].strip().lower() not in ("", "nan")}
     values = []

@@ -5,6 +5,7 @@ that it can't, and `Note` for a remark about the whole corpus. `emolib.corpora.s
 manifest; this module knows its columns.
 """
 
+import contextlib
 import importlib
 import io
 import math
@@ -41,7 +42,7 @@ class CorpusInfo:
     language : str; ISO 639-1 codes
     clips, speakers : int or None; as published, None where that depends on the copy
     source : str; the publisher's page, or how to obtain the corpus
-    twins : frozenset of str; clips that the publisher issued a second time under another name; both stay
+    twins : tuple of str; clips that the publisher issued a second time under another name; both stay
     defects : tuple of str; what is known to be wrong with it, one sentence each
     """
 
@@ -53,7 +54,7 @@ class CorpusInfo:
     clips: int | None = None
     speakers: int | None = None
     source: str = ""
-    twins: frozenset[str] = frozenset()
+    twins: tuple[str, ...] = ()
     defects: tuple[str, ...] = ()
 
 
@@ -129,9 +130,7 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
     rows : list of dict
         Each has every name of `COLUMNS`; further names become further columns.
     """
-    table = pd.DataFrame(rows)
-    extra = [column for column in table.columns if column not in COLUMNS]
-    return table[[*COLUMNS, *extra]].sort_values("clip", ignore_index=True).astype(_NUMERIC)
+    return _as_manifest(pd.DataFrame(rows), "rows").sort_values("clip", ignore_index=True)
 
 
 def save(manifest: pd.DataFrame, csv: str | Path) -> str | Path:
@@ -164,8 +163,9 @@ def read(csv: str | Path, *, paths: bool = True) -> pd.DataFrame:
     table = read_table(csv)
     if not paths:
         table["path"] = ""
-    extra = [column for column in table.columns if column not in COLUMNS]
-    return _as_manifest(table.assign(**{column: numbers(table[column]) for column in extra}), csv)
+    for column in table.columns.difference(list(COLUMNS)):
+        table[column] = numbers(table[column])
+    return _as_manifest(table, csv)
 
 
 def _as_manifest(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
@@ -202,21 +202,16 @@ def read_parts(path: str | Path, clips: int) -> Iterator[pd.DataFrame]:
         If the file isn't a manifest, or is Parquet where pyarrow is not installed.
     """
     parts: Iterable[pd.DataFrame]
-    try:
-        with fsspec.open(str(path), "rb") as file:
-            if str(path).lower().endswith(".parquet"):
-                parquet = optional("pyarrow.parquet", f"{path}: Parquet").ParquetFile(file)
-                # as text, through Python's own values: a whole number stays one beside a gap
-                rows = (pd.DataFrame(rows.to_pylist(), dtype=object) for rows in parquet.iter_batches(clips))
-                parts = (part.where(part.notna(), "").astype(str) for part in rows)
-            else:
-                parts = pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=clips)
-            for part in parts:
-                yield _as_manifest(part.reset_index(drop=True), path)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such table") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
+    with _reading(path), fsspec.open(str(path), "rb") as file:
+        if str(path).lower().endswith(".parquet"):
+            parquet = optional("pyarrow.parquet", f"{path}: Parquet").ParquetFile(file)
+            # as text, through Python's own values: a whole number stays one beside a gap
+            rows = (pd.DataFrame(rows.to_pylist(), dtype=object) for rows in parquet.iter_batches(clips))
+            parts = (part.where(part.notna(), "").astype(str) for part in rows)
+        else:
+            parts = pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=clips)
+        for part in parts:
+            yield _as_manifest(part.reset_index(drop=True), path)
 
 
 def optional(name: str, needed_for: str) -> ModuleType:
@@ -253,18 +248,14 @@ def read_table(path: str | Path, *columns: str, quoted: bool = True) -> pd.DataF
     ValueError
         If it can't be read as a table in UTF-8, lacks a column, or two of its columns have one name.
     """
-    if not is_url(path) and not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such table")
-    content = _remote(str(path)) if is_url(path) else Path(path).read_bytes()
-    separator = "\t" if str(path).lower().endswith(".tsv") else _separator(content)
-    try:
+    with _reading(path):
+        content = _content(path)
+        separator = "\t" if str(path).lower().endswith(".tsv") else _separator(content)
         # without a header, so that neither a name that stands twice nor a cell too many is mended quietly
         cells = pd.read_csv(
             io.BytesIO(content), sep=separator, header=None, dtype=str, keep_default_na=False,
             encoding="utf-8-sig", quoting=QUOTE_MINIMAL if quoted else QUOTE_NONE,
         ).fillna("")  # fmt: skip
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(cells.iloc[0])]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{path}: two columns are named {twice[0]!r}; expected each name once: rename one")
@@ -284,15 +275,31 @@ def is_url(path: str | Path) -> bool:
     return isinstance(path, str) and "://" in path
 
 
-def _remote(url: str) -> bytes:
+def _content(path: str | Path) -> bytes:
+    """Return what stands in a file or behind an fsspec URL."""
+    if not is_url(path):
+        if not Path(path).is_file():  # a folder, or a pipe, which would block
+            raise FileNotFoundError
+        return Path(path).read_bytes()
     try:
-        with fsspec.open(url, "rb") as file:
+        with fsspec.open(str(path), "rb") as file:
             return file.read()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{url}: no such table") from None
+        raise
     except Exception as error:  # each kind of storage has errors of its own
         why = str(error).strip() or type(error).__name__
-        raise ValueError(f"{url}: can't be read ({why.splitlines()[0]})") from None
+        raise ValueError(f"{path}: can't be read ({why.splitlines()[0]})") from None
+
+
+@contextlib.contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Say in one sentence that there is no such table, or that it can't be read as one."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such table") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as a table ({str(error).strip()})") from None
 
 
 def numbers(texts: "pd.Series[str]") -> "pd.Series[str] | pd.Series[float]":

@@ -1,25 +1,24 @@
 """The cards of all corpora, and the grammar of names where a corpus's file names say what each clip is.
 
-Both are in ``published.yaml``. Where a publisher's tables say more (ratings, votes, transcripts), a
-function of `emolib.corpora.labelled` joins them. A file whose name doesn't fit is skipped with its reason.
-Where a publisher's word is none of our twelve emotions and no synonym of one, the word stays.
+Both are in ``published.yaml``. A file whose name doesn't fit is skipped with its reason. Where a publisher's
+word is none of our twelve emotions and no synonym of one, the word stays.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from emolib.corpora import labelled
-from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
+from emolib.corpora.manifest import CorpusInfo, Label, Skipped
 from emolib.corpora.scan import CONTAINERS, sound_files
 
 Said = dict[str, str]
 _FIELDS = frozenset({"speaker", "gender", "emotion", "intensity", "text", "text_id", "words", "language"})
-_GENDERS = {"m": "male", "f": "female", "w": "female", "male": "male", "female": "female"}
+#: What tables and names have for genders, in lower case.
+GENDERS = {"m": "male", "f": "female", "w": "female", "male": "male", "female": "female"}
 
 
 def _codes(text: str) -> dict[str, str]:
@@ -46,58 +45,55 @@ class NamedCorpus:
         Regular expression of a path's end without the file's ending. Its groups `speaker`, `emotion` and,
         where a name says so, `gender`, `intensity`, `text` are codes; any other group becomes a column.
     example : str; such a path
-    emotions : mapping of codes to words
-    speakers : mapping of codes to genders; empty where any fits
-    intensities, texts : mappings of codes to levels and to words; empty where a name tells none
+    emotion_codes : mapping of codes to words
+    speaker_codes : mapping of codes to genders; empty where any fits
+    intensity_codes, texts : mappings of codes to levels and to words; empty where a name tells none
     clip : str; template of the clip's unique name, from the groups and the file's own name, `stem`
     folder : str; where the sound is, if not in all of the corpus's folder
-    refused : tuple of (pattern, reason); paths that name something else than speech
+    refused : tuple of mappings; the pattern of paths that name something else than speech, and the reason
     adapt : function of the groups as found, which returns them as meant, perhaps with `text_id` and `words`
-    join : function of the corpus's folder and what its paths say, which yields it with the publisher's tables
     """
 
     card: CorpusInfo
     pattern: str
     example: str
-    emotions: Mapping[str, str]
-    speakers: Mapping[str, str] = field(default_factory=dict)
-    intensities: Mapping[str, str] = field(default_factory=dict)
+    emotion_codes: Mapping[str, str]
+    speaker_codes: Mapping[str, str] = field(default_factory=dict)
+    intensity_codes: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     clip: str = "{stem}"
     folder: str = ""
-    refused: tuple[tuple[str, str], ...] = ()
+    refused: tuple[Mapping[str, str], ...] = ()
     adapt: Callable[[Said], Said] = dict
-    join: Callable[[Path, list[Label | Skipped]], Iterable[Label | Skipped | Note]] | None = None
 
-    def labels(self, root: Path) -> Iterator[Label | Skipped | Note]:
-        """Yield what the path of each sound file says, and the publisher's tables where they are."""
-        folder = root / self.folder if (root / self.folder).is_dir() else root
-        items = [self.parse(path) for path in sound_files(folder)]
-        yield from items if self.join is None else self.join(root, items)
+    def labels(self, root: Path) -> Iterator[Label | Skipped]:
+        """Yield what the path of each sound file says."""
+        folder = root / self.folder
+        yield from map(self.parse, sound_files(folder if folder.is_dir() else root))
 
     def parse(self, path: Path) -> Label | Skipped:
         """Read a sound file's path."""
         where = (path.parent / path.stem).as_posix()
-        for pattern, reason in self.refused:
-            if _ends(pattern, where):
-                return Skipped(path, reason)
+        for other in self.refused:
+            if _ends(other["pattern"], where):
+                return Skipped(path, other["reason"])
         match = _ends(self.pattern, where)
         if match is None:
             return Skipped(path, f"its path isn't like {self.example}")
         if path.suffix.lower() in CONTAINERS and path.with_suffix(".wav").exists():
             return Skipped(path, "its converted copy beside it is read instead")
         said = self.adapt(match.groupdict(""))
-        books = {"speaker": self.speakers, "emotion": self.emotions, "text": self.texts}
-        books["intensity"] = self.intensities and {**self.intensities, "": ""}
+        books = {"speaker": self.speaker_codes, "emotion": self.emotion_codes, "text": self.texts}
+        books["intensity"] = self.intensity_codes and {**self.intensity_codes, "": ""}
         for name, book in books.items():
             if book and said.get(name, "") not in book:
                 return Skipped(path, f"unknown {name} {said.get(name, '')!r}")
         text = said.get("text", "")
         return Label(
             path, self.clip.format(stem=path.stem, **match.groupdict("")), said["speaker"],
-            self.emotions[said["emotion"]], said["emotion"],
-            gender=_GENDERS.get(said.get("gender", "").lower(), self.speakers.get(said["speaker"], "")),
-            intensity=self.intensities.get(said.get("intensity", ""), ""),
+            self.emotion_codes[said["emotion"]], said["emotion"],
+            gender=GENDERS.get(said.get("gender", "").lower(), self.speaker_codes.get(said["speaker"], "")),
+            intensity=self.intensity_codes.get(said.get("intensity", ""), ""),
             text_id=said.get("text_id", text), text=said.get("words", self.texts.get(text, "")),
             language=said.get("language", self.card.language),
             extra={name: said[name] for name in match.groupdict() if name not in _FIELDS},
@@ -108,9 +104,9 @@ def _ends(pattern: str, where: str) -> re.Match[str] | None:
     return re.fullmatch(f"(?:.*/)?(?:{pattern})", where, re.DOTALL)
 
 
-def _without(names: tuple[str, ...], said: Said) -> Said:
-    """Leave a level out where the emotion has one only."""
-    return said | {"intensity": ""} if said["emotion"] in names else said
+def _one_neutral(said: Said) -> Said:
+    """Leave the level out where the emotion has one only."""
+    return said | {"intensity": ""} if said["emotion"] in ("N", "neutral") else said
 
 
 def _ased(said: Said) -> Said:
@@ -139,36 +135,36 @@ def _tess(said: Said) -> Said:
 
 #: Where codes mean something else than they say.
 _ADAPT: dict[str, Callable[[Said], Said]] = {
-    "mead": lambda said: _without(("neutral",), said) | {"text_id": f"{said['emotion']}_{said['text']}"},
+    "mead": lambda said: _one_neutral(said) | {"text_id": f"{said['emotion']}_{said['text']}"},
     "savee": lambda said: said | {"text_id": said["emotion"] + said["text"]},
     "emov-db": lambda said: said | {"emotion": said["emotion"].lower()},
-    "cafe": lambda said: _without(("N",), said),
     "turev-db": lambda said: said | {"words": said["text"]},
-    "tess": _tess, "ased": _ased, "esd": _esd, "asvp-esd": _asvp_esd,
-}  # fmt: skip
-_JOIN = {
-    "crema-d": labelled.crema_d, "expresso": labelled.expresso, "emodb": labelled.emodb,
-    "emodb-2": labelled.emodb, "esd": labelled.esd, "nemo": labelled.nemo,
+    "cafe": _one_neutral, "tess": _tess, "ased": _ased, "esd": _esd, "asvp-esd": _asvp_esd,
 }  # fmt: skip
 
 
-def _card(name: str, entry: dict[str, Any]) -> CorpusInfo:
-    """Return the card of a corpus, and leave in its entry what says how its names are read."""
-    told = {one.name: entry.pop(one.name) for one in fields(CorpusInfo) if one.name in entry}
-    told |= {"twins": frozenset(told.get("twins", ())), "defects": tuple(told.get("defects", ()))}
-    return CorpusInfo(name, **told)
+def _entry(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what the file says of a corpus, with its codes as mappings and its lists as tuples."""
+    lists = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
+    return told | lists | {key: _codes(told[key]) for key in told if key.endswith("_codes")}
 
 
-def _named(name: str, entry: dict[str, Any]) -> NamedCorpus:
-    """Return a corpus from what its card left of its entry."""
-    books = {"emotion_codes": "emotions", "speaker_codes": "speakers", "intensity_codes": "intensities"}
-    entry |= {books[key]: _codes(entry.pop(key)) for key in books if key in entry}
-    entry["refused"] = tuple((one["pattern"], one["reason"]) for one in entry.get("refused", ()))
-    return NamedCorpus(CARDS[name], **entry, adapt=_ADAPT.get(name, dict), join=_JOIN.get(name))
+def _told(kind: type, entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what an entry says of a dataclass's fields."""
+    return {one.name: entry[one.name] for one in fields(kind) if one.name in entry}
 
 
 with Path(__file__).with_suffix(".yaml").open(encoding="utf-8") as _file:
-    _ENTRIES = {name: dict(entry) for name, entry in yaml.safe_load(_file).items()}
+    _ENTRIES = {name: _entry(told) for name, told in yaml.safe_load(_file).items()}
 #: Each corpus's card, in the order in which they are listed.
-CARDS = {name: _card(name, entry) for name, entry in _ENTRIES.items()}
-CORPORA = tuple(_named(name, entry) for name, entry in _ENTRIES.items() if "pattern" in entry)
+CARDS = {name: CorpusInfo(name, **_told(CorpusInfo, entry)) for name, entry in _ENTRIES.items()}
+#: The corpora whose names say what each clip is.
+CORPORA = {
+    name: NamedCorpus(CARDS[name], adapt=_ADAPT.get(name, dict), **_told(NamedCorpus, entry))
+    for name, entry in _ENTRIES.items()
+    if "pattern" in entry
+}
+#: What each corpus's codes of emotions mean.
+CODES: dict[str, dict[str, str]] = {name: entry.get("emotion_codes", {}) for name, entry in _ENTRIES.items()}
+#: Where those are that a program may fetch; `emolib.corpora.fetch.Source` says what each key means.
+ARCHIVES = {name: entry["archive"] for name, entry in _ENTRIES.items() if entry.get("archive")}

@@ -118,18 +118,6 @@ def _is_pointer(path: Path) -> bool:
     return False
 
 
-def _sound(label: Label, trim_silence: bool) -> Sound | Skipped:
-    """Measure a label's clip; one channel of several can't be asked for, since channels are averaged."""
-    sound = measure(label.path, label.start_s, label.end_s, trim_silence=trim_silence)
-    if isinstance(sound, Sound) and sound.channels > 1 and str(label.extra.get("channel", "")).strip():
-        return Skipped(
-            label.path,
-            f"its row names a channel, but the {sound.channels} channels of a file are averaged; write each "
-            "channel to a file of its own, or remove the column",
-        )
-    return sound
-
-
 def _printable(path: Path | str) -> str:
     """Return a path as text that can be printed in one line, whatever bytes its name holds."""
     text = os.fsencode(path).decode("utf-8", errors="replace")
@@ -168,19 +156,20 @@ def assemble(
     labels.sort(key=lambda label: (label.path, label.start_s, label.end_s))
     # No bar where the work is short, and none in a file or a notebook's stored output.
     bar = tqdm(labels, info.name, unit="clip", delay=2, disable=None)
-    sounds = threads.each(lambda label: _sound(label, trim_silence), bar)
+    sounds = threads.each(
+        lambda label: measure(label.path, label.start_s, label.end_s, trim_silence=trim_silence), bar
+    )
     rows, repeats, unfit = _keep(info, zip(labels, sounds, strict=True))
     skipped = [item for item in items if isinstance(item, Skipped)] + unfit
     if not rows:
         raise ValueError(f"{info.name}: no usable clip in {where}; {_what_was_found(len(repeats), skipped)}")
-    padding_s = [float(str(row.pop("padding_s"))) for row in rows]
     table = manifest.frame(rows)
+    padding_s = table.pop("padding_s")
     published = f" of {info.clips} published" if info.clips is not None else ""
     notes = [f"{len(table)}{published} clips found", *_remarks(table, repeats)]
-    padded = [seconds for seconds in padding_s if seconds > SHORTEST_PADDING_S]
-    if padded:
+    if n_padded := (padding_s > SHORTEST_PADDING_S).sum():
         notes.append(
-            f"{len(padded)} clips end in exact zeros, up to {max(padded):.2f} s of them: notebook 00 tells "
+            f"{n_padded} clips end in exact zeros, up to {padding_s.max():.2f} s of them: notebook 00 tells "
             "whether that gives labels away, --trim-silence leaves it out"
         )
     notes += [item.text for item in items if isinstance(item, Note)]
@@ -206,6 +195,13 @@ def _keep(
     for label, sound in measured:
         if isinstance(sound, Skipped):
             unfit.append(sound)
+            continue
+        if sound.channels > 1 and str(label.extra.get("channel", "")).strip():
+            why = (
+                f"its row names a channel, but the {sound.channels} channels of a file are averaged; write "
+                f"each channel to a file of its own, or remove the column"
+            )
+            unfit.append(Skipped(label.path, why))
             continue
         # A clip that the publisher issued under two names keeps both: counts stay those of the literature.
         content = (sound.content, label.clip if label.clip in info.twins else "")

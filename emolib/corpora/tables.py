@@ -24,6 +24,7 @@ import pandas as pd
 
 from emolib import emotions, files, paths
 from emolib.corpora import manifest
+from emolib.corpora.published import CODES, GENDERS
 
 Format = Literal["csv", "json", "parquet", "audiofolder", "audformat", "kaldi", "msp-podcast"]
 #: A manifest's columns, and the names that tables have for them, without case; the first in use is taken.
@@ -43,13 +44,6 @@ NAMES = {
 #: Columns of a manifest that count how many raters heard an emotion begin like this.
 VOTES = "votes_"
 _RATER = re.compile(r"(?:emotion_)?(?:rater|annotator)_?\d+")
-_GENDERS = {"f": "female", "m": "male"}
-#: MSP-Podcast's letters, and what its tables of labels have to have.
-MSP = {
-    "A": "angry", "S": "sad", "H": "happy", "U": "surprised", "F": "fearful", "D": "disgust",
-    "C": "contempt", "N": "neutral", "O": "other", "X": "no agreement",
-}  # fmt: skip
-MSP_COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender")
 
 
 def read(table: str | Path, form: Format | None = None) -> pd.DataFrame:
@@ -89,11 +83,16 @@ def read(table: str | Path, form: Format | None = None) -> pd.DataFrame:
     return _voted(table, _named(table, rows))
 
 
+#: What tells a folder's format, and the table's own name where another ending would mislead.
+_FOLDERS: dict[Format, str] = {
+    "audformat": "db.yaml", "kaldi": "wav.scp", "msp-podcast": "**/labels_consensus.csv",
+    "audiofolder": "**/metadata.*", "parquet": "**/*.parquet",
+}  # fmt: skip
+
+
 def _sniff(table: str | Path) -> Format:
-    """Return the format of a table, by what is in its folder, its ending, or its first bytes."""
+    """Return the format of a table, by what is in its folder, its name, or its first bytes."""
     path = Path(table)
-    if manifest.is_url(table) or path.suffix.lower() in (".csv", ".tsv"):
-        return "msp-podcast" if path.name == "labels_consensus.csv" else "csv"
     if path.is_dir():
         for form, pattern in _FOLDERS.items():
             if next(path.glob(pattern), None):
@@ -102,20 +101,16 @@ def _sniff(table: str | Path) -> Format:
             f"{table}: a folder without a table; expected one of {', '.join(_FOLDERS.values())} in it, or "
             f"the name of the table itself"
         )
-    if named := [form for form, name in _FOLDERS.items() if path.name == name]:
-        return named[0]
+    for form, pattern in _FOLDERS.items():
+        if path.name == pattern.removeprefix("**/") and not manifest.is_url(table):
+            return form
+    if manifest.is_url(table) or path.suffix.lower() in (".csv", ".tsv"):
+        return "csv"
     with path.open("rb") as file:
         start = file.read(64).lstrip()
     if start.startswith(b"PAR1"):
         return "parquet"
     return "json" if start.startswith((b"{", b"[")) else "csv"
-
-
-#: What tells a folder's format.
-_FOLDERS: dict[Format, str] = {
-    "audformat": "db.yaml", "kaldi": "wav.scp", "msp-podcast": "**/labels_consensus.csv",
-    "audiofolder": "**/metadata.*", "parquet": "**/*.parquet",
-}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------- one reader a format
@@ -162,19 +157,17 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 def _unpacked(row: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Write the sound that a row holds to a file named by its content, and put its path in the row."""
-    for name, value in row.items():
-        sound = value.get("bytes") if isinstance(value, dict) else value
-        if not isinstance(sound, bytes):
-            continue
-        given = PurePath((value.get("path") if isinstance(value, dict) else None) or "clip.wav")
-        at = folder / hashlib.sha256(sound).hexdigest()[:16] / (given.name if given.suffix else "clip.wav")
-        if not at.is_file():
-            files.write_file(at, sound)
-        usual = NAMES["path"].split()
-        kept = {other: f"original_{other}" if _plain(other) in usual else other for other in row}
-        rest = {kept[other]: cell for other, cell in row.items() if other != name}
-        return {"path": str(at.absolute()), "clip": f"{given.stem}-{at.parent.name}"} | rest
-    return row
+    held = {name: value if isinstance(value, dict) else {"bytes": value} for name, value in row.items()}
+    name = next((name for name, value in held.items() if isinstance(value.get("bytes"), bytes)), None)
+    if name is None:
+        return row
+    sound, given = held[name]["bytes"], PurePath(held[name].get("path") or "clip.wav")
+    at = folder / hashlib.sha256(sound).hexdigest()[:16] / (given.name if given.suffix else "clip.wav")
+    if not at.is_file():
+        files.write_file(at, sound)
+    usual = NAMES["path"].split()
+    rest = {f"original_{key}" if _plain(key) in usual else key: row[key] for key in row if key != name}
+    return {"path": str(at.absolute()), "clip": f"{given.stem}-{at.parent.name}"} | rest
 
 
 def _audiofolder(folder: Path) -> pd.DataFrame:
@@ -248,23 +241,24 @@ def _kaldi(path: Path) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def _msp_podcast(path: Path) -> pd.DataFrame:
+def msp_podcast(path: Path) -> pd.DataFrame:
     """Read MSP-Podcast's consensus: letters become words, ratings from 1 to 7 those of a manifest."""
     at = next(path.glob("**/labels_consensus.csv")) if path.is_dir() else path
-    table = manifest.read_table(at, *MSP_COLUMNS)
+    table = manifest.read_table(at, "FileName", "EmoClass", "SpkrID", "Gender", *_MSP_RATINGS.values())
     around = [folder / name for folder in (at.parent, at.parent.parent) for name in ("Audios", "Audio")]
     sounds = next((folder.absolute() for folder in around if folder.is_dir()), Path())
+    words = CODES["msp-podcast"] | {"X": "no agreement"}
     rows = pd.DataFrame(
         {
             "path": [str(sounds / name) for name in table["FileName"]],
             "clip": [PurePath(name).stem for name in table["FileName"]],
             "speaker": table["SpkrID"].where(table["SpkrID"].str.lower() != "unknown", ""),
-            "emotion": table["EmoClass"].map(lambda letter: MSP.get(letter, letter)),
-            "label": table["EmoClass"], "gender": table["Gender"].where(table["Gender"] != "Unknown", ""),
+            "emotion": table["EmoClass"].replace(words), "label": table["EmoClass"],
+            "gender": table["Gender"].replace("Unknown", ""),
         }
     )  # fmt: skip
-    for name, column in (("arousal", "EmoAct"), ("valence", "EmoVal"), ("dominance", "EmoDom")):
-        rows[name] = ((_floats(table[column]) - 4) / 3).map(_text)
+    for name, column in _MSP_RATINGS.items():
+        rows[name] = _floats(table[column]).map(lambda rating: _text(manifest.from_points(rating, 7)))
     partitions = at.parent / "Partitions.txt"
     if "Split_Set" in table:
         rows["split"] = table["Split_Set"]
@@ -275,9 +269,10 @@ def _msp_podcast(path: Path) -> pd.DataFrame:
     return rows
 
 
+_MSP_RATINGS = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
 _READERS: dict[str, Callable[[Any], "pd.DataFrame | Iterable[dict[str, Any]]"]] = {
     "csv": manifest.read_table, "json": _json, "parquet": _parquet, "audiofolder": _audiofolder,
-    "audformat": _audformat, "kaldi": _kaldi, "msp-podcast": _msp_podcast,
+    "audformat": _audformat, "kaldi": _kaldi, "msp-podcast": msp_podcast,
 }  # fmt: skip
 
 
@@ -328,9 +323,7 @@ def _named(table: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
                 )
         rows = rows.rename(columns=dict.fromkeys(found[:1], name))
     if "gender" in rows:
-        lower = rows["gender"].str.strip().str.lower()
-        is_usual = lower.isin([*_GENDERS, *_GENDERS.values()])
-        rows["gender"] = rows["gender"].where(~is_usual, lower.replace(_GENDERS))
+        rows["gender"] = [GENDERS.get(cell.strip().lower(), cell) for cell in rows["gender"]]
     return rows
 
 
@@ -371,16 +364,13 @@ def _word(label: str) -> str:
 
 def _one_row_a_clip(rows: pd.DataFrame) -> pd.DataFrame:
     """Join the rows of a clip's raters: their emotions in lines of one cell, the mean of their ratings."""
-    said = ["emotion", "rater", "arousal", "valence", "dominance"]
-    others = [name for name in rows.columns if name not in said]
-    clips = rows.groupby(others, sort=False)
-    if clips.ngroups == len(rows):
+    ratings = [name for name in ("arousal", "valence", "dominance") if name in rows]
+    others = [name for name in rows.columns if name not in ("emotion", "rater", *ratings)]
+    if not rows.duplicated(others).any():
         return rows
-    joined = clips["emotion"].agg("\n".join).reset_index()
-    for name in (column for column in said[2:] if column in rows):
-        ratings = _floats(rows[name]).groupby([rows[other] for other in others], sort=False).mean()
-        joined[name] = ratings.map(_text).to_numpy()
-    return joined
+    clips = rows.assign(**{name: _floats(rows[name]) for name in ratings}).groupby(others, sort=False)
+    joined = clips.agg({"emotion": "\n".join} | dict.fromkeys(ratings, "mean")).reset_index()
+    return joined.assign(**{name: joined[name].map(_text) for name in ratings})
 
 
 def _floats(cells: "pd.Series[str]") -> "pd.Series[float]":

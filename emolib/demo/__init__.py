@@ -11,29 +11,27 @@ circumplex model of affect", Journal of Personality and Social Psychology 39(6),
 this project's.
 """
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from importlib import metadata
+from itertools import chain, groupby
 from pathlib import Path
 from types import MappingProxyType
 
 import joblib
 import numpy as np
-from tqdm import tqdm
+import pandas as pd
 
 from emolib import audio, emotions, files, paths, threads, world
 from emolib.audio import Wave
 from emolib.demo import espeak, speech
-from emolib.demo.speech import RULES, VOICES, Rule, Voice, render
+from emolib.demo.speech import RULES, SEED, VOICES, Rule, Voice, render
 
 __all__ = ["ANCHORS", "RULES", "SENTENCES", "VOICES", "Clip", "Rule", "Voice", "build", "plan", "render"]
 
 SAMPLE_RATE = 22_050
-SEED = 0
 #: Spread of valence and of arousal around an emotion's anchor.
 ANCHOR_SD = 0.14
 _STAMP = "demo.json"
@@ -91,13 +89,9 @@ class Clip:
 
 
 def plan(
-    *,
-    voices: Sequence[Voice] = VOICES,
-    sentences: Sequence[str] = tuple(SENTENCES),
-    takes: int = 2,
+    *, voices: Sequence[Voice] = VOICES, sentences: Sequence[str] = tuple(SENTENCES), takes: int = 2,
     emotion_words: Sequence[str] = tuple(ANCHORS),
-    seed: int = SEED,
-) -> list[Clip]:
+) -> list[Clip]:  # fmt: skip
     """List the clips of the corpus, or of a part of it, with the truth about each.
 
     Raises
@@ -105,16 +99,14 @@ def plan(
     ValueError
         If a sentence or an emotion is not in the corpus, or nothing is left of it.
     """
-    for word in emotion_words:
-        if emotions.check(word) not in ANCHORS:
+    parts = (("emotion", emotion_words, ANCHORS), ("sentence", sentences, SENTENCES))
+    for kind, given, known in parts:
+        if unknown := [word for word in given if word not in known]:
             raise ValueError(
-                f"emotion {word!r} is not in the demo corpus; expected one of: {', '.join(ANCHORS)}"
+                f"{kind} {unknown[0]!r} is not in the demo corpus; expected one of: {', '.join(known)}"
             )
-    for text_id in sentences:
-        if text_id not in SENTENCES:
-            raise ValueError(f"unknown sentence {text_id!r}; expected one of: {', '.join(SENTENCES)}")
     clips = [
-        Clip(name, voice, text_id, word, *_draw_affect(word, speech.generator(seed, name)))
+        Clip(name, voice, text_id, word, *_draw_affect(word, speech.generator(name)))
         for voice in voices
         for text_id in sentences
         for word in emotion_words
@@ -127,28 +119,20 @@ def plan(
 
 
 def build(
-    root: Path | None = None,
-    *,
-    voices: Sequence[Voice] = VOICES,
-    sentences: Sequence[str] = tuple(SENTENCES),
-    takes: int = 2,
-    emotion_words: Sequence[str] = tuple(ANCHORS),
-    seed: int = SEED,
-    jobs: int | None = None,
-    progress: bool = False,
-) -> Path:
+    root: Path | None = None, *, voices: Sequence[Voice] = VOICES,
+    sentences: Sequence[str] = tuple(SENTENCES), takes: int = 2,
+    emotion_words: Sequence[str] = tuple(ANCHORS), jobs: int | None = None,
+) -> Path:  # fmt: skip
     """Render the corpus, unless it stands there already.
 
     Parameters
     ----------
     root : Path, optional
         ``data/demo`` by default. A demo corpus of other clips there is replaced; anything else is refused.
-    voices, sentences, takes, emotion_words, seed
+    voices, sentences, takes, emotion_words
         The part to render; all of it, 672 clips, by default.
     jobs : int, optional
         Processes; one per core by default, whatever else this run does: it waits for the corpus as well.
-    progress : bool
-        Show a bar on stderr.
 
     Returns
     -------
@@ -161,43 +145,28 @@ def build(
     ValueError
         If the folder holds something else, or as `plan` does.
     """
-    clips = plan(voices=voices, sentences=sentences, takes=takes, emotion_words=emotion_words, seed=seed)
-    return files.build_folder(
-        Path(root) if root is not None else paths.data() / "demo",
-        _STAMP,
-        _recipe(clips, seed),
-        lambda folder: _write(folder, clips, seed=seed, jobs=jobs, progress=progress),
-    )
+    clips = plan(voices=voices, sentences=sentences, takes=takes, emotion_words=emotion_words)
+    place = Path(root) if root is not None else paths.data() / "demo"
+    return files.build_folder(place, _STAMP, _recipe(clips), lambda folder: _write(folder, clips, jobs))
 
 
-def _write(folder: Path, clips: list[Clip], *, seed: int, jobs: int | None, progress: bool) -> None:
+def _write(folder: Path, clips: list[Clip], jobs: int | None) -> None:
     """Render every clip into a new folder; only this process writes, so a killed build writes no more."""
-    groups: dict[tuple[Voice, str], list[Clip]] = {}
-    for clip in clips:
-        groups.setdefault((clip.voice, clip.text_id), []).append(clip)
+    groups = [list(group) for _, group in groupby(clips, lambda clip: (clip.voice, clip.text_id))]
     jobs = min(jobs or joblib.cpu_count(), len(groups))
-    rendered = threads.processes(partial(_render_group, seed=seed), groups.values(), jobs)
-    with tqdm(total=len(clips), desc="demo corpus", unit="clip", disable=not progress) as bar:
-        for group, waves in zip(groups.values(), rendered, strict=True):
-            for clip, wave in zip(group, waves, strict=True):
-                audio.write(folder / clip.path, wave, SAMPLE_RATE)
-            bar.update(len(group))
-    with (folder / "demo.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, list(clips[0].row()))
-        table.writeheader()
-        table.writerows(clip.row() for clip in clips)
+    waves = chain.from_iterable(threads.processes(_render_group, groups, jobs))
+    for clip, wave in zip(clips, waves, strict=True):
+        audio.write(folder / clip.path, wave, SAMPLE_RATE)
+    table = pd.DataFrame([clip.row() for clip in clips])
+    table.to_csv(folder / "demo.csv", index=False, na_rep="nan", lineterminator="\r\n")
     (folder / "README.txt").write_text(_README.format(clips=len(clips)), encoding="utf-8")
 
 
-def _render_group(group: list[Clip], seed: int) -> list[Wave]:
+def _render_group(group: list[Clip]) -> list[Wave]:
     """Render the clips that share a voice and a sentence, and so one analysis."""
     return [
-        render(
-            clip.voice, SENTENCES[clip.text_id], clip.emotion, clip.valence, clip.arousal,
-            name=clip.clip, seed=seed,
-        )[0]
-        for clip in group
-    ]  # fmt: skip
+        render(c.voice, SENTENCES[c.text_id], c.emotion, c.valence, c.arousal, name=c.clip)[0] for c in group
+    ]
 
 
 def _draw_affect(emotion: str, rng: np.random.Generator) -> tuple[float, float]:
@@ -206,17 +175,15 @@ def _draw_affect(emotion: str, rng: np.random.Generator) -> tuple[float, float]:
     return round(float(point[0]), 4), round(float(point[1]), 4)
 
 
-def _recipe(clips: list[Clip], seed: int) -> dict[str, object]:
+def _recipe(clips: list[Clip]) -> dict[str, object]:
     """Return everything that decides what a corpus sounds like."""
     modules = (Path(module.__file__ or "") for module in (audio, espeak, world, speech))
     code = files.code_digest({path.name: path for path in [*modules, Path(__file__)]})
     libraries = {name: metadata.version(name) for name in ("espeakng-loader", "pyworld-prebuilt", "numpy")}
     return {
-        "clips": len(clips),
-        "seed": seed,
-        **libraries,
-        "sha256": sha256(repr((clips, seed, code)).encode()).hexdigest(),
-    }
+        "clips": len(clips), "seed": SEED, **libraries,
+        "sha256": sha256(repr((clips, SEED, code)).encode()).hexdigest(),
+    }  # fmt: skip
 
 
 _README = """Synthesised speech: no person speaks here.

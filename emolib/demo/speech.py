@@ -33,6 +33,8 @@ from emolib.audio import Wave
 from emolib.demo import espeak
 from emolib.world import Settings
 
+#: Of all that is drawn: clips are the same wherever they are rendered.
+SEED = 0
 #: Everything that an emotion can change.
 PARAMETERS = tuple(field.name for field in fields(Settings))
 
@@ -119,13 +121,9 @@ NEVER_NEGATIVE = ("jitter", "shimmer_db", "pause_s")
 
 
 def express(
-    emotion: str,
-    valence: float,
-    arousal: float,
-    *,
-    strength: Mapping[str, float] | None = None,
-    take: Mapping[str, float] | None = None,
-) -> Settings:
+    emotion: str, valence: float, arousal: float, *,
+    strength: Mapping[str, float] | None = None, take: Mapping[str, float] | None = None,
+) -> Settings:  # fmt: skip
     """Apply `RULES`.
 
     Parameters
@@ -208,14 +206,7 @@ VOICES = (
 
 
 def render(
-    voice: Voice,
-    sentence: str,
-    emotion: str,
-    valence: float,
-    arousal: float,
-    *,
-    name: str = "",
-    seed: int = 0,
+    voice: Voice, sentence: str, emotion: str, valence: float, arousal: float, *, name: str = ""
 ) -> tuple[Wave, int]:
     """Speak a sentence with emotion.
 
@@ -228,7 +219,6 @@ def render(
     valence, arousal : float, in [-1, 1]
     name : str
         Names the take: equal arguments give equal samples, another name gives another take.
-    seed : int
 
     Returns
     -------
@@ -240,9 +230,9 @@ def render(
     ValueError
         As `express` and `espeak.speak` do.
     """
-    rng = generator(seed, f"{name}|{sentence}")
+    rng = generator(f"{name}|{sentence}")
     take = dict(zip(PARAMETERS, rng.standard_normal(len(PARAMETERS)), strict=True))
-    settings = express(emotion, valence, arousal, strength=strength(voice, seed), take=take)
+    settings = express(emotion, valence, arousal, strength=strength(voice), take=take)
     speech = world.reshape(_plain(voice, sentence), settings, rng)
     wave = np.pad(world.synthesise(speech), int(_EDGE_S * speech.sample_rate))
     wave = audio.level(wave, LEVEL_DBFS + voice.gain_db + settings.level_db)
@@ -250,22 +240,22 @@ def render(
     return np.clip(wave + room, -1, 1).astype(np.float32), speech.sample_rate
 
 
-def strength(voice: Voice, seed: int = 0) -> dict[str, float]:
+def strength(voice: Voice) -> dict[str, float]:
     """Draw how strongly a speaker uses each acoustic parameter: factors around 1."""
-    draws = generator(seed, f"strength of {voice.speaker}").standard_normal(len(PARAMETERS))
+    draws = generator(f"strength of {voice.speaker}").standard_normal(len(PARAMETERS))
     return dict(zip(PARAMETERS, np.exp(STRENGTH_SD * draws).tolist(), strict=True))
 
 
-def generator(seed: int, name: str) -> np.random.Generator:
+def generator(name: str) -> np.random.Generator:
     """Return the generator that belongs to a name, whatever was drawn before it and in whichever process."""
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
+    return np.random.default_rng([SEED, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])])
 
 
 @lru_cache(maxsize=4)
 def _plain(voice: Voice, sentence: str) -> world.Speech:
     """Return a voice's unemotional rendition of a sentence, in WORLD's parameters."""
     wave, sample_rate = espeak.speak(sentence, voice=voice.variant, rate=voice.rate)
-    body = world.Settings(
+    body = Settings(
         pitch_st=voice.pitch_st, formants=voice.formants, tilt_db=voice.tilt_db, breath=voice.breath
     )
-    return world.reshape(world.analyse(wave, sample_rate), body, generator(0, voice.speaker))
+    return world.reshape(world.analyse(wave, sample_rate), body, generator(voice.speaker))
