@@ -210,7 +210,15 @@ class Network(nn.Module):
     def __init__(self, settings: Settings, n_expression: int) -> None:
         super().__init__()
         self.settings, width = settings, settings.width
-        self.encoder = Wav2Vec2Model(network_config(settings))
+        config = Wav2Vec2Config(
+            hidden_size=width, num_hidden_layers=settings.n_layers, num_attention_heads=settings.n_heads,
+            intermediate_size=settings.feed_forward, conv_dim=settings.conv_widths,
+            conv_kernel=settings.conv_kernels, conv_stride=settings.conv_strides, conv_bias=True,
+            feat_extract_norm="layer", do_stable_layer_norm=True, num_conv_pos_embeddings=32,
+            num_conv_pos_embedding_groups=16, hidden_dropout=settings.dropout, attention_dropout=0.0,
+            activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, mask_time_prob=0.05,
+        )  # fmt: skip
+        self.encoder = Wav2Vec2Model(config)
         start_as_spectrogram(self.first_layer)
         self.unit = nn.Linear(width, settings.n_units)
         self.acoustic = nn.Linear(width, measures.N_ACOUSTICS)
@@ -261,19 +269,6 @@ def pool(frames: Tensor, valid: Tensor) -> Tensor:
     mean = (frames * weight).sum(dim=1) / count
     variance = ((frames - mean[:, None]).square() * weight).sum(dim=1) / count
     return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
-
-
-def network_config(settings: Settings) -> Wav2Vec2Config:
-    """Return the transformers configuration of a network."""
-    return Wav2Vec2Config(
-        hidden_size=settings.width, num_hidden_layers=settings.n_layers, num_attention_heads=settings.n_heads,
-        intermediate_size=settings.feed_forward, conv_dim=settings.conv_widths,
-        conv_kernel=settings.conv_kernels, conv_stride=settings.conv_strides,
-        conv_bias=True, feat_extract_norm="layer",
-        do_stable_layer_norm=True, num_conv_pos_embeddings=32,
-        num_conv_pos_embedding_groups=16, hidden_dropout=settings.dropout, attention_dropout=0.0,
-        activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, mask_time_prob=0.05,
-    )  # fmt: skip
 
 
 @torch.no_grad()
