@@ -399,9 +399,7 @@ def torch_device(name: str = "auto") -> torch.device:
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; expected auto, cpu, cuda or cuda:<n>") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {name!r} was asked for, but torch sees no CUDA here; use device='cpu' or 'auto'"
-        )
+        raise ValueError(f"device {name!r}: torch sees no CUDA here; use device='cpu' or 'auto'")
     return device
 
 

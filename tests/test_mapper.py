@@ -1,13 +1,13 @@
 """The mapper: exact alignment, level kept apart, a linear start, trainings that lose nothing, refusals."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import torch
 from matplotlib.figure import Figure
 from samples import MAPPING, needs_audio, needs_whisper, refused, speech, write_corpus
@@ -16,11 +16,11 @@ from emolib import audio, corpora, encoders, features, mapper, paths, plots
 from emolib.mapper import network, training
 from emolib.mapper.training import CURVE, SAMPLES, Crops
 from emolib.store import FeatureStore, StoreConfig
-from emolib.training import CHECKPOINT
 
 WIDTH = 12
 CONFIG = StoreConfig("made", "abc", (0, 1), WIDTH, 0.02, frames=True)
 SPEC = audio.HIFIGAN_MEL
+OF = {"encoder": "made", "layer": 1}
 Made = tuple[pd.DataFrame, FeatureStore, dict[str, np.ndarray]]
 
 
@@ -33,7 +33,7 @@ def frames_of(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
 
 def aligned(frames: np.ndarray, n_mels: int | None = None, **clock: float) -> np.ndarray:
     """Frames or what was computed from each of them, (T, C), at the positions of mel frames, (M, C)."""
-    places = torch.from_numpy(mapper.positions(n_mels or mapper.mel_frames(len(frames)), **clock))[None]
+    places = torch.from_numpy(mapper.positions(n_mels or network.mel_frames(len(frames)), **clock))[None]
     return network.align(torch.from_numpy(frames)[None], places)[0].float().numpy()
 
 
@@ -47,18 +47,13 @@ def made_pairs(n_clips: int = 9) -> network.Pairs:
     return network.Pairs(clips, speakers, [f.astype(np.float16) for f in frames], mels)
 
 
-def made_store(folder: Path, found: network.Pairs, **changes: object) -> FeatureStore:
+def corpus_of(folder: Path, found: network.Pairs, **changes: object) -> Made:
+    """Return a manifest, a store and the targets of clips."""
     store = FeatureStore.open(folder, dataclasses.replace(CONFIG, **changes))
     states = [np.stack([frames, frames]).astype(np.float32) for frames in found.frames]
     store.append(found.clips, ["0"] * len(found), states)
-    return store
-
-
-def corpus_of(folder: Path, found: network.Pairs, **changes: object) -> Made:
-    """Return a manifest, a store and the targets of clips."""
     told = {"clip": found.clips, "speaker": found.speakers, "sha256": "0", "corpus": "made"}
-    mels = dict(zip(found.clips, found.mels, strict=True))
-    return pd.DataFrame(told), made_store(folder, found, **changes), mels
+    return pd.DataFrame(told), store, dict(zip(found.clips, found.mels, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -78,28 +73,18 @@ def trained(made, tmp_path_factory) -> tuple[mapper.Mapper, Path]:
     return run(made, folder, vocode=None), folder
 
 
-def squared(predicted: np.ndarray, target: np.ndarray) -> float:
-    return float(np.square(predicted - target).sum())
-
-
-def errors(fitted: mapper.Mapper, found: network.Pairs, measure=squared) -> list[float]:
+def errors(fitted: mapper.Mapper, found: network.Pairs) -> list[float]:
     """Return the fitted map's error of every clip."""
     both = zip(found.frames, found.mels, strict=True)
-    return [measure(fitted.map(f, n_frames=len(m)), m) for f, m in both]
+    return [mapper.mel_l1(fitted.map(f, n_frames=len(m)), m) for f, m in both]
 
 
 # ------------------------------------------------------------------------------------- alignment
 
 
-def test_the_front_ends_have_the_hop_and_field_that_positions_are_computed_with(model_folder):
-    for name in (paths.SHIPPED_ENCODER, str(model_folder())):
-        front_end = encoders.load(name, layers=[0])._front_end  # type: ignore[attr-defined]
-        assert (front_end.hop, front_end.receptive_field) == (network.HOP, network.FIELD)
-
-
 def test_frame_centres_land_on_mel_centres_exactly():
     centres_s = (320 * np.arange(60) + 199.5) / 16_000
-    wanted = (256 * np.arange(mapper.mel_frames(60)) + 128) / 22_050
+    wanted = (256 * np.arange(network.mel_frames(60)) + 128) / 22_050
     places = torch.from_numpy(mapper.positions(len(wanted)))[None]
     found = network.align(torch.from_numpy(centres_s)[None, :, None], places)
     within = (wanted >= centres_s[0]) & (wanted <= centres_s[-1])
@@ -128,11 +113,9 @@ def test_a_click_is_at_one_time_in_mel_frames_and_in_the_frames_of_either_family
 
 
 def test_a_mapper_keeps_the_clock_of_its_store_and_an_older_one_has_wav2vec_s(made, tmp_path):
-    found = dataclasses.replace(made_pairs(), first_frame_s=0.0)
-    manifest, store, mels = corpus_of(tmp_path / "store", found, first_frame_s=0.0)
+    manifest, store, mels = corpus_of(tmp_path / "store", made_pairs(), first_frame_s=0.0)
     pairs = mapper.load_pairs(manifest, FeatureStore(tmp_path / "store"), 1, mels=mels)
-    assert pairs.first_frame_s == pairs.at([0]).first_frame_s == 0.0
-    linear = mapper.fit_linear(pairs, store.config, 1)
+    linear = mapper.fit_linear(pairs.at([*range(len(pairs))]), store.config, 1)
     trained = run((manifest, store, mels), tmp_path / "out")
     assert linear.provenance["first_frame_s"] == trained.provenance["first_frame_s"] == 0.0
     frames, late = frames_of(40), {**linear.provenance, "first_frame_s": 0.02}
@@ -145,10 +128,11 @@ def test_a_mapper_keeps_the_clock_of_its_store_and_an_older_one_has_wav2vec_s(ma
     assert told.pop("first_frame_s") == 0.0
     config.write_text(json.dumps(told))
     assert FeatureStore(tmp_path / "store").config.first_frame_s == 199.5 / 16_000
-    del linear.provenance["first_frame_s"]
-    old = linear.map(frames)
-    linear.provenance["first_frame_s"] = 199.5 / 16_000
-    np.testing.assert_array_equal(old, linear.map(frames))
+    maps = []
+    for clock in ({}, {"first_frame_s": 199.5 / 16_000}):
+        linear.provenance = {"encoder": "made", "layer": 1} | clock
+        maps.append(linear.map(frames))
+    np.testing.assert_array_equal(*maps)
 
 
 def test_the_shipped_mapper_has_its_encoder_s_clock_and_its_card_names_its_speakers():
@@ -160,13 +144,7 @@ def test_the_shipped_mapper_has_its_encoder_s_clock_and_its_card_names_its_speak
     for names in (told["speakers"], told["validation_speakers"]):
         assert f"({', '.join(name.removeprefix('ravdess-') for name in names)})" in card
     log_mel = shipped.map(np.zeros((50, shipped.width), np.float32))
-    assert log_mel.shape == (mapper.mel_frames(50), 80) and np.isfinite(log_mel).all()
-
-
-def test_a_clip_has_as_many_mel_frames_as_its_samples_or_up_to_three_more():
-    for n_samples in (400, 719, 720, 7_999, 16_000, 16_319):
-        own = len(audio.log_mel(np.ones(n_samples, np.float32), 16_000))
-        assert 0 <= own - mapper.mel_frames((n_samples - 400) // 320 + 1) <= 3, n_samples
+    assert log_mel.shape == (network.mel_frames(50), 80) and np.isfinite(log_mel).all()
 
 
 # ------------------------------------------------------------------------------------- level
@@ -174,27 +152,16 @@ def test_a_clip_has_as_many_mel_frames_as_its_samples_or_up_to_three_more():
 
 def test_the_level_is_taken_out_and_put_back(trained):
     wave = speech(0.6)
-    loud, loud_db = network.target_mel(wave, 16_000)
-    quiet, quiet_db = network.target_mel(0.01 * wave + 0.1, 16_000)  # an offset is no sound either
-    assert loud_db - quiet_db == pytest.approx(40, abs=0.01)
-    np.testing.assert_allclose(quiet, loud, atol=2e-2)
+    (loud, loud_db), (quiet, quiet_db) = (mapper.levelled(w, 16_000) for w in (wave, 0.01 * wave + 0.1))
+    assert loud_db - quiet_db == pytest.approx(40, abs=0.01)  # an offset is no sound either
+    mels = [audio.log_mel(one, 22_050) for one in (loud, quiet)]
+    np.testing.assert_allclose(*mels, atol=2e-2)
     plain = audio.log_mel(wave - wave.mean(), 16_000)
     audible = plain > network.FLOOR + 2
-    np.testing.assert_allclose(network.at_level(loud, loud_db)[audible], plain[audible], atol=1e-2)
-    assert network.at_level(loud, -120.0).min() == pytest.approx(np.log(SPEC.floor), abs=1e-5)
-    moved = trained[0].map(frames_of(40), level_dbfs=mapper.LEVEL_DBFS + 6) - trained[0].map(frames_of(40))
+    np.testing.assert_allclose(network.at_level(mels[0], loud_db)[audible], plain[audible], atol=1e-2)
+    assert network.at_level(mels[0], -120.0).min() == pytest.approx(np.log(SPEC.floor), abs=1e-5)
+    moved = trained[0].map(frames_of(40), level_dbfs=network.LEVEL_DBFS + 6) - trained[0].map(frames_of(40))
     np.testing.assert_allclose(moved, 6 * np.log(10) / 20, atol=1e-4)
-
-
-def test_waves_of_any_level_rate_and_channels_give_one_target(tmp_path):
-    wave = speech(0.5, sample_rate=24_000)
-    stereo = np.stack([wave, 0.5 * wave], axis=1)
-    soundfile.write(tmp_path / "stereo.wav", stereo, 24_000, subtype="PCM_24")
-    audio.write(tmp_path / "mono.wav", wave, 24_000)
-    files = [str(tmp_path / name) for name in ("stereo.wav", "mono.wav")]
-    found = mapper.target_mels(pd.DataFrame({"clip": ["a", "b"], "path": files}))
-    assert found["a"].shape == found["b"].shape == (SPEC.frames(round(0.5 * 22_050)), 80)
-    assert mapper.mel_l1(found["a"], found["b"]) < 0.02
 
 
 # ------------------------------------------------------------------------------------- the linear part
@@ -215,10 +182,12 @@ def test_the_penalty_is_the_one_with_the_least_error_on_held_out_speakers():
     noisy = [mel + own for mel, own in zip(found.mels, noise, strict=True)]
     few = dataclasses.replace(found, mels=noisy).at(list(range(6)))
     total = dict.fromkeys(training.RIDGES, 0.0)
-    for name in sorted(set(few.speakers)):
+    for name in set(few.speakers):
         rest, own = few.of(set(few.speakers) - {name}), few.of({name})
         for ridge in training.RIDGES:
-            total[ridge] += sum(errors(mapper.fit_linear(rest, CONFIG, 1, context=5, ridge=ridge), own))
+            fitted = mapper.fit_linear(rest, CONFIG, 1, context=5, ridge=ridge)
+            both = zip(own.frames, own.mels, strict=True)
+            total[ridge] += sum(np.square(fitted.map(f, n_frames=len(m)) - m).sum() for f, m in both)
     chosen = mapper.fit_linear(few, CONFIG, 1, context=5).settings.ridge
     assert chosen == min(total, key=total.get) > 0.001
     alone = mapper.fit_linear(few.of({"s0"}), CONFIG, 1)
@@ -256,32 +225,20 @@ def test_the_receptive_field_is_as_wide_as_the_mapper_s_output_reaches():
     assert 0 <= read[0] - (middle - reach) <= 1 and 0 <= (middle + 1 + reach) - read[-1] <= 1
 
 
-def test_a_crop_gives_what_the_whole_clip_gives():
-    settings = dataclasses.replace(MAPPING, fast_dilations=(), crop_frames=30, margin=6)
-    found, net = made_pairs(3), made_network(settings)
-    for row in (0, 2):
-        mel = found.mels[row]
-        whole = network.Mapper(net, settings, {}).map(found.frames[row], n_frames=len(mel))
-        for where in (0.0, 0.37, 1.0):
-            *inputs, target = (torch.from_numpy(x)[None] for x in Crops(found, settings).crop(row, where))
-            crop, start = net(*inputs)[0].detach().numpy(), round(where * (len(mel) - 30))
-            np.testing.assert_allclose(np.maximum(crop, network.FLOOR), whole[start : start + 30], atol=1e-4)
-            np.testing.assert_array_equal(target[0], mel[start : start + 30])
-
-
-def test_what_lies_beyond_the_end_of_a_short_clip_changes_nothing():
-    settings = dataclasses.replace(MAPPING, crop_frames=90)
-    found, net = made_pairs(1), made_network(settings)
-    *batch, mel = (torch.from_numpy(part)[None] for part in Crops(found, settings).crop(0, 0.0))
-    n_mels, inside, first = len(found.mels[0]), batch[2][0, :, 0], settings.margin
-    assert batch[3].sum() == n_mels < 90 and inside.sum() == len(found.frames[0])
-    assert inside[first] == 1 and inside[first - 1] == 0 and (mel[0, n_mels:] == 0).all()
-    with torch.no_grad():
-        plain = net(*batch)[0, :n_mels]
-        batch[0] = torch.where(batch[2] == 0, 1e3, batch[0])
-        torch.testing.assert_close(net(*batch)[0, :n_mels], plain)
-    whole = network.Mapper(net, settings, {}).map(found.frames[0], n_frames=n_mels)
-    np.testing.assert_allclose(whole, np.maximum(plain.numpy(), network.FLOOR), atol=1e-4)
+def test_a_crop_gives_what_the_whole_clip_gives_and_nothing_beyond_the_clip_changes_it():
+    for n_mels, fast in ((30, ()), (90, (1,))):  # the clips have 50 and 67
+        settings = dataclasses.replace(MAPPING, fast_dilations=fast, crop_frames=n_mels, margin=6)
+        found, net = made_pairs(3), made_network(settings)
+        for row, where in itertools.product((0, 2), (0.0, 0.37, 1.0)):
+            mel, crop = found.mels[row], Crops(found, settings).crop(row, where)
+            whole = mapper.Mapper(net, settings, OF).map(found.frames[row], n_frames=len(mel))
+            frames, places, inside, mel_inside, target = (torch.from_numpy(part)[None] for part in crop)
+            n, start = int(mel_inside.sum()), round(where * max(0, len(mel) - n_mels))
+            assert n == min(n_mels, len(mel)) and not target[0, n:].any()
+            frames = torch.where(inside == 0, 1e3, frames)
+            answer = net(frames, places, inside, mel_inside)[0, :n].detach().numpy()
+            np.testing.assert_allclose(np.maximum(answer, network.FLOOR), whole[start : start + n], atol=1e-4)
+            np.testing.assert_array_equal(target[0, :n], mel[start : start + n])
 
 
 # ------------------------------------------------------------------------------------- training
@@ -297,39 +254,26 @@ def test_training_starts_at_the_linear_map_and_beats_it_on_an_unseen_speaker(tmp
     seen, unseen = (found.of(set(claimed[name])) for name in ("speakers", "validation_speakers"))
     straight = mapper.fit_linear(seen, CONFIG, 1, context=settings.context)
     for fitted, error in ((straight, claimed["linear_l1"]), (trained, claimed["mel_l1"])):
-        assert np.mean(errors(fitted, unseen, mapper.mel_l1)) == pytest.approx(error, abs=1e-3)
+        assert np.mean(errors(fitted, unseen)) == pytest.approx(error, abs=1e-3)
 
 
-def test_more_steps_continue_a_training(made, tmp_path):
-    run(made, tmp_path)
-    assert run(made, tmp_path, dataclasses.replace(MAPPING, steps=15)).provenance["steps"] == 15
-    assert pd.read_csv(tmp_path / CURVE)["step"].tolist() == [0, 3, 6, 9, 12, 15]
+def test_more_steps_continue_a_training_and_it_can_start_again(made, tmp_path):
+    for steps, resume, curve in ((12, True, 12), (15, True, 15), (6, False, 6)):
+        settings = dataclasses.replace(MAPPING, steps=steps)
+        assert run(made, tmp_path, settings, resume=resume).provenance["steps"] == steps
+        assert pd.read_csv(tmp_path / CURVE)["step"].tolist() == [*range(0, curve + 1, 3)]
 
 
-def test_a_finished_training_is_returned_at_once_and_another_is_refused(made, trained, monkeypatch):
+def test_a_finished_training_is_audible_and_is_returned_at_once(made, trained, monkeypatch):
     first, folder = trained
-    other = dataclasses.replace(MAPPING, width=8)
-    refused("other clips, settings or encoder weights", run, made, folder, other)
     monkeypatch.setattr(training, "load_pairs", lambda *_, **__: pytest.fail("read the clips again"))
     again = run(made, folder)
     np.testing.assert_array_equal(again.map(frames_of(33)), first.map(frames_of(33)))
     assert again.provenance == first.provenance and again.settings == first.settings
-    assert (again.encoder, again.layer, again.width) == ("made", 1, WIDTH)
-
-
-def test_training_can_start_again(made, tmp_path):
-    run(made, tmp_path, dataclasses.replace(MAPPING, steps=1))
-    assert run(made, tmp_path, dataclasses.replace(MAPPING, width=8), replace=True).settings.width == 8
-    checkpoint = (tmp_path / CHECKPOINT).stat().st_mtime_ns
-    run(made, tmp_path, dataclasses.replace(MAPPING, width=8), resume=False)
-    assert (tmp_path / CHECKPOINT).stat().st_mtime_ns > checkpoint
-
-
-def test_checkpoints_are_audible(trained):
-    _, folder = trained
+    assert repr(again) == "Mapper(made, layer 1, 12 features)"
     sounds = sorted(path.name for path in (folder / SAMPLES).iterdir())
     assert sounds == ["original.wav", "step-000006.wav", "step-000012.wav"]
-    wave, rate = audio.load(folder / SAMPLES / "step-000012.wav")
+    wave, rate = audio.load(folder / SAMPLES / sounds[-1])
     assert rate == 22_050 and len(wave) % 256 == 0
 
 
@@ -349,11 +293,9 @@ def test_from_waves_to_a_mapper_and_back(tmp_path, model_folder):
         own = len(audio.log_mel(wave, 16_000))
         log_mel = trained.map(loaded.encode([wave], 16_000)[0][0], n_frames=own)
         assert log_mel.shape == (own, 80) and log_mel.dtype == np.float32 and np.isfinite(log_mel).all()
-    for name, layers, message in (
-        (encoder, [1], "this mapper reads layer 2"), (f"random:{encoder}", [2], "with weights"),
-        ("logmel", None, r"every 11\.61 ms"),
-    ):  # fmt: skip
-        refused(message, trained.check_encoder, encoders.load(name, layers=layers, device="cpu"))
+    for name, layer, message in ((encoder, 1, "reads layer 2"), (f"random:{encoder}", 2, "with weights")):
+        refused(message, trained.check_encoder, encoders.load(name, layers=[layer], device="cpu"))
+    refused(r"every 11\.61 ms", trained.check_encoder, encoders.load("logmel"))
 
 
 @needs_audio("emodb")
@@ -364,7 +306,7 @@ def test_a_linear_map_of_real_speech_beats_its_mean_spectrum(tmp_path):
     test = manifest["speaker"].isin(sorted(set(manifest["speaker"]))[:3])
     seen, unseen = (mapper.load_pairs(manifest[rows], store, 0) for rows in (~test, test))
     fitted, mean = mapper.fit_linear(seen, store.config, 0), np.concatenate(seen.mels).mean(axis=0)
-    error = np.mean(errors(fitted, unseen, mapper.mel_l1))
+    error = np.mean(errors(fitted, unseen))
     assert error < 0.6 * np.mean([np.abs(mel - mean).mean() for mel in unseen.mels])
 
 
@@ -388,26 +330,17 @@ def test_what_can_not_be_mapped_is_refused(trained, tmp_path):
 
 
 def test_what_can_not_be_trained_on_is_refused(made, tmp_path):
-    manifest, store, mels = made
-    alone, gone = manifest[manifest["speaker"] == "s0"], manifest.assign(clip="gone-" + manifest["clip"])
-    for clips, layer, message in (
-        (manifest.iloc[:0], 1, "0 clips of 0 speakers"),
-        (alone, 1, "3 clips of 1 speakers; a mapper needs at least two"),
-        (manifest, 7, "layer 7 is not in"), (gone, 1, "1 of 1 clips are not in"),
-    ):  # fmt: skip
-        refused(message, mapper.train, clips, store, layer, tmp_path / "out", MAPPING, mels=mels)
-    refused("no speaker s9; expected some of: s0, s1, s2", mapper.leave_out, manifest, ["s0", "s9"])
-    assert set(mapper.leave_out(manifest, ["s0"])["speaker"]) == {"s1", "s2"}
-    found, longer = made_pairs(), mels | {"c4": np.repeat(mels["c4"], 2, axis=0)}
-    found.frames[2][5, 5] = np.nan
-    for i, (given, changes, targets, message) in enumerate((
-        (made_pairs(), {"hop_s": 0.01}, mels, r"made gives a frame every 10 ms; a mapper reads one every 20"),
-        (made_pairs(), {"frames": False}, mels, "pooled features only"),
-        (made_pairs(), {}, longer, "clip 'c4' has 50 encoder frames for"),
-        (found, {}, mels, "clip 'c2' has frames or a target that are not finite"),
+    manifest, _, mels = made
+    broken, longer = made_pairs(), mels | {"c4": np.repeat(mels["c4"], 2, axis=0)}
+    broken.frames[2][5, 5] = np.nan
+    for i, (rows, found, changes, targets, message) in enumerate((
+        (manifest[:0], broken, {}, mels, "the manifest has no clips"),
+        (manifest, broken, {"hop_s": 0.01}, mels, "made gives a frame every 10 ms; a mapper reads"),
+        (manifest, made_pairs(), {}, longer, "clip 'c4' has 50 encoder frames for"),
+        (manifest, broken, {}, mels, "clip 'c2' has frames or a target that are not finite"),
     )):  # fmt: skip
-        with pytest.raises(ValueError, match=message):
-            mapper.load_pairs(manifest, made_store(tmp_path / str(i), given, **changes), 1, mels=targets)
+        store = corpus_of(tmp_path / str(i), found, **changes)[1]
+        refused(message, mapper.load_pairs, rows, store, 1, mels=targets)
 
 
 # ------------------------------------------------------------------------------------- the drawing
@@ -416,10 +349,8 @@ def test_what_can_not_be_trained_on_is_refused(made, tmp_path):
 def test_a_measure_is_drawn_by_layer_for_each_series():
     rows = [(kind, layer, 0.5 + 0.1 * layer) for kind in ("mapper", "linear") for layer in (0, 3)]
     table = pd.DataFrame(rows, columns=["kind", "layer", "value"])
-    table = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1)
-    ax = plots.plot_by_layer(
-        table, "log-mel L1", series="kind", levels={"ceiling": 0.2}, ax=Figure().subplots()
-    )
+    table, ax = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1), Figure().subplots()
+    plots.plot_by_layer(table, "log-mel L1", series="kind", levels={"ceiling": 0.2}, ax=ax)
     curves = [line for line in ax.lines if line.get_label() in ("mapper", "linear")]
     np.testing.assert_allclose([c.get_xydata() for c in curves], [[[0, 0.5], [3, 0.8]]] * 2)
     assert ax.get_xticks().tolist() == [0, 3] and [text.get_text() for text in ax.texts] == ["ceiling"]

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from samples import MAPPING, PRETRAINING, VOCODING, save_model, write_corpus
 from typer.testing import CliRunner
 
-from emolib import features, finetune, generate, mapper, paths, pretrain, ser, steering
+from emolib import features, finetune, generate, mapper, paths, pretrain, ser, steering, store
 from emolib.cli import app
 from emolib.cli.app import default_folder
 from emolib.files import write_file
@@ -50,7 +50,9 @@ VOCODER = replace(
     VOCODING, dilations=(1,), segment_frames=8, stft_sizes=(256,), steps=4, refine=0, validate_every=4,
     validation_clips=1,
 )  # fmt: skip
-TUNING = finetune.Settings(n_epochs=3, batch_size=4, crop_s=0.2, bottleneck=8, warm_start=False)
+TUNING = finetune.Settings(
+    free_layers="all", n_epochs=2, batch_size=4, crop_s=0.2, bottleneck=8, warm_start=False
+)
 STUDY = augmentation.Settings(
     (augmentation.CLASSICAL, augmentation.BOTH), shares=(1.0,), generated_shares=(1.0,), seeds=(1,),
     flattering=(), generator=GENERATOR, steps=2,
@@ -58,58 +60,53 @@ STUDY = augmentation.Settings(
 )  # fmt: skip
 
 
-def weights(network: torch.nn.Module) -> list[np.ndarray]:
-    return [value.numpy(force=True) for value in network.state_dict().values()]
-
-
-def files(folder: Path) -> list[np.ndarray]:
+def saved(folder: Path) -> list[np.ndarray]:
+    """Return the weights of every network that was saved under a folder."""
     found = sorted(folder.rglob("model.safetensors"))
     return [value.numpy() for path in found for value in load_file(path).values()]
 
 
+def frames(clips: pd.DataFrame, encoder: str) -> store.FeatureStore:
+    return features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store").store
+
+
 def train_mapper(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
-    store = features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store").store
-    settings = replace(MAPPER, seed=seed)
-    folder = mapper.default_folder(clips, store, 1, settings)
-    trained = mapper.train(clips, store, 1, folder, settings, device="cpu")
-    return [*weights(trained.network), *weights(mapper.Mapper.load(folder).network)]
+    read, settings = frames(clips, encoder), replace(MAPPER, seed=seed)
+    folder = mapper.default_folder(clips, read, 1, settings)
+    mapper.train(clips, read, 1, folder, settings, device="cpu")
+    return saved(folder)
 
 
 def train_mapper_in_one_folder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
-    store = features.extract(clips, encoder, layers=[1], frames=True, url=Path(encoder) / "store").store
     folder, settings = paths.home() / "mapper", replace(MAPPER, seed=seed)
-    return weights(mapper.train(clips, store, 1, folder, settings, device="cpu", replace=True).network)
+    made = mapper.train(clips, frames(clips, encoder), 1, folder, settings, device="cpu", replace=True)
+    return list(made._saved()[1].values())
 
 
 def train_generator(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     settings, (mels, _) = replace(GENERATOR, seed=seed), generate.load_mels(clips, ["angry", "calm"])
     folder = default_folder("generator", clips, ["angry", "calm"], settings)
-    made = generate.train(mels, folder, settings, device="cpu")
-    again = generate.Generator.load(folder, device="cpu")
-    return [array for one in (made, again) for array in (*weights(one.denoiser), *weights(one.space))]
+    generate.train(mels, folder, settings, device="cpu")
+    return saved(folder)
 
 
 def pretrain_encoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     settings = replace(PRETRAIN, seed=seed)
     folder = default_folder("pretrained", clips, settings)
-    return files(pretrain.pretrain(clips, folder, settings, device="cpu", progress=False).folder)
+    return saved(pretrain.pretrain(clips, folder, settings, device="cpu", progress=False).folder)
 
 
 def train_vocoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     settings = replace(VOCODER, seed=seed)
     folder = default_folder("vocoder", clips, [], settings)
-    return files(pretrain.train_vocoder(clips, folder, settings, device="cpu", progress=False).folder)
+    return saved(pretrain.train_vocoder(clips, folder, settings, device="cpu", progress=False).folder)
 
 
-def tune(clips: pd.DataFrame, encoder: str, seed: int, **changes: object) -> list[np.ndarray]:
-    settings = replace(TUNING, seed=seed, **changes)
+def tune(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
+    settings = replace(TUNING, seed=seed)
     folder = default_folder("finetuned", clips, encoder, settings)
     done = finetune.finetune(clips, folder, settings, encoder=encoder, device="cpu")
-    return [done.curve["score"].to_numpy(), *files(folder)]
-
-
-def tune_all(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
-    return tune(clips, encoder, seed, free_layers="all", n_epochs=2)
+    return [done.curve["score"].to_numpy(), *saved(folder)]
 
 
 def train_codebook(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
@@ -117,7 +114,7 @@ def train_codebook(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndar
     words = ["quantize", "--manifest", table, "--encoder", "logmel", "--layer", 0, "--pooled", "--stages", 2]
     words += ["--codes", 4, "--seed", seed, "--device", "cpu"]
     assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
-    return files(paths.trained("codebook-folder-logmel-layer0-pooled", 2, 4, seed))
+    return saved(paths.trained("codebook-folder-logmel-layer0-pooled", 2, 4, seed))
 
 
 def study(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
@@ -142,12 +139,12 @@ def steer_and_judge(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.nda
     judge = steering.judge(clips, names)
     measures = np.random.default_rng(0).normal(size=(3, len(judge._discriminant.mean)))
     found = [judge.predict_proba_measures(measures), np.array(judge.speakers_)]
-    return [*weights(steerer.mapper.network), *found]
+    return [*steerer.mapper._saved()[1].values(), *found]
 
 
 TRAININGS: list[Callable[[pd.DataFrame, str, int], list[np.ndarray]]] = [
     train_mapper, train_mapper_in_one_folder, train_generator, pretrain_encoder, train_vocoder,
-    tune, tune_all, train_codebook, study, steer_and_judge,
+    tune, train_codebook, study, steer_and_judge,
 ]  # fmt: skip
 
 

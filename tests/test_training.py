@@ -49,22 +49,17 @@ def weights(fit: Training) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_a_stopped_training_ends_as_an_undisturbed_one(tmp_path, average):
+    """Stopped by an error in a step, or by SIGTERM after step 5, which is seen after the next."""
+    terminate = {"events": [(5, lambda: os.kill(os.getpid(), signal.SIGTERM))]}
     whole = run(made(average=average))
-    with pytest.raises(KeyboardInterrupt):
-        run(made(average=average), tmp_path, stop_at=8)
-    resumed = run(made(average=average), tmp_path)
-    assert resumed.losses == whole.losses and resumed.curve == whole.curve
-    for name, value in weights(whole).items():
-        torch.testing.assert_close(weights(resumed)[name], value, rtol=0, atol=0)
-
-
-def test_sigterm_ends_it_after_the_step_with_nothing_lost(tmp_path):
-    fit = made()
-    with pytest.raises(SystemExit):
-        run(fit, tmp_path, events=[(5, lambda: os.kill(os.getpid(), signal.SIGTERM))])
-    assert fit.step == 6  # asked for after step 5, seen after the next
-    resumed = run(made(), tmp_path)
-    assert resumed.losses == run(made()).losses
+    for stop, options, done in ((KeyboardInterrupt, {"stop_at": 8}, 8), (SystemExit, terminate, 6)):
+        fit, folder = made(average=average), tmp_path / stop.__name__
+        with pytest.raises(stop):
+            run(fit, folder, **options)
+        resumed = run(made(average=average), folder)
+        assert fit.step == done and resumed.losses == whole.losses and resumed.curve == whole.curve
+        for name, value in weights(whole).items():
+            assert torch.equal(weights(resumed)[name], value)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -74,26 +69,22 @@ def test_the_checkpoint_of_another_training_is_refused_or_replaced_as_asked(tmp_
     with pytest.raises(ValueError, match="other clips"), training.in_folder(tmp_path, "b"):
         pass
     with training.in_folder(tmp_path, "a") as state:
-        assert state is not None and training.ended(state, made().recipe)
+        assert training.ended(state, made().recipe)
     with training.in_folder(tmp_path, "b", replace=True) as state:
-        assert state is None
-    assert not (tmp_path / training.CHECKPOINT).exists()
+        assert state is None and not (tmp_path / training.CHECKPOINT).exists()
 
 
 def test_a_loss_that_is_not_finite_stops_it_and_keeps_the_checkpoint(tmp_path):
     fit = made()
+
+    def loss(step):
+        return sum(p.square().sum() for p in fit.network.parameters()) * (np.nan if step == 7 else 1)
+
     with pytest.raises(ValueError, match=r"step 8.*nan.*is kept.*learning rate below"):
-        fit.run(
-            lambda step: [step], lambda step: weights_sum(fit) * (np.nan if step == 7 else 1.0),
-            folder=tmp_path, checkpoint_every=3,
-        )  # fmt: skip
+        fit.run(lambda step: [step], loss, folder=tmp_path, checkpoint_every=3)
     resumed = made()
     resumed.restore(tmp_path / training.CHECKPOINT)
     assert resumed.step == 6 and all(torch.isfinite(v).all() for v in weights(resumed).values())
-
-
-def weights_sum(fit: Training) -> torch.Tensor:
-    return sum(p.square().sum() for p in fit.network.parameters())
 
 
 def test_it_ends_without_gain_and_keeps_the_best_weights():
@@ -106,8 +97,7 @@ def test_it_ends_without_gain_and_keeps_the_best_weights():
 
     run(fit, validate=validate, validate_every=2)
     assert fit.step == 10 and training.best(fit.curve, fit.recipe) == 1
-    for name, value in seen[1].items():
-        torch.testing.assert_close(weights(fit)[name], value, rtol=0, atol=0)
+    assert all(torch.equal(weights(fit)[name], value) for name, value in seen[1].items())
 
 
 def test_the_average_is_the_running_mean_of_the_weights():
@@ -141,12 +131,11 @@ def test_the_rate_rises_stays_and_falls_to_zero():
 
 
 def test_identity_sees_every_part():
-    table, recipe = np.arange(6.0), Recipe(3, 0.1)
-    variants = [({"a": a}, table, recipe) for a in (1, 2)]
-    variants += [({"a": 1}, other, recipe) for other in (table + 1, table.reshape(2, 3))]
-    variants += [({"a": 1}, table, Recipe(4, 0.1))]
-    assert len({training.identity(*parts) for parts in variants}) == len(variants)
-    assert training.identity({"a": 1}, table.copy(), Recipe(3, 0.1)) == training.identity(*variants[0])
+    one, x = {"a": 1}, np.arange(6.0)
+    parts = [(one, x, Recipe(3, 0.1)), ({"a": 2}, x, Recipe(3, 0.1)), (one, x, Recipe(4, 0.1))]
+    parts += [(one, other, Recipe(3, 0.1)) for other in (x + 1, x.reshape(2, 3))]
+    assert len({training.identity(*some) for some in parts}) == len(parts)
+    assert training.identity({"a": 1}, x.copy(), Recipe(3, 0.1)) == training.identity(*parts[0])
 
 
 def test_an_unknown_device_is_refused():

@@ -1,6 +1,7 @@
 """Text to speech: alpha 0 is the plain voice, more alpha more emotion; what can't be spoken is refused.
 
-The voices that are networks are tiny VITS, SpeechT5 and FastSpeech2-Conformer models made here.
+The command's own refusals are in test_cli_models.py. The voices that are networks are tiny VITS, SpeechT5 and
+FastSpeech2-Conformer models made here.
 """
 
 import json
@@ -68,7 +69,6 @@ def test_more_alpha_is_more_emotion_and_below_zero_is_the_opposite(voice, clips,
     for goal, sense, names in (
         ({"target": "angry"}, 1, ("pitch_st", "range_log", "rate_log", "level_db", "tilt_db")),
         ({"target": "sad"}, -1, ("pitch_st", "rate_log", "level_db", "tilt_db")),
-        ({"target": "fearful"}, 1, ("pitch_st", "rate_log", "level_db")),
         ({"clips": clips}, 1, ("pitch_st", "range_log", "level_db", "tilt_db")),
     ):
         values = []
@@ -110,35 +110,24 @@ def test_a_steerer_may_be_the_target(voice):
 # ------------------------------------------------------------------------------------- what is refused
 
 
-def test_text_voice_emotion_and_alpha_are_checked(voice, clips, tmp_path):
-    (tmp_path / "text.wav").write_text("not a sound")
+def test_text_voice_and_alpha_are_checked(voice, clips, tmp_path):
     hiss = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     noise = audio.write(tmp_path / "noise.wav", hiss, RATE)
     for message, arguments in (
-        ("empty text", {"text": " \n\t"}),
         ("nothing to speak", {"text": "... !"}),
-        ("1001 characters; expected at most 1000", {"text": "a" * 1001}),
         ("control characters", {"text": "a\0b"}),
         ("control characters", {"text": "a \ud800 b"}),
-        ("unknown emotion 'furious'", {"target": "furious"}),
-        ("alpha 1.01; expected a number from -1 to 1, or to 2 with", {"alpha": 1.01}),
-        ("alpha nan; expected", {"alpha": float("nan")}),
+        ("or to 2 with", {"alpha": 1.01}),
         ("from -2 to 2$", {"alpha": 2.5, "allow_extrapolation": True}),
-        ("both a target, 'sad', and reference clips", {"target": "sad", "clips": clips}),
-        ("text.wav: not readable as sound", {"clips": (tmp_path / "text.wav", clips[1])}),
-        ("gone.wav: can't be opened", {"clips": (clips[0], tmp_path / "gone.wav")}),
         ("noise.wav: hardly a voiced frame", {"clips": (clips[0], noise)}),
+        (r"^unknown voice .*; expected a language of espeak-ng", {"voice": "en-us+nobody"}),
+        (r"^unknown voice .*; expected a language of espeak-ng", {"voice": "no/such-voice"}),
     ):
         refused(message, tts.speak, **{"text": TEXT, "voice": voice} | arguments)
-    far = tts.speak(TEXT, voice=voice, alpha=1.5, allow_extrapolation=True)[0]
-    assert len(far) < len(tts.speak(TEXT, voice=voice)[0])
-
-
-def test_unknown_voices_and_options_are_refused():
-    for name in ("en-xx", "", "en-us+nobody", "no/such-voice", "a b/c"):
-        refused(r"^unknown voice .*; expected a language of espeak-ng", tts.load_voice, name)
     for options in ({"vocoder": "x"}, {"speaker": 1}):
         refused("takes neither", tts.load_voice, "en-us", **options)
+    far = tts.speak(TEXT, voice=voice, alpha=1.5, allow_extrapolation=True)[0]
+    assert len(far) < len(tts.speak(TEXT, voice=voice)[0])
     wave, sample_rate = tts.speak("Der Bus fährt um neun.", voice="de", alpha=0.5)
     assert 0.8 < len(wave) / sample_rate < 3 and np.abs(wave).max() <= 1
 
@@ -163,15 +152,10 @@ def score() -> tts.AxisScore:
     return tts.embedded_score(encoder="logmel")
 
 
-def test_the_score_distinguishes_anger_from_calm_and_rises_with_alpha(score, voice, clips, tmp_path):
+def test_the_score_distinguishes_anger_from_calm_and_rises_with_alpha(score, voice, clips):
     calm, angry = (score(*audio.load(clip)) for clip in clips)
-    assert calm < 0.4 and angry > 0.6
     values = [score(*tts.speak(TEXT, voice=voice, alpha=alpha)) for alpha in (-1, 0, 0.5, 1)]
-    assert values == sorted(values) and values[-1] > values[1] + 0.2
-    score.axis.save(tmp_path / "axis")
-    assert tts.AxisScore(EmotionAxis.load(tmp_path / "axis"))(*audio.load(clips[1])) == pytest.approx(
-        angry, abs=1e-5
-    )
+    assert calm < 0.4 and angry > 0.6 and values == sorted(values) and values[-1] > values[1] + 0.2
 
 
 def test_with_a_score_the_embedding_adds_what_cannot_be_measured(score, clips):
@@ -196,20 +180,19 @@ def test_axes_that_do_not_fit_are_refused(score):
 def test_every_english_sound_has_its_arpabet():
     assert tts.arpabet("Hello, world!") == ["HH", "AH0", "L", "OW1", ",", "W", "ER1", "L", "D", "!"]
     assert tts.arpabet("button")[-2:] == ["AH0", "N"]
-    text = (
+    found = set(tts.arpabet(
         "The beige judge chose a thick, sharp vision; yes, how boys heard the young singer who could fly up, "
         "caught by far zebras; a man was big."
-    )
-    found = set(tts.arpabet(text))
+    ))  # fmt: skip
     assert found <= ARPABET | {";", ",", "."}
     assert {token.rstrip("012") for token in ARPABET} <= {token.rstrip("012") for token in found}
 
 
-def tiny(settings: dict) -> dict:
-    """Return settings of a HiFi-GAN of a few channels."""
-    return settings | {
-        "upsample_initial_channel": 16, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]],
-    }  # fmt: skip
+#: A HiFi-GAN of a few channels.
+HIFIGAN = {
+    "model_in_dim": 20, "upsample_initial_channel": 16, "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1]],
+}  # fmt: skip
 
 
 def save(model_class, config, folder: Path) -> Path:
@@ -247,7 +230,7 @@ def fastspeech(tmp_path_factory) -> Path:
         pitch_predictor_channels=8, speech_decoder_postnet_units=8, speech_decoder_postnet_layers=2,
         num_mel_bins=20,
     )  # fmt: skip
-    vocoder = transformers.FastSpeech2ConformerHifiGanConfig(**tiny({"model_in_dim": 20}))
+    vocoder = transformers.FastSpeech2ConformerHifiGanConfig(**HIFIGAN)
     config = transformers.FastSpeech2ConformerWithHifiGanConfig(
         model_config=model.to_dict(), vocoder_config=vocoder.to_dict()
     )
@@ -268,9 +251,7 @@ def test_vits_says_what_its_network_says_and_its_speakers_differ(vits):
     first, third = (tts.load_voice(str(vits), speaker=number).say("hello")[0] for number in (0, "2"))
     assert not np.array_equal(first, third)
     for wrong in (3, "-1", "Anna", -1):
-        refused(
-            r"unknown speaker .*; expected a number from 0 to 2", tts.load_voice, str(vits), speaker=wrong
-        )
+        refused("expected a number from 0 to 2", tts.load_voice, str(vits), speaker=wrong)
     refused("nothing in '北京' that the voice knows", tts.load_voice(str(vits)).say, "北京")
 
 
@@ -338,7 +319,7 @@ def test_speecht5_speaks(tmp_path):
         num_mel_bins=20, speaker_embedding_dim=8, max_text_positions=60,
     )  # fmt: skip
     save(transformers.SpeechT5ForTextToSpeech, config, tmp_path)
-    vocoder = transformers.SpeechT5HifiGanConfig(**tiny({"model_in_dim": 20}))
+    vocoder = transformers.SpeechT5HifiGanConfig(**HIFIGAN)
     save(transformers.SpeechT5HifiGan, vocoder, tmp_path / "vocoder")
     voice = tts.load_voice(str(tmp_path))
     wave, sample_rate = voice.say("the lazy dog")

@@ -10,15 +10,5 @@ Examples
 192
 """
 
-from emolib.mapper.network import (
-    LEVEL_DBFS,
-    Mapper,
-    Settings,
-    levelled,
-    load_pairs,
-    mel_frames,
-    mel_l1,
-    positions,
-    target_mels,
-)
+from emolib.mapper.network import Mapper, Settings, levelled, load_pairs, mel_l1, positions, target_mels
 from emolib.mapper.training import default_folder, fit_linear, leave_out, train

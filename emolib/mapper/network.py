@@ -126,9 +126,9 @@ class Pairs:
 
     def at(self, rows: list[int]) -> "Pairs":
         """Return some of the clips, by their numbers."""
-        clips, speakers = ([names[i] for i in rows] for names in (self.clips, self.speakers))
-        frames, mels = [self.frames[i] for i in rows], [self.mels[i] for i in rows]
-        return replace(self, clips=clips, speakers=speakers, frames=frames, mels=mels)
+        lists = ("clips", "speakers", "frames", "mels")
+        chosen: dict[str, Any] = {name: [getattr(self, name)[i] for i in rows] for name in lists}
+        return replace(self, **chosen)
 
     def positions(self, n_mels: int, start: int = 0) -> NDArray[np.float64]:
         """Return the positions of mel frames among these clips' frames, as `positions` gives them."""
@@ -145,12 +145,6 @@ def levelled(wave: audio.Wave, sample_rate: int) -> tuple[audio.Wave, float]:
     return np.float32(10 ** ((LEVEL_DBFS - level_dbfs) / 20)) * wave, level_dbfs
 
 
-def target_mel(wave: audio.Wave, sample_rate: int) -> tuple[Mel, float]:
-    """Return a clip's mel-spectrogram at `LEVEL_DBFS`, (M, 80), and the level that it had, in dBFS."""
-    ready, level_dbfs = levelled(wave, sample_rate)
-    return audio.log_mel(ready, HIFIGAN_MEL.sample_rate), level_dbfs
-
-
 def at_level(log_mel: Mel, level_dbfs: float) -> Mel:
     """Move a mel-spectrogram from `LEVEL_DBFS` to another level; nothing falls below the floor."""
     moved = log_mel + np.float32((level_dbfs - LEVEL_DBFS) * np.log(10) / 20)
@@ -158,20 +152,19 @@ def at_level(log_mel: Mel, level_dbfs: float) -> Mel:
 
 
 def target_mels(manifest: pd.DataFrame, *, progress: bool = False) -> dict[str, Mel]:
-    """Return the target of every clip of a manifest, by clip; the same for all layers."""
+    """Return each clip's mel-spectrogram at `LEVEL_DBFS`, (M, 80), by clip; the same for all layers."""
+
+    def target(row: audio.Row) -> Mel:
+        return audio.log_mel(levelled(*audio.load_clip(row))[0], HIFIGAN_MEL.sample_rate)
+
     rows = tqdm(manifest.to_dict("records"), "mel-spectrograms", unit="clip", disable=not progress)
-    found = threads.each(lambda row: target_mel(*audio.load_clip(row))[0], rows)
-    return dict(zip(manifest["clip"], found, strict=True))
+    return dict(zip(manifest["clip"], threads.each(target, rows), strict=True))
 
 
 def load_pairs(
-    manifest: pd.DataFrame,
-    store: FeatureStore,
-    layer: int,
-    *,
-    mels: Mapping[str, Mel] | None = None,
+    manifest: pd.DataFrame, store: FeatureStore, layer: int, *, mels: Mapping[str, Mel] | None = None,
     progress: bool = False,
-) -> Pairs:
+) -> Pairs:  # fmt: skip
     """Read frames and targets of the clips of a manifest.
 
     Parameters
@@ -370,6 +363,12 @@ class Mapper(files.Saved):
     provenance : dict
         encoder, fingerprint, layer, first_frame_s, corpus, speakers (those trained on), n, and what training
         adds.
+
+    Attributes
+    ----------
+    encoder : str; the encoder's name
+    layer : int; the layer whose frames are mapped
+    width : int, D; the number of features of a frame
     """
 
     KIND = "mapper"
@@ -377,25 +376,11 @@ class Mapper(files.Saved):
     def __init__(self, network: Network, settings: Settings, provenance: dict[str, Any]) -> None:
         self.network, self.settings = network.eval(), settings
         self.provenance = dict(provenance)
+        self.encoder, self.layer, self.width = provenance["encoder"], provenance["layer"], len(network.mean)
 
     def __repr__(self) -> str:
         kind = "Mapper" if self.network.residual else "linear Mapper"
         return f"{kind}({self.encoder}, layer {self.layer}, {self.width} features)"
-
-    @property
-    def encoder(self) -> str:
-        """The encoder's name."""
-        return str(self.provenance["encoder"])
-
-    @property
-    def layer(self) -> int:
-        """The layer whose frames are mapped."""
-        return int(self.provenance["layer"])
-
-    @property
-    def width(self) -> int:
-        """The number of features of a frame, D."""
-        return len(self.network.mean)
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raise ValueError unless an encoder gives the frames that this mapper was trained on."""

@@ -23,17 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from emolib import audio, files, paths, threads
-from emolib.mapper.network import (
-    Mapper,
-    Mel,
-    Network,
-    Pairs,
-    Settings,
-    align,
-    load_pairs,
-    mel_l1,
-    shifted,
-)
+from emolib.mapper.network import Mapper, Mel, Network, Pairs, Settings, align, load_pairs, mel_l1, shifted
 from emolib.store import FIRST_FRAME_S, FeatureStore, StoreConfig
 from emolib.training import Training, ended, identity, in_folder, torch_device
 
@@ -185,19 +175,10 @@ _FREE = ("steps", "patience", "validate_every", "checkpoint_every", "sample_ever
 
 
 def train(
-    manifest: pd.DataFrame,
-    store: FeatureStore,
-    layer: int,
-    out: str | Path,
-    settings: Settings | None = None,
-    *,
-    mels: Mapping[str, Mel] | None = None,
-    vocode: Vocode | None = None,
-    device: str = "auto",
-    resume: bool = True,
-    replace: bool = False,
-    progress: bool = False,
-) -> Mapper:
+    manifest: pd.DataFrame, store: FeatureStore, layer: int, out: str | Path,
+    settings: Settings | None = None, *, mels: Mapping[str, Mel] | None = None, vocode: Vocode | None = None,
+    device: str = "auto", resume: bool = True, replace: bool = False, progress: bool = False,
+) -> Mapper:  # fmt: skip
     """Train the mapper of one layer on the clips of a manifest; some speakers are held out.
 
     Parameters
@@ -286,12 +267,10 @@ def _fit(
     def sample() -> None:
         """Write the first held-out clip as sound, and its original mel-spectrogram's sound beside it."""
         frames, mel = held_out.frames[0], held_out.mels[0]
-        for name, log_mel in (
-            ("original", mel), (f"step-{fit.step:06d}", mapper.map(frames, n_frames=len(mel)))
-        ):  # fmt: skip
-            path = out / SAMPLES / f"{name}.wav"
-            if name != "original" or not path.exists():
-                audio.write(path, audio.level(vocode(log_mel)), audio.HIFIGAN_MEL.sample_rate)
+        sounds = {"original": mel, f"step-{fit.step:06d}": mapper.map(frames, n_frames=len(mel))}
+        for name, log_mel in sounds.items():
+            wave = audio.level(vocode(log_mel))
+            audio.write(out / SAMPLES / f"{name}.wav", wave, audio.HIFIGAN_MEL.sample_rate)
 
     fit.run(
         lambda step: [crops.batch(step)], loss, folder=out, validate=validate, validate_first=True,

@@ -14,7 +14,7 @@ recognition", Interspeech, 3586-3589 (speed).
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,7 +54,7 @@ class Pretraining:
     folder : Path; of the network
     steps : int
     validation : DataFrame; step, and what was measured of the held-out clips
-    n_clips, speech_s : int and float; clips used, held-out ones included, and their length
+    n_clips, speech_s : int and float; clips used, held-out ones included, and their length with silence
     skipped : list of dict; path and reason of each clip that could not be used
     seconds : float; of this call
     """
@@ -64,8 +64,8 @@ class Pretraining:
     validation: pd.DataFrame
     n_clips: int
     speech_s: float
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    seconds: float = 0.0
+    skipped: list[dict[str, str]]
+    seconds: float
 
 
 def carry_out(
@@ -97,8 +97,9 @@ def carry_out(
         events=[(settings.checkpoint_every, write)], name=name, progress=progress,
     )  # fmt: skip
     write()  # always: a training killed after its last checkpoint has not done so
+    speech_s = sum(map(len, speech.waves)) / speech.sample_rate
     return Pretraining(
-        out, training.step, pd.DataFrame(training.curve), len(speech.waves), speech.seconds, speech.skipped,
+        out, training.step, pd.DataFrame(training.curve), len(speech.waves), speech_s, speech.skipped,
         time.monotonic() - started,
     )  # fmt: skip
 
@@ -121,11 +122,6 @@ class Speech:
     speakers: list[str]
     sample_rate: int
     skipped: list[dict[str, str]]
-
-    @property
-    def seconds(self) -> float:
-        """Length of all clips together, silence included."""
-        return sum(map(len, self.waves)) / self.sample_rate
 
     def wave(self, clip: int, first: int = 0, last: int | None = None) -> audio.Wave:
         """Return one clip, or the part from one sample to another, as float32, (S,)."""
@@ -236,8 +232,8 @@ class Batches:
             clips = self.clips[start : start + size]
             spans = self.speech.spans[clips]
             crops = [self._cut(clip, a, b, 1.0) for clip, (a, b) in zip(clips, spans, strict=True)]
-            speeds = np.ones(len(clips))
-            batches.append(self._collate(clips, crops, speeds, speeds > 0, 0.0, rng))
+            speeds, masked = np.ones(len(clips)), np.ones(len(clips), bool)
+            batches.append(self._collate(clips, crops, speeds, masked, 0.0, rng))
         return batches
 
     def _crop(self, clip: int, speed: float, rng: np.random.Generator) -> Crop:

@@ -15,6 +15,7 @@ Recognition", arXiv:1711.01161 (filters that start as a mel filter bank and are 
 
 import contextlib
 import copy
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,14 +111,9 @@ class Settings(Recipe):
 
 
 def pretrain(
-    manifest: pd.DataFrame,
-    out: str | Path,
-    settings: Settings | None = None,
-    *,
-    device: str = "auto",
-    resume: bool = True,
-    progress: bool = True,
-) -> Pretraining:
+    manifest: pd.DataFrame, out: str | Path, settings: Settings | None = None, *, device: str = "auto",
+    resume: bool = True, progress: bool = True,
+) -> Pretraining:  # fmt: skip
     """Train a wav2vec 2.0 network on the clips of a manifest, without their labels.
 
     Parameters
@@ -214,7 +210,15 @@ class Network(nn.Module):
     def __init__(self, settings: Settings, n_expression: int) -> None:
         super().__init__()
         self.settings, width = settings, settings.width
-        self.encoder = Wav2Vec2Model(network_config(settings))
+        config = Wav2Vec2Config(
+            hidden_size=width, num_hidden_layers=settings.n_layers, num_attention_heads=settings.n_heads,
+            intermediate_size=settings.feed_forward, conv_dim=settings.conv_widths,
+            conv_kernel=settings.conv_kernels, conv_stride=settings.conv_strides, conv_bias=True,
+            feat_extract_norm="layer", do_stable_layer_norm=True, num_conv_pos_embeddings=32,
+            num_conv_pos_embedding_groups=16, hidden_dropout=settings.dropout, attention_dropout=0.0,
+            activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, mask_time_prob=0.05,
+        )  # fmt: skip
+        self.encoder = Wav2Vec2Model(config)
         start_as_spectrogram(self.first_layer)
         self.unit = nn.Linear(width, settings.n_units)
         self.acoustic = nn.Linear(width, measures.N_ACOUSTICS)
@@ -267,19 +271,6 @@ def pool(frames: Tensor, valid: Tensor) -> Tensor:
     return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
 
-def network_config(settings: Settings) -> Wav2Vec2Config:
-    """Return the transformers configuration of a network."""
-    return Wav2Vec2Config(
-        hidden_size=settings.width, num_hidden_layers=settings.n_layers, num_attention_heads=settings.n_heads,
-        intermediate_size=settings.feed_forward, conv_dim=settings.conv_widths,
-        conv_kernel=settings.conv_kernels, conv_stride=settings.conv_strides,
-        conv_bias=True, feat_extract_norm="layer",
-        do_stable_layer_norm=True, num_conv_pos_embeddings=32,
-        num_conv_pos_embedding_groups=16, hidden_dropout=settings.dropout, attention_dropout=0.0,
-        activation_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0, mask_time_prob=0.05,
-    )  # fmt: skip
-
-
 @torch.no_grad()
 def start_as_spectrogram(layer: nn.Conv1d) -> None:
     """Set the weights of a first layer, 1 channel to C, in place.
@@ -295,17 +286,11 @@ def start_as_spectrogram(layer: nn.Conv1d) -> None:
     layer.weight[:n_filters, 0] = torch.from_numpy(filter_bank(n_filters, layer.kernel_size[0]))
     assert layer.bias is not None
     layer.bias.zero_()
-    layer.bias[n_filters:] = torch.from_numpy(np.geomspace(0.01, 0.3, max(n_constant, 1)))[:n_constant]
+    layer.bias[n_filters:] = torch.from_numpy(np.geomspace(0.01, 0.3, n_constant))
 
 
-def filter_bank(n_filters: int, length: int, sample_rate: int = 16_000) -> NDArray[np.float32]:
-    """Return windowed sinusoids, (n_filters, length).
-
-    Parameters
-    ----------
-    n_filters : int
-    length : int, samples
-    sample_rate : int, Hz
+def filter_bank(n_filters: int, length: int) -> NDArray[np.float32]:
+    """Return windowed sinusoids, (n_filters, length), in samples at 16 kHz.
 
     Notes
     -----
@@ -315,19 +300,17 @@ def filter_bank(n_filters: int, length: int, sample_rate: int = 16_000) -> NDArr
     root of frequency, against the slope of speech.
     """
     n_low = max(1, round(n_filters * _LOW_SHARE / _PHASES))
-    n_high = -(-(n_filters - _PHASES * n_low) // (2 * _PHASES)) if n_filters > _PHASES * n_low else 0
-    rows = []
-    for hz in np.linspace(50, _SPLIT_HZ, n_low):
-        rows += _sinusoids(hz, 0, length, length, sample_rate)
-    for hz in np.geomspace(_SPLIT_HZ, 7_600, max(n_high, 1))[:n_high]:
+    n_high = max(0, math.ceil((n_filters - _PHASES * n_low) / (2 * _PHASES)))
+    rows = [row for hz in np.linspace(50, _SPLIT_HZ, n_low) for row in _sinusoids(hz, 0, length, length)]
+    for hz in np.geomspace(_SPLIT_HZ, 7_600, n_high):
         for start in (0, length - length // 2):
-            rows += _sinusoids(hz, start, length // 2, length, sample_rate)
+            rows += _sinusoids(hz, start, length // 2, length)
     return np.asarray(rows[:n_filters], np.float32)
 
 
-def _sinusoids(hz: float, start: int, n: int, length: int, sample_rate: int) -> list[NDArray[np.float64]]:
+def _sinusoids(hz: float, start: int, n: int, length: int) -> list[NDArray[np.float64]]:
     """Return one frequency in four phases, each n samples long under a Hamming window."""
-    time_s = np.arange(n) / sample_rate
+    time_s = np.arange(n) / measures.SAMPLE_RATE
     rows = []
     for phase in range(_PHASES):
         row = np.zeros(length)

@@ -76,15 +76,9 @@ class VocoderSettings(Recipe):
 
 
 def train_vocoder(
-    manifest: pd.DataFrame,
-    out: str | Path,
-    settings: VocoderSettings | None = None,
-    *,
-    hold_out: Collection[str] = (),
-    device: str = "auto",
-    resume: bool = True,
-    progress: bool = True,
-) -> Pretraining:
+    manifest: pd.DataFrame, out: str | Path, settings: VocoderSettings | None = None, *,
+    hold_out: Collection[str] = (), device: str = "auto", resume: bool = True, progress: bool = True,
+) -> Pretraining:  # fmt: skip
     """Train a HiFi-GAN generator on the clips of a manifest.
 
     Parameters

@@ -398,20 +398,19 @@ def _prosody(clip: Frames, pitch_st: float, quality: NDArray) -> tuple[NDArray, 
     absolute_st = 12 * np.log2(np.maximum(clip.f0_hz, 1))
     pitch = np.where(voiced, absolute_st - pitch_st, 0)
     alpha, _, slope, _, hnr, h1_h2, _ = (clip.voice - quality).T
-    step = np.r_[0, np.diff(pitch)]
-    values = [
-        pitch / 4,
-        2 * voiced - 1,
-        (np.maximum(level, -50) + 15) / 12,
-        alpha / 6,
-        slope / 3,
-        hnr / 4,
-        h1_h2 / 6,
-        step,
-        np.where(voiced, absolute_st - _MIDDLE_ST, 0) / PITCH_SCALE_ST,
-    ]
     always, steady = np.ones_like(voiced), voiced & np.r_[False, voiced[:-1]]
-    known = [voiced, always, always, spoken, spoken, voiced, voiced, steady, voiced]
+    values, known = zip(
+        (pitch / 4, voiced),
+        (2 * voiced - 1, always),
+        ((np.maximum(level, -50) + 15) / 12, always),
+        (alpha / 6, spoken),
+        (slope / 3, spoken),
+        (hnr / 4, voiced),
+        (h1_h2 / 6, voiced),
+        (np.r_[0, np.diff(pitch)], steady),
+        (np.where(voiced, absolute_st - _MIDDLE_ST, 0) / PITCH_SCALE_ST, voiced),
+        strict=True,
+    )
     return np.clip(np.stack(values, axis=1), -_CLIP, _CLIP), np.stack(known, axis=1)
 
 

@@ -77,7 +77,7 @@ def train_mapper(inputs: Path, out: Path) -> None:
     speakers = [f"s{n % 3}" for n in range(9)]
     manifest = pd.DataFrame({"clip": store.clips, "speaker": speakers, "sha256": "0", "corpus": "made"})
     rng = np.random.default_rng(1)
-    n_frames = mapper.mel_frames(40)
+    n_frames = mapper.network.mel_frames(40)
     mels = {clip: rng.standard_normal((n_frames, 80)).astype(np.float32) for clip in store.clips}
     mapper.train(
         manifest, store, 0, out / "mapper", MAPPING, mels=mels, device="cpu",

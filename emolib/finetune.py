@@ -1,12 +1,16 @@
-"""A fine-tuning's settings, its clips and its network, and `FineTuned`, which reads it from its folder.
+"""An encoder fine-tuned on categories, or on ratings where a corpus has them, and the features it then gives.
+
+The network weights all hidden states, pools them over time, reduces them to 100 numbers and predicts from
+those. `finetune` trains it and resumes after a kill; `FineTuned` is the result, an encoder like any other;
+`infer` writes its features to a store with its answers beside them.
 
 What no training changes is computed once: all states of a frozen encoder, and what lies under the blocks that
 learn. They come from the feature store, pooled or as frames; an encoder that learns as a whole reads waves.
+Weighting, pooling and bottleneck are linear, so pooled features are the mean of the frames', and a frozen
+encoder's states may be pooled before anything is learned.
 
-The network has an encoder, learned weights over its layers, a bottleneck and a head. Weighting, pooling and
-bottleneck are linear, so pooled features are the mean of the frames', and a frozen encoder's states may be
-pooled before anything is learned. Its folder holds ``config.json``, ``model.safetensors`` (the head) and
-``encoder/``, which transformers reads.
+Some speakers are held out to choose the epoch that is kept, and others are tested: the highest of many scores
+on some clips is too high an estimate for other clips.
 
 References
 ----------
@@ -15,6 +19,10 @@ arXiv:2311.14816 (mean pooling and a bottleneck of 100). The CCC as a loss: F. W
 "Discriminatively Trained Recurrent Neural Networks for Continuous Dimensional Emotion Recognition", IJCAI.
 """
 
+import dataclasses
+import math
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +31,24 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from transformers import Wav2Vec2FeatureExtractor
 
-from emolib import audio, encoders, features, files
+from emolib import audio, encoders, features, files, metrics, paths
+from emolib.corpora.manifest import Skipped
+from emolib.corpora.scan import measure, sound_files
 from emolib.encoders import inputs_of, load_model, quiet_transformers
 from emolib.encoders.transformer import attention_bias
+from emolib.store import FeatureStore
+from emolib.training import Recipe, Training, best, identity, in_folder
 
+CURVE, ANSWERS = "validation.csv", "answers.csv"
 AXES = ("valence", "arousal")
+#: Settings that may change where a training is resumed: how long it is.
+FREE = ("n_epochs", "patience")
+_KIND, _ENCODER = "fine-tuned encoder", "encoder"
 Free = int | Literal["all"]
 #: Numbers of clips.
 Rows = NDArray[np.intp]
@@ -138,45 +155,37 @@ class Speech:
     """
 
     def __init__(self, manifest: pd.DataFrame, encoder: str, settings: Settings, device: str) -> None:
-        self.skipped: list[dict[str, str]] = []
         self.states: Tensor | None = None
         self.frames: list[Tensor] = []
         self.waves: list[audio.Wave] = []
         self.encoder: Any = encoder
-        self.normalise, self.sample_rate, self.fingerprint = False, 16_000, ""
-        self.hop_s, self.first_free = 0.0, 0
+        self.normalise, self.sample_rate, n_free = False, 16_000, settings.free_layers
         if encoder not in encoders.BASELINES:
             self.encoder, self.sample_rate, self.normalise = load_model(encoder)
-        elif settings.free_layers != 0:
+        elif n_free != 0:
             raise ValueError(f"encoder {encoder!r} has nothing that learns; use free_layers=0")
-        if settings.free_layers == 0:
-            self._read(manifest, encoder, device)
-            return
-        n_free, n_blocks = settings.free_layers, len(self.encoder.encoder.layers)
-        if n_free != "all" and n_free > n_blocks:
+        if n_free and n_free != "all" and n_free > (n_blocks := len(self.encoder.encoder.layers)):
             raise ValueError(f"free_layers={n_free}; the encoder has {n_blocks}: expected at most that")
-        if can_resume(self.encoder, n_free):
-            self._read(manifest, encoder, device)
-            self._read_frames(encoder, n_blocks - int(n_free), device)
+        # WavLM can't continue from stored frames: its blocks hand on a bias of positions from the first one
+        if n_free == 0 or (n_free != "all" and self.encoder.config.model_type != "wavlm"):
+            self._read(manifest, encoder, n_free, device)
         else:
             self._load(manifest)
             self.fingerprint = encoders.load(encoder, device="cpu").fingerprint
 
-    def _read(self, manifest: pd.DataFrame, encoder: str, device: str) -> None:
-        """Read pooled states, extracting what is missing."""
+    def _read(self, manifest: pd.DataFrame, encoder: str, n_free: int, device: str) -> None:
+        """Read pooled states and the frames that enter the first free block, extracting what is missing."""
         done = features.extract(manifest, encoder, device=device)
         self.skipped, self.fingerprint = done.skipped, done.store.config.fingerprint
         self.manifest = manifest[~done.store.missing(manifest)].reset_index(drop=True)
         clips = self.manifest["clip"].tolist()
-        layers = [done.store.pooled(layer, "mean", clips) for layer in done.store.config.layers]
-        self.states = torch.from_numpy(np.stack(layers, axis=1))
-
-    def _read_frames(self, encoder: str, layer: int, device: str) -> None:
-        """Read the frames that enter the first block that learns, extracting what is missing."""
-        done = features.extract(self.manifest, encoder, layers=[layer], frames=True, device=device)
-        read = (done.store.frames(clip, layer) for clip in self.manifest["clip"])
-        self.frames = [torch.from_numpy(frames).half() for frames in read]
-        self.hop_s, self.first_free = done.store.config.hop_s, layer
+        pooled = [done.store.pooled(layer, "mean", clips) for layer in done.store.config.layers]
+        self.states = torch.from_numpy(np.stack(pooled, axis=1))
+        if n_free:
+            layer = self.first_free = len(self.encoder.encoder.layers) - n_free
+            done = features.extract(self.manifest, encoder, layers=[layer], frames=True, device=device)
+            self.hop_s = done.store.config.hop_s
+            self.frames = [torch.from_numpy(done.store.frames(clip, layer)).half() for clip in clips]
 
     def _load(self, manifest: pd.DataFrame) -> None:
         waves, reasons = features.load_waves(manifest, self.sample_rate)
@@ -220,18 +229,7 @@ def usable(manifest: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return manifest.reset_index(drop=True)
 
 
-def can_resume(model: Any, layers: Free) -> bool:
-    """Tell whether an encoder's free blocks can continue from stored frames.
-
-    WavLM's can't: its blocks hand on a bias of positions that the first one makes.
-    """
-    return layers != "all" and layers > 0 and model.config.model_type != "wavlm"
-
-
 # ------------------------------------------------------------------------------------- the network
-
-
-_KIND, ENCODER = "fine-tuned encoder", "encoder"
 
 
 class Head(nn.Module):
@@ -358,6 +356,212 @@ def ccc_loss(answers: Tensor, ratings: Tensor) -> Tensor:
     return (1 - 2 * covariance / spread.clamp_min(1e-8)).mean()
 
 
+# ------------------------------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What a fine-tuning did.
+
+    Attributes
+    ----------
+    folder : Path; for `FineTuned`
+    curve : DataFrame; epoch, training loss, and score of the held-out speakers: UA, or mean CCC
+    best_epoch : int; the epoch that was kept; 0 is the frozen encoder of a warm start
+    score : float; of the tested speakers at that epoch, which they had no part in choosing; NaN without any
+    held_out, tested : list of str; the speakers that chose the epoch, and those of `score`
+    n_clips : int; skipped : list of dict, clip and reason of each that could not be used
+    seconds : float; of this call
+    """
+
+    folder: Path
+    curve: pd.DataFrame
+    best_epoch: int
+    score: float
+    held_out: list[str]
+    tested: list[str]
+    n_clips: int
+    skipped: list[dict[str, str]]
+    seconds: float
+
+
+def finetune(
+    manifest: pd.DataFrame, out: str | Path, settings: Settings | None = None, *,
+    encoder: str = paths.SHIPPED_ENCODER, device: str = "auto", resume: bool = True, progress: bool = False,
+) -> FineTuning:  # fmt: skip
+    """Fine-tune an encoder on the categories of a manifest, or on its ratings.
+
+    Parameters
+    ----------
+    manifest : DataFrame, as `corpora.load` returns it
+    out : str or Path
+        Folder of the result. A checkpoint in it is resumed; a finished training there is returned at once.
+    settings : Settings, optional
+        A frozen encoder under categories by default.
+    encoder : str; a name for `encoders.load`
+    device : str
+    resume : bool; False starts again
+    progress : bool
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, there are fewer than two classes or too few speakers, ratings are asked
+        for and none are there, or the folder holds a training of something else.
+    """
+    started, settings, out = time.perf_counter(), (settings or Settings()).check(), Path(out)
+    speech = Speech(usable(manifest, settings), encoder, settings, device)
+    rows = speech.manifest[["clip", "sha256", "speaker", "emotion", *AXES]].to_csv(index=False)
+    key = identity(settings, speech.fingerprint, rows, free=FREE)
+    with in_folder(out, key, resume=resume) as unfinished:
+        tuning = Tuning(speech, settings, device, key)
+        warm = settings.warm_start and settings.free_layers != 0
+        if warm and unfinished is None:
+            tuning.head.load_state_dict(_frozen_head(speech, encoder, settings, device).state_dict())
+        tuning.run(out, validate_first=warm, progress=progress)
+        if tuning.training.accelerator.is_main_process:
+            tuning.curve().to_csv(out / CURVE, index=False)
+            write(out, speech, tuning.head, tuning.classes, settings, key)
+    training = tuning.training
+    best_epoch = int(training.curve[best(training.curve, training.recipe)]["step"]) // tuning.per_epoch
+    return FineTuning(
+        out, tuning.curve(), best_epoch, tuning.score(tuning.rows["tested"]),
+        tuning.speakers["held out"], tuning.speakers["tested"], len(speech.manifest), speech.skipped,
+        time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def _frozen_head(speech: Speech, encoder: str, settings: Settings, device: str) -> Head:
+    """Return the head that is trained with nothing of the encoder free."""
+    frozen = dataclasses.replace(
+        settings, free_layers=0, precision="no",
+        **{name: getattr(Settings, name) for name in ("head_rate", "n_epochs", "patience")},
+    )  # fmt: skip
+    tuning = Tuning(Speech(speech.manifest, encoder, frozen, device), frozen, device)
+    tuning.run()
+    return tuning.head
+
+
+class Tuning:
+    """A fine-tuning in progress.
+
+    Attributes
+    ----------
+    classes : list of str; head : Head; training : Training
+    speakers, rows : dicts; who is held out, tested and trained on, and the numbers of their clips
+    """
+
+    def __init__(self, speech: Speech, settings: Settings, device: str, key: str = "") -> None:
+        self.speech, self.settings, manifest = speech, settings, speech.manifest
+        self.weight: Tensor | None = None
+        if settings.target == "ratings":
+            self.classes = list(AXES)
+            self.targets = torch.from_numpy(manifest[list(AXES)].to_numpy(np.float32))
+        else:
+            names, codes = np.unique(manifest["emotion"].to_numpy().astype(str), return_inverse=True)
+            self.classes, self.targets = names.tolist(), torch.from_numpy(codes)
+            if settings.class_weights:
+                self.weight = torch.from_numpy(len(codes) / (len(names) * np.bincount(codes))).float()
+        self._split(manifest["speaker"].to_numpy().astype(str))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self._build(device, key)
+
+    def _split(self, speakers: NDArray[Any]) -> None:
+        names = np.random.default_rng(self.settings.seed).permutation(np.unique(speakers))
+        held, tested = self.settings.held_out, self.settings.tested
+        n_held = min(len(names) - 1 - (tested > 0), max(1, round(held * len(names))))
+        n_tested = min(len(names) - 1 - n_held, max(1, round(tested * len(names)))) if tested else 0
+        parts = np.split(names, [n_held, n_held + n_tested])
+        kinds = ("held out", "tested", "train")
+        self.speakers = {kind: sorted(part.tolist()) for kind, part in zip(kinds, parts, strict=True)}
+        self.rows = {name: np.flatnonzero(np.isin(speakers, own)) for name, own in self.speakers.items()}
+
+    def _build(self, device: str, key: str) -> None:
+        settings, speech, look = self.settings, self.speech, self.rows["train"]
+        learning: list[nn.Parameter] = []
+        if isinstance(speech.encoder, nn.Module):
+            learning = free(speech.encoder, settings.free_layers)
+        if speech.states is None:  # a sample tells the level and spread of every layer
+            look = look[:: max(1, len(look) // 64)]
+        pooled = self._pooled(look)
+        n_layers, width = pooled.shape[1:]
+        self.head = Head(n_layers, width, settings.bottleneck, len(self.classes), settings.dropout)
+        self.head.standardise(pooled)
+        self.network = Whole(speech.encoder, self.head, speech.normalise)
+        groups = [{"params": list(self.head.parameters()), "lr": settings.head_rate}]
+        groups += [{"params": learning, "lr": settings.encoder_rate}] if learning else []
+        self.per_epoch = len(self._steps(0))
+        recipe = Recipe(
+            settings.n_epochs * self.per_epoch, settings.head_rate, warmup=0, decay_share=0.0, max_norm=5.0,
+            weight_decay=settings.weight_decay, metric="score", highest=True, patience=settings.patience,
+            seed=settings.seed,
+        )  # fmt: skip
+        precision = settings.precision
+        self.training = Training(self.network, recipe, key, device=device, precision=precision, groups=groups)
+
+    def _steps(self, epoch: int) -> list[list[Rows]]:
+        """Return an epoch's steps, each of some batches of clips; the last one takes what is left."""
+        size, together = self.settings.batch_size, self.settings.accumulation
+        order = np.random.default_rng((self.settings.seed, epoch)).permutation(self.rows["train"])
+        rank, n = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+        own = order[: len(order) // n * n][rank::n]  # each process of one training has clips of its own
+        batches = [own[i : i + size] for i in range(0, len(own), size)]
+        if self.settings.target == "ratings":
+            batches = [rows for rows in batches if len(rows) > 1]  # a single clip has no concordance
+        return [batches[i : i + together] for i in range(0, len(batches), together)]
+
+    @torch.no_grad()
+    def _pooled(self, rows: Rows) -> Tensor:
+        """Return whole clips' pooled states, (n, L, D)."""
+        if self.speech.states is not None and not self.speech.frames:
+            return self.speech.states[rows]
+        encoder, normalise = self.speech.encoder.eval(), self.speech.normalise
+        parts = [self.speech.batch(rows[i : i + 1]) for i in range(len(rows))]
+        return torch.cat([states_of(encoder, part, normalise) for part in parts])
+
+    def run(self, folder: Path | None = None, validate_first: bool = False, progress: bool = False) -> None:
+        """Train to the end and keep the best epoch; in a folder, with a checkpoint after each."""
+        settings, own = self.settings, self.training.accelerator
+
+        def batches(step: int) -> Sequence[Any]:
+            rng = np.random.default_rng((settings.seed, step, own.process_index))
+            some = self._steps(step // self.per_epoch)[step % self.per_epoch]
+            return [(rows, self.speech.batch(rows, settings.crop_s, rng)) for rows in some]
+
+        def loss(batch: tuple[Rows, Any]) -> Tensor:
+            rows, clips = batch
+            answers, targets = self.training.whole(clips), self.targets[rows].to(own.device)
+            if settings.target == "ratings":
+                return ccc_loss(answers, targets)
+            weight = None if self.weight is None else self.weight.to(own.device)
+            return F.cross_entropy(answers.float(), targets, weight)
+
+        self.training.run(
+            batches, loss, folder=folder, validate=lambda: {"score": self.score(self.rows["held out"])},
+            validate_first=validate_first, validate_every=self.per_epoch, checkpoint_every=self.per_epoch,
+            name="finetune", progress=progress,
+        )  # fmt: skip
+
+    def curve(self) -> pd.DataFrame:
+        """Return each epoch's mean training loss, and score of the held-out speakers."""
+        losses = [float(np.mean(own)) for own in np.reshape(self.training.losses, (-1, self.per_epoch))]
+        scores = [row["score"] for row in self.training.curve if row["step"]]  # but for a warm start's
+        return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses, "score": scores})
+
+    @torch.no_grad()
+    def score(self, rows: Rows) -> float:
+        """Return the UA of some clips, or their CCC averaged over the axes; NaN of none."""
+        if not len(rows):
+            return float("nan")
+        self.network.eval()
+        answers = self.head(self._pooled(rows).to(self.head.mix.device)).cpu()
+        truth = self.targets[rows].numpy()
+        if self.settings.target == "ratings":
+            return float(np.mean([metrics.ccc(truth[:, i], answers[:, i].numpy()) for i in range(2)]))
+        return metrics.unweighted_accuracy(truth, answers.argmax(1).numpy())
+
+
 # ------------------------------------------------------------------------------------- the result
 
 
@@ -390,7 +594,7 @@ class FineTuned:
         except (OSError, KeyError, TypeError, ValueError) as error:
             why = f"{folder} holds no fine-tuned encoder ({error}); make one by `finetune`"
             raise ValueError(why) from error
-        base = config["baseline"] or str(folder / ENCODER)
+        base = config["baseline"] or str(folder / _ENCODER)
         self._base = encoders.load(base, device=device)
         if self._base.fingerprint != config.get("encoder"):
             raise ValueError(
@@ -425,12 +629,92 @@ def write(folder: Path, speech: Speech, head: Head, classes: list[str], settings
     baseline = speech.encoder if isinstance(speech.encoder, str) else None
     if baseline is None:
         with quiet_transformers():
-            speech.encoder.save_pretrained(folder / ENCODER)
-        Wav2Vec2FeatureExtractor(do_normalize=speech.normalise).save_pretrained(folder / ENCODER)
+            speech.encoder.save_pretrained(folder / _ENCODER)
+        Wav2Vec2FeatureExtractor(do_normalize=speech.normalise).save_pretrained(folder / _ENCODER)
     arrays = {name: value.numpy(force=True) for name, value in head.state_dict().items()}
-    fingerprint = encoders.load(baseline or str(folder / ENCODER), device="cpu").fingerprint
+    fingerprint = encoders.load(baseline or str(folder / _ENCODER), device="cpu").fingerprint
     config = {
         "encoder": fingerprint, "classes": classes, "settings": asdict(settings), "baseline": baseline,
         "identity": key,
     }  # fmt: skip
     files.write_model(folder, _KIND, config, arrays)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What was written.
+
+    Attributes
+    ----------
+    store : FeatureStore; layer 0
+    answers : DataFrame; clip, the predicted class (where classes were learned), one column per class or axis
+    path : Path; where the answers lie, as CSV
+    skipped : list of dict, clip and reason
+    """
+
+    store: FeatureStore
+    answers: pd.DataFrame
+    path: Path
+    skipped: list[dict[str, str]]
+
+
+def infer(
+    folder: str | Path, manifest: pd.DataFrame, *, url: str | Path | None = None, device: str = "auto"
+) -> Inference:
+    """Write a fine-tuned encoder's features of the clips of a manifest, and its answers.
+
+    Parameters
+    ----------
+    folder : str or Path; as `finetune` wrote it
+    manifest : DataFrame, as `corpora.load` or `files_manifest` returns it
+    url : str or Path, optional
+        The store's folder; ``data/features/<corpus>/finetuned-<folder>`` by default. ``answers.csv`` is put
+        there.
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no fine-tuned encoder, or as `features.extract` does.
+    """
+    encoder = FineTuned(folder, device=device)
+    target = Path(url) if url else paths.feature_store(str(manifest["corpus"].iloc[0]), encoder.name)
+    done = features.extract(manifest, encoder, url=target, device=device)
+    clips = manifest["clip"][~done.store.missing(manifest)].tolist()
+    read = encoder.answers(done.store.pooled(0, "mean", clips))
+    table = pd.DataFrame(read, columns=encoder.classes)
+    if encoder.settings.target == "emotion":
+        table.insert(0, "predicted", np.array(encoder.classes)[read.argmax(axis=1)])
+    table.insert(0, "clip", clips)
+    files.write_file(target / ANSWERS, table.to_csv(index=False, float_format="%.6f").encode())
+    return Inference(done.store, table, target / ANSWERS, done.skipped)
+
+
+def files_manifest(folder: str | Path) -> pd.DataFrame:
+    """Return a manifest of every sound file under a folder, without labels, for `infer`.
+
+    Returns
+    -------
+    manifest : DataFrame
+        clip, corpus, path, start_s, end_s, sha256 and duration_s; ``manifest.attrs["skipped"]`` lists
+        what can't be used.
+
+    Raises
+    ------
+    ValueError
+        If there is no usable sound in it.
+    """
+    root = Path(folder)
+    sounds = {path: measure(path) for path in sound_files(root)}
+    skipped = [{"path": str(p), "reason": s.reason} for p, s in sounds.items() if isinstance(s, Skipped)]
+    corpus = paths.folder_name(root.resolve().name)
+    rows = [
+        {"clip": path.relative_to(root).as_posix(), "corpus": corpus, "path": str(path), "start_s": math.nan,
+         "end_s": math.nan, "sha256": sound.sha256, "duration_s": sound.duration_s}
+        for path, sound in sounds.items() if not isinstance(sound, Skipped)
+    ]  # fmt: skip
+    if not rows:
+        raise ValueError(f"no usable sound in {folder} ({len(skipped)} files were unfit)")
+    manifest = pd.DataFrame(rows)
+    manifest.attrs["skipped"] = skipped
+    return manifest
