@@ -48,9 +48,7 @@ class Interval(NamedTuple):
 
 def unweighted_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return UA: the mean over the true classes of their recall; a constant answer scores 1 / C."""
-    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
-    if y_true.shape != y_pred.shape:
-        raise ValueError(f"{y_true.shape} true values and {y_pred.shape} predictions; expected equal shapes")
+    y_true, y_pred = _of_equal_length(y_true, y_pred)
     _, codes = np.unique(y_true, return_inverse=True)
     return float(np.mean(np.bincount(codes, weights=y_true == y_pred) / np.bincount(codes)))
 
@@ -68,9 +66,8 @@ def macro_f1(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 
 def speaker_bootstrap(
-    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *,
-    confidence: float = 0.95, seed: int = 0,
-) -> Interval:  # fmt: skip
+    metric: Metric, y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *, seed: int = 0
+) -> Interval:
     """Return a metric with its interval from a bootstrap over speakers.
 
     Parameters
@@ -80,7 +77,6 @@ def speaker_bootstrap(
     y_true, y_pred : array-likes, (N,) or (N, ...)
     speakers : array-like, (N,)
         Whole speakers are drawn with replacement; all clips of one go together.
-    confidence : float in (0, 1)
     seed : int
 
     Returns
@@ -99,22 +95,20 @@ def speaker_bootstrap(
         return percentile_interval(value, [], len(names))
     clips = (np.repeat(np.arange(len(codes)), times[codes]) for times in draws(len(names), seed))
     resampled = [metric(y_true[drawn], y_pred[drawn]) for drawn in clips]
-    return percentile_interval(value, resampled, len(names), confidence)
+    return percentile_interval(value, resampled, len(names))
 
 
-def _of_equal_length(y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike) -> list[NDArray]:
-    arrays = [np.asarray(values) for values in (y_true, y_pred, speakers)]
-    n_true, n_predicted, n_speakers = map(len, arrays)
-    if not n_true == n_predicted == n_speakers > 0:
-        raise ValueError(
-            f"{n_true} true values, {n_predicted} predictions, {n_speakers} speakers; expected equal "
-            f"numbers, at least one"
-        )
+def _of_equal_length(*columns: ArrayLike) -> list[NDArray]:
+    """Return what is said of the same clips as arrays, all of one length, which isn't 0."""
+    arrays = [np.asarray(column) for column in columns]
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) > 1 or not lengths[0]:
+        raise ValueError(f"columns of {lengths} clips; expected equal numbers, at least one")
     return arrays
 
 
 def ua_interval(
-    y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *, over: ArrayLike | None = None, seed: int = 0
+    y_true: ArrayLike, y_pred: ArrayLike, speakers: ArrayLike, *, over: ArrayLike | None = None
 ) -> Interval:
     """Return UA with its interval from a bootstrap over speakers.
 
@@ -126,14 +120,12 @@ def ua_interval(
     y_true, y_pred, speakers : array-likes, (N,)
     over : array-like, (N,), optional
         Other predictions of the same clips, whose UA is taken away: the interval is that of the lead.
-    seed : int
     """
-    answers = [_of_equal_length(y_true, one, speakers)[1] for one in (y_pred, over) if one is not None]
-    y_true = np.asarray(y_true)
+    y_true, speakers, *answers = _of_equal_length(y_true, speakers, y_pred, *([] if over is None else [over]))
     names, codes = np.unique(speakers, return_inverse=True)
     classes, own = np.unique(y_true, return_inverse=True)
     shape, cells = (len(names), len(classes)), codes * len(classes) + own
-    times = np.vstack([np.ones(len(names), np.int64), draws(len(names), seed)])  # all of them, then resamples
+    times = np.vstack([np.ones(len(names), np.int64), draws(len(names))])  # all of them, then resamples
     clips = times @ np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
     uas = []
     for one in answers:
@@ -150,12 +142,7 @@ def mean_interval(values: ArrayLike, speakers: ArrayLike, *, seed: int = 0) -> I
     It equals `speaker_bootstrap` with the mean as the metric. It is fast, because a resample only needs each
     speaker's sum and number of clips.
     """
-    values, speakers = np.asarray(values, dtype=np.float64), np.asarray(speakers)
-    if values.ndim != 1 or values.shape != speakers.shape or not len(values):
-        raise ValueError(
-            f"values of shape {values.shape} and speakers of shape {speakers.shape}; expected one of each "
-            f"per clip, (N,), N at least 1"
-        )
+    values, speakers = _of_equal_length(np.asarray(values, dtype=np.float64), speakers)
     names, codes = np.unique(speakers, return_inverse=True)
     sums, counts = np.bincount(codes, weights=values), np.bincount(codes)
     times = draws(len(names), seed)
@@ -163,12 +150,10 @@ def mean_interval(values: ArrayLike, speakers: ArrayLike, *, seed: int = 0) -> I
     return percentile_interval(float(values.mean()), resampled, len(names))
 
 
-def difference_interval(a: ArrayLike, b: ArrayLike, speakers: ArrayLike, *, seed: int = 0) -> Interval:
+def difference_interval(a: ArrayLike, b: ArrayLike, speakers: ArrayLike) -> Interval:
     """Return the mean of a - b, both of the same clips, (N,), with its interval over speakers."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"values of shapes {a.shape} and {b.shape}; expected two values for each clip")
-    return mean_interval(a - b, speakers, seed=seed)
+    a, b = _of_equal_length(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    return mean_interval(a - b, speakers)
 
 
 def draws(n_speakers: int, seed: int | np.random.Generator = 0) -> NDArray[np.int64]:
@@ -177,20 +162,18 @@ def draws(n_speakers: int, seed: int | np.random.Generator = 0) -> NDArray[np.in
     return rng.multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=N_RESAMPLES)
 
 
-def percentile_interval(
-    value: float, resampled: ArrayLike, n_speakers: int, confidence: float = 0.95
-) -> Interval:
+def percentile_interval(value: float, resampled: ArrayLike, n_speakers: int) -> Interval:
     """Return an estimate with the expanded percentiles of its resamples, (R,); NaN among them are left out.
 
     Notes
     -----
-    Each tail holds Phi(-sqrt(n / (n - 1)) t), with t the quantile of Student's distribution at
-    (1 + confidence) / 2 of n - 1 degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
+    Each tail holds Phi(-sqrt(n / (n - 1)) t), with t the 97.5 % quantile of Student's distribution of n - 1
+    degrees of freedom: for n = 8 speakers 0.6 % instead of 2.5 %.
     """
     resampled = np.asarray(resampled, dtype=np.float64)
     if n_speakers < MIN_SPEAKERS or np.isnan(resampled).all():
         return Interval(value, float("nan"), float("nan"))
-    t = stats.t.ppf((1 + confidence) / 2, n_speakers - 1)
+    t = stats.t.ppf(0.975, n_speakers - 1)
     tail = stats.norm.cdf(-np.sqrt(n_speakers / (n_speakers - 1)) * t)
     low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return Interval(value, float(low), float(high))
@@ -226,7 +209,7 @@ def ccc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ or are not (N,), there is nothing to judge, or a value is not finite.
+        If the lengths differ, there is nothing to judge, or a value is not finite.
 
     Notes
     -----
@@ -238,11 +221,7 @@ def ccc(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     L. I.-K. Lin (1989), "A Concordance Correlation Coefficient to Evaluate Reproducibility",
     doi:10.2307/2532051.
     """
-    a, b = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
-        raise ValueError(
-            f"values of shapes {a.shape} and {b.shape}; expected two of one shape (N,), N at least 1"
-        )
+    a, b = _of_equal_length(np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("values that are not finite; leave out clips without ratings")
     covariance = np.mean((a - a.mean()) * (b - b.mean()))

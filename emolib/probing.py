@@ -15,9 +15,11 @@ Emotional Speech Detection", ICASSP, doi:10.1109/ICASSP.2011.5947652. Attentive 
 Koshinaka, K. Shinoda (2018), "Attentive Statistics Pooling for Deep Speaker Embedding", arXiv:1803.10963.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mode
 from typing import Any, Literal
 
 import numpy as np
@@ -37,21 +39,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from emolib import emotions, scheduling, splits, threads
+from emolib import emotions, metrics, scheduling, splits, threads
 from emolib.corpora.tables import VOTES
-from emolib.metrics import (
-    Interval,
-    difference_interval,
-    macro_f1,
-    mean_interval,
-    ua_interval,
-    unweighted_accuracy,
-    weighted_accuracy,
-)
+from emolib.metrics import Interval
 from emolib.training import Recipe, Training
-
-#: Clips' worth of the whole corpus's statistics in those of a speaker.
-PRIOR_CLIPS = 5.0
 
 
 @dataclass(frozen=True)
@@ -75,17 +66,17 @@ class Probe:
     @property
     def ua(self) -> Interval:
         """Unweighted accuracy with its interval over speakers."""
-        return ua_interval(self.y_true, self.y_pred, self.speakers)
+        return metrics.ua_interval(self.y_true, self.y_pred, self.speakers)
 
     @property
     def wa(self) -> float:
         """Weighted accuracy."""
-        return weighted_accuracy(self.y_true, self.y_pred)
+        return metrics.weighted_accuracy(self.y_true, self.y_pred)
 
     @property
     def macro_f1(self) -> float:
         """Macro-averaged F1 score."""
-        return macro_f1(self.y_true, self.y_pred)
+        return metrics.macro_f1(self.y_true, self.y_pred)
 
     def lead_over(self, other: "Probe") -> Interval:
         """Return by how much its UA is above another's on the same clips, the same speakers drawn for both.
@@ -94,7 +85,7 @@ class Probe:
         """
         if not np.array_equal(self.y_true, other.y_true) or not np.array_equal(self.speakers, other.speakers):
             raise ValueError("two probes of different clips; expected the same clips in the same order")
-        return ua_interval(self.y_true, self.y_pred, self.speakers, over=other.y_pred)
+        return metrics.ua_interval(self.y_true, self.y_pred, self.speakers, over=other.y_pred)
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -115,16 +106,10 @@ def make_probe(regularisation: float = 0.1, seed: int = 0) -> Pipeline:
 
 
 def cross_validate(
-    features: ArrayLike,
-    manifest: pd.DataFrame,
-    folds: Sequence[splits.Fold],
-    *,
-    test_features: ArrayLike | None = None,
-    estimator: Any | None = None,
-    layer: int | str | None = None,
-    partial: bool = False,
+    features: ArrayLike, manifest: pd.DataFrame, folds: Sequence[splits.Fold], *,
+    test_features: ArrayLike | None = None, estimator: Any | None = None, layer: int | str | None = None,
     client: Any = None,
-) -> Probe:
+) -> Probe:  # fmt: skip
     """Predict every clip with a probe that was trained without its fold.
 
     Parameters
@@ -138,8 +123,6 @@ def cross_validate(
         `make_probe` by default; it is cloned for each fold.
     layer : int or str, optional
         Passed on to the result.
-    partial : bool
-        Leave clips that are in no test fold out of the result; they are refused by default.
     client : distributed.Client, optional
         Train each fold on one of its workers, as `scheduling.connect` yields it; the answers are the same.
 
@@ -153,18 +136,14 @@ def cross_validate(
     tested = X if test_features is None else checked_features(test_features, manifest)
     if tested.shape != X.shape:
         raise ValueError(f"test features of shape {tested.shape}; expected the features' {X.shape}")
-    return _held_out({layer: (X, tested)}, manifest, folds, "speaker", estimator, partial, client)
+    return _held_out({layer: (X, tested)}, manifest, folds, estimator=estimator, client=client)
 
 
 def choose_layer(
-    layers: dict[int, NDArray] | dict[int | str, NDArray],
-    manifest: pd.DataFrame,
-    folds: Sequence[splits.Fold],
-    *,
-    scheme: splits.Scheme = "speaker",
-    partial: bool = False,
+    layers: dict[int, NDArray] | dict[int | str, NDArray], manifest: pd.DataFrame,
+    folds: Sequence[splits.Fold], *, scheme: splits.Scheme = "speaker", partial: bool = False,
     client: Any = None,
-) -> Probe:
+) -> Probe:  # fmt: skip
     """Predict every clip at the layer that was best on its training folds alone.
 
     Parameters
@@ -176,7 +155,7 @@ def choose_layer(
         How the training part is cut again to choose; ``speaker`` unless a leak is to be shown. A single layer
         leaves no choice, and its training part is not cut.
     partial : bool
-        As for `cross_validate`.
+        Leave clips that are in no test fold out of the result; they are refused by default.
     client : distributed.Client, optional
         Choose and train for each fold on one of its workers.
 
@@ -191,7 +170,7 @@ def choose_layer(
     """
     tables = {k: checked_features(X, manifest) for k, X in layers.items()}
     both = {k: (X, X) for k, X in tables.items()}
-    return _held_out(both, manifest, folds, scheme, None, partial, client)
+    return _held_out(both, manifest, folds, scheme=scheme, partial=partial, client=client)
 
 
 # ------------------------------------------------------------------------------------- soft labels
@@ -219,14 +198,14 @@ class SoftProbe:
     @property
     def cross_entropy(self) -> Interval:
         """The mean of -sum_c p_c ln q_c, in nats; the entropy of the raters is the least it can be."""
-        return mean_interval(self._cross_entropies(), self.speakers)
+        return metrics.mean_interval(self._cross_entropies(), self.speakers)
 
     @property
     def jensen_shannon(self) -> Interval:
         """The mean Jensen-Shannon divergence in bits: 0 for equal shares, 1 for none in common."""
         middle = (self.y_true + self.y_pred) / 2
         both = (special.rel_entr(p, middle).sum(axis=1) for p in (self.y_true, self.y_pred))
-        return mean_interval(sum(both) / 2 / np.log(2), self.speakers)
+        return metrics.mean_interval(sum(both) / 2 / np.log(2), self.speakers)
 
     def n_best(self, n: int) -> Interval:
         """Return the share of clips whose most chosen emotion is among the n most probable ones.
@@ -235,13 +214,13 @@ class SoftProbe:
         """
         ranks = np.argsort(np.argsort(-self.y_pred, axis=1, kind="stable"), axis=1)
         is_most = self.y_true == self.y_true.max(axis=1, keepdims=True)
-        return mean_interval((is_most & (ranks < n)).any(axis=1), self.speakers)
+        return metrics.mean_interval((is_most & (ranks < n)).any(axis=1), self.speakers)
 
     def lead_over(self, other: "SoftProbe") -> Interval:
         """Return by how much its cross-entropy is below another's on the same clips."""
         if not np.array_equal(self.y_true, other.y_true):
             raise ValueError("two probes of different clips; expected the same clips in the same order")
-        return difference_interval(other._cross_entropies(), self._cross_entropies(), self.speakers)
+        return metrics.difference_interval(other._cross_entropies(), self._cross_entropies(), self.speakers)
 
     def _cross_entropies(self) -> NDArray[np.float64]:
         return -(self.y_true * np.log(np.maximum(self.y_pred, 1e-12))).sum(axis=1)
@@ -271,12 +250,9 @@ def votes(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def cross_validate_soft(
-    layers: Mapping[Any, NDArray],
-    manifest: pd.DataFrame,
-    folds: Sequence[splits.Fold],
-    *,
+    layers: Mapping[Any, NDArray], manifest: pd.DataFrame, folds: Sequence[splits.Fold], *,
     labels: Literal["soft", "hard", "prior"] = "soft",
-) -> SoftProbe:
+) -> SoftProbe:  # fmt: skip
     """Predict what share of the raters chose each emotion, by a probe that never saw the clip's fold.
 
     Parameters
@@ -326,7 +302,7 @@ def cross_validate_soft(
         return answers
 
     y_pred = splits.held_out(folds, shares.shape, answer)
-    layer = max(sorted(set(chosen), key=str), key=chosen.count) if chosen else None
+    layer = mode(sorted(chosen, key=str)) if chosen else None
     return SoftProbe(shares, y_pred, tuple(counts.columns), manifest["speaker"].to_numpy(str), layer)
 
 
@@ -411,13 +387,9 @@ def group_means(X: NDArray[np.float64], groups: ArrayLike) -> NDArray[np.float64
 
 
 def standardise_speakers(
-    features: ArrayLike,
-    speakers: ArrayLike,
-    *,
-    n_clips: int | None = None,
-    prior_clips: float = PRIOR_CLIPS,
+    features: ArrayLike, speakers: ArrayLike, *, n_clips: int | None = None, prior_clips: float = 5.0,
     seed: int = 0,
-) -> NDArray[np.floating]:
+) -> NDArray[np.floating]:  # fmt: skip
     """Take each speaker's own level and spread out of features; no label is used.
 
     Parameters
@@ -449,8 +421,7 @@ def standardise_speakers(
     for speakers of whom unlabelled clips are at hand.
     """
     X, names = np.array(features, dtype=np.float64), np.asarray(speakers)
-    if len(X) != len(names):
-        raise ValueError(f"features of {len(X)} clips and {len(names)} speakers; expected as many")
+    check_consistent_length(X, names)
     if n_clips is not None and n_clips < 2:
         raise ValueError(f"n_clips {n_clips}; expected two or more, since one clip has no deviation")
     mean, members = X.mean(axis=0), [np.flatnonzero(names == name) for name in np.unique(names)]
@@ -482,10 +453,7 @@ def linear_cka(a: ArrayLike, b: ArrayLike) -> float:
     S. Kornblith, M. Norouzi, H. Lee, G. Hinton (2019), "Similarity of Neural Network Representations
     Revisited", arXiv:1905.00414.
     """
-    A, B = (np.asarray(X, dtype=np.float64) for X in (a, b))
-    if A.ndim != 2 or B.ndim != 2 or len(A) != len(B):
-        raise ValueError(f"features of shapes {A.shape} and {B.shape}; expected (N, D) and (N, E)")
-    A, B = A - A.mean(axis=0), B - B.mean(axis=0)
+    A, B = (X - X.mean(axis=0) for X in (np.asarray(a, np.float64), np.asarray(b, np.float64)))
     scale = np.linalg.norm(A.T @ A) * np.linalg.norm(B.T @ B)
     return float(np.square(A.T @ B).sum() / scale) if scale > 0 else 0.0
 
@@ -529,59 +497,48 @@ def best_layer(
     return max(scores, key=lambda k: scores[k])
 
 
+#: A fold's test rows, its layers in training and in testing, its training clips, a scheme and an estimator.
+_Task = tuple[NDArray[np.intp], dict[Any, tuple[NDArray, NDArray]], pd.DataFrame, splits.Scheme, Any]
+
+
 def _held_out(
-    layers: Mapping[Any, tuple[NDArray, NDArray]], manifest: pd.DataFrame, folds: Sequence[splits.Fold],
-    scheme: splits.Scheme, estimator: Any, partial: bool, client: Any,
+    layers: Mapping[Any, tuple[NDArray, NDArray]], manifest: pd.DataFrame, folds: Sequence[splits.Fold], *,
+    scheme: splits.Scheme = "speaker", estimator: Any = None, partial: bool = False, client: Any = None,
 ) -> Probe:  # fmt: skip
     """Predict every clip from layers as they are in training and in testing, each fold choosing its own."""
     y_pred, chosen = np.full(len(manifest), "", dtype=object), list[Any]()
     tasks = (  # one by one: all at once they would hold the features once a fold
-        {
-            "number": i,
-            "layers": {k: (X[train], tested[test]) for k, (X, tested) in layers.items()},
-            "part": manifest.iloc[train],
-            "scheme": scheme,
-            "estimator": estimator,
-        }
-        for i, (train, test) in enumerate(folds)
-    )
-    for number, (best, prediction) in _each(_fit_fold, tasks, client):
+        (test, {k: (X[train], tested[test]) for k, (X, tested) in layers.items()}, manifest.iloc[train],
+         scheme, estimator)
+        for train, test in folds
+    )  # fmt: skip
+    here = ((task, functools.partial(_fit_fold, task)) for task in tasks)
+    for (test, *_), result in scheduling.outcomes(client, _fit_fold, tasks) if client else here:
+        best, y_pred[test] = result()
         chosen.append(best)
-        y_pred[folds[number][1]] = prediction
     y, speakers, tested = manifest["emotion"].to_numpy().astype(str), manifest["speaker"], y_pred != ""
     if not partial and not tested.all():
         raise ValueError(f"{int((~tested).sum())} of {len(y)} clips are in no test fold")
-    layer = max(sorted(set(chosen), key=str), key=chosen.count)
+    layer = mode(sorted(chosen, key=str))
     return Probe(y[tested], y_pred[tested].astype(str), speakers.to_numpy()[tested], layer)
 
 
-def _fit_fold(task: dict[str, Any]) -> tuple[Any, NDArray]:
+def _fit_fold(task: _Task) -> tuple[Any, NDArray]:
     """Return the layer that is best within a fold's training clips, and its answers to the test clips."""
-    part, layers = task["part"], task["layers"]
-    best = best_layer({k: X for k, (X, _) in layers.items()}, part, _ua, task["scheme"])
+    _, layers, part, scheme, estimator = task
+    best = best_layer({k: X for k, (X, _) in layers.items()}, part, _ua, scheme)
     y = part["emotion"].to_numpy().astype(str)
     if len(np.unique(y)) < 2:
         raise ValueError(f"a training fold holds {str(y[0])!r} alone; a probe needs two emotions")
-    probe = make_probe() if task["estimator"] is None else clone(task["estimator"])
+    probe = make_probe() if estimator is None else clone(estimator)
     # on problems of this size the threads of BLAS wait for each other longer than they work
     with threadpool_limits(1):
         return best, probe.fit(layers[best][0], y).predict(layers[best][1])
 
 
-def _each(
-    function: Callable[[dict[str, Any]], Any], tasks: Iterable[dict[str, Any]], client: Any
-) -> Iterator[tuple[int, Any]]:
-    """Yield the number of each task and what it gives, from this process or from workers as they end."""
-    if client is None:
-        yield from ((task["number"], function(task)) for task in tasks)
-        return
-    for task, result in scheduling.outcomes(client, function, tasks):
-        yield task["number"], result()
-
-
 def _ua(X: NDArray, part: pd.DataFrame, inner: list[splits.Fold]) -> float:
     probe = cross_validate(X, part, inner)
-    return unweighted_accuracy(probe.y_true, probe.y_pred)
+    return metrics.unweighted_accuracy(probe.y_true, probe.y_pred)
 
 
 class LabelledTransformer(TransformerMixin, BaseEstimator):
@@ -596,14 +553,17 @@ class LabelledTransformer(TransformerMixin, BaseEstimator):
 # ------------------------------------------------------------------------------------- a neural baseline
 
 
+_BATCH, _WIDTH = 32, 64
+
+
 class _Network(nn.Module):
     """Project frames, weigh them, pool mean and deviation under the weights, and classify."""
 
-    def __init__(self, width: int, hidden: int, n_classes: int, dropout: float) -> None:
+    def __init__(self, width: int, n_classes: int, dropout: float) -> None:
         super().__init__()
-        self.project = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout))
-        self.attend = nn.Linear(hidden, 1)
-        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * hidden, n_classes))
+        self.project = nn.Sequential(nn.Linear(width, _WIDTH), nn.GELU(), nn.Dropout(dropout))
+        self.attend = nn.Linear(_WIDTH, 1)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * _WIDTH, n_classes))
 
     def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
         hidden = self.project(frames)
@@ -614,15 +574,12 @@ class _Network(nn.Module):
 
 
 class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
-    """Classify sequences of frames by attention pooling.
+    """Classify sequences of frames by attention pooling, on the CPU.
 
     Parameters
     ----------
-    hidden : int
-        Width after the projection.
-    n_epochs, batch_size : int
-    learning_rate, weight_decay, dropout : float
-    device : str
+    n_epochs : int
+    learning_rate, dropout : float
     seed : int
 
     Attributes
@@ -633,24 +590,13 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
     Notes
     -----
     X is a sequence of N arrays (T, D), each of its own length, or an array (N, D), read as N clips of one
-    frame. Frames are standardised by the training set's mean and deviation.
+    frame. Frames are standardised by the training set's mean and deviation, and projected to 64 numbers.
     """
 
     def __init__(
-        self,
-        *,
-        hidden: int = 64,
-        n_epochs: int = 20,
-        batch_size: int = 32,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-2,
-        dropout: float = 0.2,
-        device: str = "cpu",
-        seed: int = 0,
+        self, *, n_epochs: int = 20, learning_rate: float = 2e-3, dropout: float = 0.2, seed: int = 0
     ) -> None:
-        self.hidden, self.n_epochs, self.batch_size = hidden, n_epochs, batch_size
-        self.learning_rate, self.weight_decay, self.dropout = learning_rate, weight_decay, dropout
-        self.device, self.seed = device, seed
+        self.n_epochs, self.learning_rate, self.dropout, self.seed = n_epochs, learning_rate, dropout, seed
 
     def fit(self, X: Sequence[ArrayLike], y: ArrayLike) -> "AttentionPoolingClassifier":
         """Train on N clips of frames and their labels."""
@@ -666,48 +612,42 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         self._train(self._standardise(clips), torch.from_numpy(codes))
         return self
 
+    @torch.inference_mode()
     def predict_proba(self, X: Sequence[ArrayLike]) -> NDArray[np.float64]:
         """Return each clip's class probabilities, (N, C)."""
         check_is_fitted(self)
         clips = self._standardise(self._check(X, reset=False))
-        size, device = self.batch_size, next(self.network_.parameters()).device
-        self.network_.eval()
-        with torch.inference_mode():
-            parts = [
-                self.network_(*(tensor.to(device) for tensor in _padded(clips[i : i + size]))).softmax(1)
-                for i in range(0, len(clips), size)
-            ]
-        return torch.cat(parts).double().cpu().numpy()
+        batches = [clips[i : i + _BATCH] for i in range(0, len(clips), _BATCH)]
+        return torch.cat([self.network_(*_padded(batch)).softmax(1) for batch in batches]).double().numpy()
 
     def predict(self, X: Sequence[ArrayLike]) -> NDArray:
         """Return each clip's most probable label, (N,)."""
-        answers = self.predict_proba(X).argmax(axis=1)
+        answers = self.predict_proba(X).argmax(axis=1)  # which refuses where nothing is fitted
         return self.classes_[answers]
 
     @threads.single()
     def _train(self, clips: list[Tensor], codes: Tensor) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.network_ = _Network(self.n_features_in_, self.hidden, len(self.classes_), self.dropout)
-        per_epoch = math.ceil(len(clips) / self.batch_size)
+            self.network_ = _Network(self.n_features_in_, len(self.classes_), self.dropout)
+        per_epoch = math.ceil(len(clips) / _BATCH)
+        steps = self.n_epochs * per_epoch
         recipe = Recipe(
-            self.n_epochs * per_epoch, self.learning_rate, warmup=self.n_epochs * per_epoch // 3,
-            decay_share=0.7, weight_decay=self.weight_decay, max_norm=math.inf, seed=self.seed,
+            steps, self.learning_rate, warmup=steps // 3, decay_share=0.7, weight_decay=1e-2,
+            max_norm=math.inf, seed=self.seed,
         )  # fmt: skip
-        training = Training(self.network_, recipe, device=self.device)
+        training = Training(self.network_, recipe, device="cpu")
 
         def batch(step: int) -> list[NDArray[np.intp]]:
             order = np.random.default_rng((self.seed, step // per_epoch)).permutation(len(clips))
-            return [order[step % per_epoch * self.batch_size :][: self.batch_size]]
+            return [order[step % per_epoch * _BATCH :][:_BATCH]]
 
         def loss(rows: NDArray[np.intp]) -> Tensor:
-            frames, mask = _padded([clips[row] for row in rows])
-            device = training.accelerator.device
-            logits = training.whole(frames.to(device), mask.to(device))
-            return nn.functional.cross_entropy(logits, codes[rows].to(device))
+            logits = training.whole(*_padded([clips[row] for row in rows]))
+            return nn.functional.cross_entropy(logits, codes[rows])
 
         training.run(batch, loss)
-        self.losses_ = [float(x) for x in np.mean(np.reshape(training.losses, (-1, per_epoch)), axis=1)]
+        self.losses_ = np.reshape(training.losses, (-1, per_epoch)).mean(axis=1).tolist()
 
     def _standardise(self, clips: list[NDArray]) -> list[Tensor]:
         return [torch.from_numpy(((clip - self.mean_) / self.scale_).astype(np.float32)) for clip in clips]
@@ -719,12 +659,10 @@ class AttentionPoolingClassifier(ClassifierMixin, BaseEstimator):
         clips = [np.asarray(clip, dtype=np.float64) for clip in X]
         if reset:
             self.n_features_in_ = clips[0].shape[1]
-        width = self.n_features_in_
         for i, clip in enumerate(clips):
-            if clip.ndim != 2 or clip.shape[1] != width or len(clip) == 0:
-                raise ValueError(
-                    f"clip {i} has shape {clip.shape}; expected (T, {width}) with at least one frame"
-                )
+            if clip.ndim != 2 or clip.shape[1] != self.n_features_in_ or not len(clip):
+                expected = f"(T, {self.n_features_in_}) with at least one frame"
+                raise ValueError(f"clip {i} has shape {clip.shape}; expected {expected}")
             if not np.isfinite(clip).all():
                 raise ValueError(f"clip {i} holds NaN or infinite frames")
         return clips

@@ -7,10 +7,8 @@ Recognition Toolkit and Benchmark", arXiv:2406.07162.
 """
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -67,13 +65,11 @@ def folds(
     """
     if scheme not in get_args(Scheme):
         raise ValueError(f"unknown folds {scheme!r}; expected one of: {', '.join(get_args(Scheme))}")
+    if scheme in ("random", "rendition"):
+        return _at_random(manifest, scheme, n_folds, seed)
     speakers, emotions = manifest["speaker"].to_numpy(), manifest["emotion"].to_numpy()
-    if scheme == "random":
-        return _random(emotions, n_folds, seed)
-    if scheme == "rendition":
-        return _by_rendition(manifest, n_folds, seed)
     if scheme == "text":
-        return _by_text(manifest, scheme, n_folds, seed)
+        return _grouped(sentences(manifest), emotions, n_folds, seed)
     n_speakers = len(np.unique(speakers))
     if n_speakers < 2:
         raise ValueError(f"{n_speakers} speaker; {scheme!r} folds need at least two speakers")
@@ -82,9 +78,9 @@ def folds(
     elif scheme == "loso":
         cut = list(LeaveOneGroupOut().split(speakers, groups=speakers))
     else:
-        cut = _grouped(speakers, emotions, scheme, n_folds, seed)
+        cut = _grouped(speakers, emotions, n_folds, seed)
     if scheme == "speaker+text":
-        cut = _crossed(cut, _by_text(manifest, scheme, n_folds, seed))
+        cut = _crossed(cut, _grouped(sentences(manifest), emotions, n_folds, seed))
     for train, test in cut:
         check_disjoint(speakers[train], speakers[test])
     return cut
@@ -133,11 +129,8 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
     UserWarning
         If the lists name clips that the manifest lacks.
     """
-    lists = {
-        int(match[2]): (path, path.with_name(f"{match[1]}_test_fold_{match[2]}.jsonl"))
-        for path in Path(folder).glob("fold_*/*_train_fold_*.jsonl")
-        if (match := re.fullmatch(r"(.+)_train_fold_(\d+)\.jsonl", path.name))
-    }
+    found = Path(folder).glob("fold_*/*_train_fold_*[0-9].jsonl")
+    lists = sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]))
     if not lists:
         raise ValueError(f"{folder}: no published folds; expected fold_1/<name>_train_fold_1.jsonl and so on")
     named = zip(manifest["path"], manifest["clip"], strict=True)  # a shipped embedding has no path
@@ -148,19 +141,19 @@ def published(manifest: pd.DataFrame, folder: str | Path) -> list[Fold]:
             f"name of their file alone: rename one"
         )
     rows = {stem: row for row, stem in enumerate(stems)}
-    cut, absent = [], set()
-    for _, sides in sorted(lists.items()):
-        names = [_listed(side) for side in sides]
+    cut, absent = [], set[str]()
+    for path in lists:
+        test_path = path.with_name(path.name.replace("_train_fold_", "_test_fold_"))
+        names = [_listed(side) for side in (path, test_path)]
         check_disjoint(names[0], names[1], "clips")
-        absent |= set(chain(*names)) - set(rows)
+        absent |= {name for side in names for name in side} - set(rows)
         train, test = (np.array([rows[n] for n in side if n in rows], np.intp) for side in names)
         if not len(train) or not len(test):
-            raise ValueError(f"{sides[0].parent}: lists {names[0][:1]} ..., and none is in the manifest")
+            raise ValueError(f"{path.parent}: lists {names[0][:1]} ..., and none is in the manifest")
         cut.append((train, test))
     if absent:
-        warnings.warn(
-            f"{len(absent)} listed clips are not in the manifest, such as {min(absent)}", stacklevel=2
-        )
+        told = f"{len(absent)} listed clips are not in the manifest, such as {min(absent)}"
+        warnings.warn(told, stacklevel=2)
     return cut
 
 
@@ -230,35 +223,46 @@ def halves(rows: NDArray[np.intp], speakers: ArrayLike, seed: int = 0) -> Fold:
     return rows[first], rows[~first]
 
 
-def _random(emotions: NDArray, n_folds: int, seed: int) -> list[Fold]:
-    rarest = int(np.unique(emotions, return_counts=True)[1].min())
+def sentences(manifest: pd.DataFrame, at_least: int = 2) -> NDArray:
+    """Return each clip's sentence, (N,), which its text_id names.
+
+    Raises ValueError if a clip has none, or there are fewer than `at_least`.
+    """
+    texts = manifest["text_id"].astype(object).fillna("").astype(str).to_numpy()
+    if n_unnamed := int((texts == "").sum()):
+        raise ValueError(
+            f"{n_unnamed} of {len(manifest)} clips have no text_id; folds by sentences need it in all: use "
+            f"'speaker' or 'random', or give the sentences of your table in a column text_id"
+        )
+    if len(np.unique(texts)) < at_least:
+        raise ValueError(f"all clips say the sentence {texts[0]!r}; such folds need two: use 'speaker'")
+    return texts
+
+
+def _at_random(manifest: pd.DataFrame, scheme: Scheme, n_folds: int, seed: int) -> list[Fold]:
+    """Cut at random, emotions balanced: by clips, or by renditions with all of their takes."""
+    emotions, groups, splitter = manifest["emotion"].to_numpy(), None, StratifiedKFold
+    units = pd.Series(range(len(manifest)))
+    if scheme == "rendition":
+        sentences(manifest, at_least=1)
+        names = ["speaker", "emotion", "text_id", "intensity"]
+        units = groups = manifest.groupby(names, dropna=False).ngroup()
+        splitter = StratifiedGroupKFold
+    rarest = int(units.groupby(emotions).nunique().min())
     if rarest < 2:
-        raise ValueError("an emotion has a single clip; random folds need at least two of each")
-    splitter = StratifiedKFold(min(n_folds, rarest), shuffle=True, random_state=seed)
-    return list(splitter.split(emotions, emotions))
+        raise ValueError(f"an emotion has a single clip or rendition; {scheme!r} folds need two of each")
+    splitter = splitter(min(n_folds, rarest), shuffle=True, random_state=seed)
+    return list(splitter.split(units, emotions, groups))
 
 
-def _grouped(groups: NDArray, emotions: NDArray, scheme: Scheme, n_folds: int, seed: int) -> list[Fold]:
+def _grouped(groups: NDArray, emotions: NDArray, n_folds: int, seed: int) -> list[Fold]:
     """Cut by whole groups, two or more, emotions balanced as far as that goes."""
     most = int(np.unique(emotions, return_counts=True)[1].max())
     if most < 2:
-        raise ValueError(f"every emotion has a single clip; {scheme!r} folds need one with two clips or more")
-    splitter = StratifiedGroupKFold(
-        min(n_folds, len(np.unique(groups)), most), shuffle=True, random_state=seed
-    )
+        raise ValueError("every emotion has a single clip; such folds need one with two clips or more")
+    n_folds = min(n_folds, len(np.unique(groups)), most)
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     return [(train, test) for train, test in splitter.split(groups, emotions, groups) if len(test)]
-
-
-def _by_text(manifest: pd.DataFrame, scheme: Scheme, n_folds: int, seed: int) -> list[Fold]:
-    texts = _texts(manifest, scheme)
-    if len(np.unique(texts)) < 2:
-        raise ValueError(
-            f"all clips say the sentence {texts[0]!r}; {scheme!r} folds need two sentences: use 'speaker'"
-        )
-    cut = _grouped(texts, manifest["emotion"].to_numpy(), scheme, n_folds, seed)
-    for train, test in cut:
-        check_disjoint(texts[train], texts[test], "sentences")
-    return cut
 
 
 def _crossed(by_speaker: list[Fold], by_text: list[Fold]) -> list[Fold]:
@@ -275,26 +279,6 @@ def _crossed(by_speaker: list[Fold], by_text: list[Fold]) -> list[Fold]:
             f"'speaker+text' folds need sentences that several speakers say: use 'speaker' or 'text'"
         )
     return cut
-
-
-def _texts(manifest: pd.DataFrame, scheme: Scheme) -> NDArray:
-    texts = manifest["text_id"].fillna("").astype(str).to_numpy()
-    if n_unnamed := int((texts == "").sum()):
-        raise ValueError(
-            f"{n_unnamed} of {len(manifest)} clips have no text_id; {scheme!r} folds need it in all: use "
-            f"'speaker' or 'random', or give the sentences of your table in a column text_id"
-        )
-    return texts
-
-
-def _by_rendition(manifest: pd.DataFrame, n_folds: int, seed: int) -> list[Fold]:
-    _texts(manifest, "rendition")
-    renditions = manifest.groupby(["speaker", "emotion", "text_id", "intensity"], dropna=False).ngroup()
-    rarest = int(renditions.groupby(manifest["emotion"]).nunique().min())
-    if rarest < 2:
-        raise ValueError("an emotion has a single rendition; 'rendition' folds need at least two of each")
-    splitter = StratifiedGroupKFold(min(n_folds, rarest), shuffle=True, random_state=seed)
-    return list(splitter.split(renditions, manifest["emotion"], renditions))
 
 
 def _emobox(manifest: pd.DataFrame) -> list[Fold]:

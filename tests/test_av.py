@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from samples import needs_audio, refused
+from samples import refused
 from scipy.special import softmax
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from torchmetrics.functional import concordance_corrcoef
 
-from emolib import av, corpora, emotions, features, metrics, plots, splits
+from emolib import av, corpora, embeddings, emotions, metrics, plots, splits
 from emolib.av import AVLearner, evaluate, reductions
 
 WORDS = np.array(["angry", "sad", "happy", "neutral"])
@@ -51,21 +51,17 @@ def test_a_clip_is_placed_by_itself_and_a_saved_learner_places_it_alike(method, 
     X, y, _ = blobs(120)
     learner = AVLearner(method, n_epochs=20, seed=3)
     placed = learner.fit_transform(X, y, "emodb")
-    assert placed.shape == (120, 2)
-    assert placed[y == "happy", 0].mean() > 0.3 > placed[y == "sad", 0].mean()
-    assert placed[y == "angry", 1].mean() > 0.3 > placed[y == "sad", 1].mean()
+    for axis, high in enumerate(("happy", "angry")):
+        assert placed[y == high, axis].mean() > 0.3 > placed[y == "sad", axis].mean()
     np.testing.assert_allclose(learner.transform(X), placed, atol=1e-5)
     new = blobs(30, seed=5)[0]
     together = learner.transform(new)
     np.testing.assert_allclose(np.concatenate([learner.transform(x[None]) for x in new]), together, atol=1e-9)
-    np.testing.assert_allclose(learner.transform(new[::-1])[::-1], together, atol=1e-9)
     learner.provenance_["layer"] = 4
     again = AVLearner.load(learner.save(tmp_path / "av"))
     np.testing.assert_array_equal(again.transform(new), together)
     assert again.get_params() == learner.get_params() and again.provenance_ == {"layer": 4}
     assert again.classes_.tolist() == learner.classes_.tolist()
-    (tmp_path / "av" / "config.json").write_text("{}")
-    refused("saved AVLearner", AVLearner.load, tmp_path / "av")
 
 
 def test_held_out_places_agree_with_the_truth_and_shuffled_categories_do_not(anchored):
@@ -123,17 +119,18 @@ def test_umap_starts_at_the_anchors_in_their_own_units():
     assert np.abs(still.embedding_ - start).std() > reductions.START_SD / 3
 
 
-def test_two_processes_agree_to_the_bit():
+def test_another_process_agrees_to_the_bit():
     code = (
         "import numpy as np; from emolib.av import AVLearner\n"
-        "X = np.random.default_rng(0).standard_normal((90, 6))\n"
-        "y = np.array(['angry', 'sad', 'happy'] * 30)\n"
-        "for method in ('anchored', 'umap'):\n"
-        "    print(AVLearner(method, n_epochs=10, seed=1).fit_transform(X, y, 'emodb').tobytes().hex())"
+        "X, y = np.random.default_rng(0).standard_normal((90, 6)), np.array(['angry', 'sad', 'happy'] * 30)\n"
+        "learners = [AVLearner(method, n_epochs=10, seed=1) for method in ('anchored', 'umap')]\n"
+        "places = [learner.fit_transform(X, y, 'emodb').tobytes().hex() for learner in learners]\n"
     )
-    command = [sys.executable, "-c", code]
-    first, again = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in "12")
-    assert first.stdout == again.stdout and len(first.stdout.split()) == 2
+    here: dict = {}
+    exec(code, here)
+    command = [sys.executable, "-c", code + "print(*places)"]
+    there = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert there.stdout.split() == here["places"]
 
 
 def test_it_refuses_with_a_reason():
@@ -146,8 +143,7 @@ def test_it_refuses_with_a_reason():
         ({"X": np.full((40, 3), np.nan)}, None, "NaN"),
         ({"y": None}, None, "y"),
         ({"method": "tsne"}, None, "unknown method"),
-        ({"method": "umap", "n_neighbors": 40}, None, "fewer neighbours"),
-        ({"method": "umap", "n_neighbors": 1}, None, "expected 2 to 39"),
+        ({"method": "umap", "n_neighbors": 40}, None, "expected 2 to 39: .* fewer neighbours"),
         ({"shrinkage": 1.5}, None, "shrinkage=1.5"),
         ({"temperature": 0.0}, None, "temperature=0.0"),
     ):
@@ -188,8 +184,8 @@ def test_ccc_agrees_with_torchmetrics_and_its_definition():
     assert metrics.ccc(a, a) == pytest.approx(1) and metrics.ccc(a, -a) < 0
     assert metrics.ccc(a, np.zeros(200)) == 0 and np.isnan(metrics.ccc([1, 1], [1, 1]))
     assert metrics.ccc(a, a + 1) < 1 and metrics.ccc(a, 2 * a) == pytest.approx(metrics.ccc(2 * a, a))
-    for bad in ([1.0, np.nan], [1.0], [[1.0, 2.0]]):
-        refused("values", metrics.ccc, [1.0, 2.0], bad)
+    for bad, words in (([1.0, np.nan], "not finite"), ([1.0], "equal numbers"), ([], "equal numbers")):
+        refused(words, metrics.ccc, [1.0, 2.0], bad)
 
 
 # ------------------------------------------------------------------------------------- whole corpora
@@ -224,11 +220,10 @@ def test_every_clip_is_placed_without_its_speaker():
 
 def test_lines_frame_the_plane():
     X, manifest = corpus()
-    folds, level = splits.folds(manifest, "loso"), av.standardise_speakers(X, manifest["speaker"])
-    lines = av.lines(manifest, level, folds, "emodb")
+    folds = splits.folds(manifest, "loso")
+    lines = av.lines(manifest, av.standardise_speakers(X, manifest["speaker"]), folds, "emodb")
     oracle, best = (lines[f"{what} of the true class"].arousal for what in ("anchor", "mean rating"))
-    assert best.value >= oracle.value
-    assert 0.8 < lines["ridge on the ratings"].valence.value < 1
+    assert best.value >= oracle.value and 0.8 < lines["ridge on the ratings"].valence.value < 1
     manifest.loc[::2, ["valence", "arousal"]] = np.nan
     half = av.lines(manifest, X, folds, "emodb")["ridge on the ratings"]
     assert half.rated.sum() == len(manifest) // 2 and np.isfinite(half.arousal.value)
@@ -261,7 +256,9 @@ def test_transfer_refuses_shared_speakers_and_unequal_lengths():
     placed = av.transfer({0: X}, manifest, {0: X}, other, learner=learner, anchors="emodb")
     assert len(placed) == len(manifest) and not hasattr(learner, "classes_"), "it is cloned"
     refused("both the training and the test set", av.transfer, {0: X}, manifest, {0: X}, manifest)
-    refused("layer 0 has features of shape", av.place, {0: X[1:]}, manifest, splits.folds(manifest, "loso"))
+    folds = splits.folds(manifest, "loso")
+    refused("features of shape .* for 240 clips", av.place, {0: X[1:]}, manifest, folds)
+    refused("no layers", av.place, {}, manifest, folds)
 
 
 # ------------------------------------------------------------------------------------- drawing
@@ -279,11 +276,12 @@ def test_the_plane_shows_every_clip_and_names_the_emotions():
 # ------------------------------------------------------------------------------------- recorded speech
 
 
-@needs_audio("emodb")
-def test_emodb_reaches_what_is_claimed(tmp_path):
-    """By wav2vec2-nano at full length: .74 and .56 with speakers standardised, .74 and .52 without."""
-    manifest = corpora.load("emodb")
-    store = features.extract(manifest, "wav2vec2-nano", url=tmp_path / "store").store
+def test_emodb_reaches_what_is_claimed(monkeypatch):
+    """By wav2vec2-nano, as shipped: .74 and .56 with speakers standardised, .74 and .52 without."""
+    monkeypatch.delenv("EMOLIB_CORPORA", raising=False)
+    with pytest.warns(UserWarning, match="emodb"):
+        manifest = corpora.load("emodb")
+    store = embeddings.open("emodb", "wav2vec2-nano")
     raw = {k: store.pooled(k, "mean+std", manifest["clip"].tolist()) for k in store.config.layers}
     standardised = {k: av.standardise_speakers(X, manifest["speaker"]) for k, X in raw.items()}
     folds = splits.folds(manifest, "loso")

@@ -1,20 +1,19 @@
 """An axis finds a planted direction, keeps its units, and is judged on speakers that it was not fitted on."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from samples import needs_audio, needs_whisper, refused
+from samples import refused
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from emolib import axis as axes
-from emolib import corpora, features, metrics, plots, probing, splits
+from emolib import metrics, plots, probing, splits
 from emolib.axis import METHODS, EmotionAxis, EmotionSubspace
 from emolib.store import FeatureStore, StoreConfig
 
@@ -77,13 +76,11 @@ def test_a_planted_direction_is_found_among_louder_voices(method):
     assert axis.scale_ == pytest.approx(5 * 0.75, rel=0.2) and 0.8 < axis.resultant_length_ <= 1
     assert axis.speakers_ == sorted(set(SPEAKERS)) and axis.incomplete_ == []
     projections = axis.project(X)
-    assert projections[Y == "calm"].mean() == pytest.approx(0, abs=1e-9)
-    assert projections[Y == "angry"].mean() == pytest.approx(1)
+    assert [projections[name == Y].mean() for name in ("calm", "angry")] == pytest.approx([0, 1], abs=1e-9)
     assert np.array_equal(axis.transform(X), projections[:, None])
-    backwards = EmotionAxis(method=method).fit(X[::-1], Y[::-1], SPEAKERS[::-1])
-    constant = X.copy()
-    constant[:, 3] = 5.1
+    constant = np.where(np.arange(WIDTH) == 3, 5.1, X)
     assert abs(fitted(method, constant).direction_[3]) < 1e-6
+    backwards = EmotionAxis(method=method).fit(X[::-1], Y[::-1], SPEAKERS[::-1])
     elsewhere = X + 100 * np.outer(Y == "happy", np.eye(WIDTH)[5])  # other emotions don't turn it
     for other in (backwards, fitted(method, planted(MANIFEST, voices=500)), fitted(method, elsewhere)):
         assert np.allclose(other.direction_, axis.direction_, atol=1e-5)
@@ -120,8 +117,7 @@ def test_the_directions_are_scikit_learn_s():
 def test_one_clip_of_each_emotion_is_enough():
     for method in ("mean-difference", "logistic", "lda"):
         axis = EmotionAxis(method=method).fit([[0.0, 1], [2, 1]], ["calm", "angry"])
-        assert np.allclose(axis.direction_, [1, 0]) and axis.scale_ == pytest.approx(2), method
-        assert axis.speakers_ == [None]
+        assert np.allclose(axis.vector_, [2, 0]) and axis.speakers_ == [None], method
 
 
 # ------------------------------------------------------------------------------------- moving
@@ -141,10 +137,8 @@ def test_a_shift_by_0_is_the_identity_and_by_1_a_whole_emotion():
 
 
 def test_groups_move_unseen_speakers_to_the_centre():
-    axis = fitted()
-    far = X + 1000 * np.outer(np.arange(len(X)) // 32, np.ones(WIDTH))
+    axis, far = fitted(), X + 1000 * np.outer(np.arange(len(X)) // 32, np.ones(WIDTH))
     assert np.allclose(axis.project(X, SPEAKERS), axis.project(far, SPEAKERS))
-    assert not np.allclose(axis.project(X), axis.project(far))
     assert axis.project(X, SPEAKERS)[Y == "angry"].mean() == pytest.approx(1)
 
 
@@ -160,12 +154,9 @@ def test_what_can_be_no_axis_is_refused():
         (lambda: EmotionAxis("calm", "calm").fit(X, Y), "one class"),
         (lambda: EmotionAxis().fit(X[apart], Y[apart], SPEAKERS[apart]), "no speaker has clips of both"),
         (lambda: fitted("svm"), "unknown method 'svm'; expected one of: mean-difference"),
-        (lambda: EmotionAxis().fit(X, Y, ["a", "b", "c"]), "3 groups for"),
-        (lambda: fitted().project(X, ["a", "b", "c"]), "3 groups for"),
+        (lambda: EmotionAxis().fit(X, Y, ["a", "b", "c"]), "inconsistent numbers"),
         (lambda: fitted("logistic", bad), "NaN"),
-        (lambda: fitted().project(bad), "NaN"),
         (lambda: fitted().project(X[:, :5]), "5 features.*expecting 16"),
-        (lambda: fitted().shift(X[:, :5], 0.5), "5 features.*expecting 16"),
         (lambda: axes.cross_project(bad, MANIFEST, LOSO), "1 clips are not finite"),
         (lambda: axes.cross_project(X[:5], MANIFEST, LOSO), r"expected \(192, D\)"),
         (lambda: axes.cross_project(X, MANIFEST, LOSO[1:]), "32 of 192 clips are in no test fold"),
@@ -198,13 +189,10 @@ def test_an_axis_from_a_store_knows_its_features_and_refuses_others(tmp_path):
         store.append(MANIFEST["clip"].tolist(), MANIFEST["clip"].tolist(), states)
         store.tidy()
     shuffled = MANIFEST.sample(frac=1, random_state=0).reset_index(drop=True)
-    axis = axes.fit_axis(shuffled, store, 2)
+    axis, made = axes.fit_axis(shuffled, store, 2), PROVENANCE | {"layer": 2}
     assert np.allclose(axis.direction_, fitted().direction_, atol=1e-4)
-    made = PROVENANCE | {"layer": 2}
-    assert axis.provenance.items() >= made.items()
+    assert axis.provenance.items() >= (made | {"n": 96}).items() and axis.provenance["commit"]
     assert axis.provenance["speakers"] == sorted(set(SPEAKERS))
-    assert axis.provenance["n"] == 96 and axis.provenance["commit"]
-    axis.check(encoder="nano", fingerprint="abc", layer=2, pooling="mean")
     axis.check(encoder="moved/nano", fingerprint="abc", layer=2)  # the same weights in another folder
     for name, wrong in {"layer": 3, "encoder": "base", "pooling": "mean+std", "fingerprint": "x"}.items():
         refused(f"of {name} {made[name]}; these are of {name}", axis.check, **{name: wrong})
@@ -213,31 +201,23 @@ def test_an_axis_from_a_store_knows_its_features_and_refuses_others(tmp_path):
     refused("layer 3 is not in", axes.fit_axis, shuffled, store, 3)
 
 
-def test_a_saved_axis_is_the_same_axis(tmp_path):
-    table = pd.DataFrame(X).add_prefix("f")
+def test_a_saved_axis_is_the_same_axis_and_replaces_no_other_files(tmp_path):
+    table, folder = pd.DataFrame(X).add_prefix("f"), tmp_path / "axis"
     axis = fitted("lda", table, provenance=PROVENANCE)
-    axis.save(tmp_path / "axis")
-    loaded = EmotionAxis.load(tmp_path / "axis")
-    assert {path.name for path in (tmp_path / "axis").iterdir()} == {"config.json", "model.safetensors"}
-    assert np.allclose(loaded.project(X), axis.project(table))
+    loaded = EmotionAxis.load(axis.save(folder))
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
     assert np.allclose(loaded.shift(X, 0.3), axis.shift(table, 0.3))
     assert loaded.provenance == axis.provenance and loaded.get_params() == axis.get_params()
     assert np.array_equal(loaded.speaker_directions_, axis.speaker_directions_)
-    EmotionAxis("happy").fit(X, Y).save(tmp_path / "axis")  # another axis takes its place
-    assert EmotionAxis.load(tmp_path / "axis").source_ == "happy"
-
-
-def test_what_is_no_axis_is_neither_read_nor_replaced(tmp_path):
+    EmotionAxis("happy").fit(X, Y).save(folder)  # another axis takes its place
+    assert EmotionAxis.load(folder).source_ == "happy"
+    (folder / "config.json").write_text('{"model_type": "wav2vec2"}')
+    for call in (axis.save, EmotionAxis.load):
+        refused("is not of a saved EmotionAxis", call, folder)
+    (folder / "config.json").unlink()
+    refused("not made here", axis.save, folder)
     with pytest.raises(FileNotFoundError, match="no EmotionAxis in"):
-        EmotionAxis.load(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    for call in (fitted().save, EmotionAxis.load):
-        refused("is not of a saved EmotionAxis", call, tmp_path)
-    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "a.txt").write_text("mine")
-    refused("not made here", fitted().save, tmp_path / "notes")
+        EmotionAxis.load(folder)
 
 
 # ------------------------------------------------------------------------------------- several emotions
@@ -249,21 +229,16 @@ def test_several_axes_at_once_and_their_cosines():
     assert np.array_equal(family["angry"].direction_, EmotionAxis("neutral").fit(X, Y, SPEAKERS).direction_)
     table = axes.cosine_table({"a": [1, 0], "b": [-3, 0], "c": [0, 2]})
     assert table.loc["a"].tolist() == [1, -1, 0] and np.allclose(table, table.T)
-    for other, words in (([0, 0], "length 0"), ([1, 0, 0], "one width")):
-        refused(words, axes.cosine_table, {"a": [1, 0], "b": other})
+    refused("length 0 is none", axes.cosine_table, {"a": [1, 0], "b": [0, 0]})
 
 
 def test_a_subspace_holds_what_the_means_span():
     space = EmotionSubspace(n_components=2).fit(X, Y, SPEAKERS)
     assert np.allclose(space.components_ @ space.components_.T, np.eye(2))
     assert np.linalg.norm(space.components_[:, :2]) ** 2 == pytest.approx(2, rel=0.1), "columns 0 and 1"
-    assert space.shares_.sum() == pytest.approx(1, abs=0.1) and (np.diff(space.shares_) <= 0).all()
-    assert space.transform(X, SPEAKERS).shape == (len(X), 2)
+    assert np.allclose(space.transform(X), (X - X.mean(axis=0)) @ space.components_.T)
     assert EmotionSubspace().fit(X, Y).components_.shape == (3, WIDTH)
-    pair = EmotionSubspace(["calm", "angry"]).fit(X, Y, SPEAKERS).components_
-    assert len(pair) == 1 and abs(pair[0] @ fitted("mean-difference").direction_) > 0.98
-    for options, words in (((["sad"],), "'sad'"), ((["calm"],), "one class"), ((None, 4), "they span 3")):
-        refused(words, EmotionSubspace(*options).fit, X, Y, SPEAKERS)
+    refused("n_components 4; .* 4 classes span 3", EmotionSubspace(4).fit, X, Y, SPEAKERS)
 
 
 # ------------------------------------------------------------------------------------- evaluation
@@ -282,7 +257,7 @@ def test_the_auc_is_scikit_learn_s_and_its_interval_the_bootstrap_s():
 
 def test_unseen_speakers_are_separated_and_have_no_part_in_their_axis():
     held_out = axes.cross_project(X, MANIFEST, LOSO, layer=5)
-    assert held_out.auc.value > 0.9 and held_out.auc.low > 0.8 and held_out.score == held_out.auc.value
+    assert held_out.auc.value > 0.9 and held_out.auc.low > 0.8
     assert held_out.n_speakers == 6 and held_out.layer == 5 and held_out.incomplete == []
     assert held_out.projections.shape == (len(MANIFEST),) and held_out.rows.sum() == 96
     _, test = LOSO[2]
@@ -291,19 +266,16 @@ def test_unseen_speakers_are_separated_and_have_no_part_in_their_axis():
     other = axes.cross_project(X, blind, LOSO).projections
     assert np.array_equal(held_out.projections[test], other[test])
     assert not np.allclose(held_out.projections, other), "in other folds they are training"
-
-
-def test_voices_count_only_where_they_are_not_centred():
-    loud = planted(MANIFEST, voices=50)
-    centred, raw = (axes.cross_project(loud, MANIFEST, LOSO, centre=flag).score for flag in (True, False))
-    assert centred > 0.9 and raw < centred - 0.1
+    loud = planted(MANIFEST, voices=50)  # voices count only where they are not centred
+    centred, raw = (axes.cross_project(loud, MANIFEST, LOSO, centre=flag).auc for flag in (True, False))
+    assert centred.value > 0.9 and raw.value < centred.value - 0.1
 
 
 def test_random_directions_and_shuffled_labels_are_at_chance():
     weak = planted(MANIFEST, 1)
-    drawn = axes.random_aucs(weak, MANIFEST, n_directions=300)
+    drawn, again = (axes.random_aucs(weak, MANIFEST, n_directions=300) for _ in "12")
     assert drawn.shape == (300,) and drawn.mean() == pytest.approx(0.5, abs=0.05)
-    assert np.array_equal(drawn, axes.random_aucs(weak, MANIFEST, n_directions=300))
+    assert np.array_equal(drawn, again)
     strong = planted(MANIFEST, 30, voices=0)
     raw, white = (axes.random_aucs(strong, MANIFEST, whiten=flag) for flag in (False, True))
     assert raw.std() > 0.3 > 0.25 > white.std(), "where emotion is the widest direction, chance spreads"
@@ -318,7 +290,7 @@ def test_random_directions_and_shuffled_labels_are_at_chance():
 def test_the_better_layer_is_chosen_without_the_test_speaker():
     layers = {1: planted(MANIFEST, 0.2, seed=1), 3: X, 7: planted(MANIFEST, 0.5, seed=2)}
     held_out = axes.choose_layer(layers, MANIFEST, LOSO)
-    assert held_out.layer == 3 and held_out.score > 0.9
+    assert held_out.layer == 3 and held_out.auc.value > 0.9
     assert axes.choose_layer({4: X}, MANIFEST, LOSO).layer == 4
     odd = (SPEAKERS == "00").to_numpy()
     tempting = {1: np.where(odd[:, None], X, layers[1]), 2: np.where(odd[:, None], layers[1], X)}
@@ -336,21 +308,22 @@ def test_sentences_are_held_out_whole():
         for train, test in folds:
             assert not set(texts[train]) & set(texts[test])
             assert bool(set(speakers[train]) & set(speakers[test])) is not new_speakers
-    assert len(axes.sentence_folds(MANIFEST, most=2)) == 2
+    many = MANIFEST.assign(text_id=[f"s{i % 32}" for i in range(len(MANIFEST))])
+    assert len(axes.sentence_folds(many)) == 20, "more are held out in groups"
     # each sentence marks anger in a column of its own: of use only where the sentence is known
     marked = 0.3 * np.random.default_rng(0).standard_normal((len(MANIFEST), WIDTH))
     marked[np.arange(len(marked)), pd.factorize(texts)[0]] += 3.0 * (Y == "angry")
-    known = axes.cross_project(marked, MANIFEST, LOSO).score
-    assert known > 0.95 > 0.7 > axes.cross_project(marked, MANIFEST, axes.sentence_folds(MANIFEST)).score
-    for texts in ("", "s1", np.nan):
-        refused("expected two or more", axes.sentence_folds, MANIFEST.assign(text_id=texts))
+    known, new = (axes.cross_project(marked, MANIFEST, cut) for cut in (LOSO, axes.sentence_folds(MANIFEST)))
+    assert known.auc.value > 0.95 > 0.7 > new.auc.value
+    for texts, words in (("", "have no text_id"), (np.nan, "have no text_id"), ("s1", "need two")):
+        refused(words, axes.sentence_folds, MANIFEST.assign(text_id=texts))
 
 
 def test_an_axis_is_tested_on_another_corpus():
     axis = fitted(provenance=PROVENANCE)
     other = clips(n_speakers=4, n_each=4).replace({"emotion": {"calm": "bored"}})
     held_out = axes.transfer(axis, planted(other, seed=9), other, source="neutral")
-    assert held_out.score > 0.9 and held_out.n_speakers == 4 and held_out.layer == 4
+    assert held_out.auc.value > 0.9 and held_out.n_speakers == 4 and held_out.layer == 4
     assert (held_out.source, held_out.target) == ("neutral", "angry")
     refused("no clip of emotion 'calm'", axes.transfer, axis, planted(other), other)
 
@@ -364,11 +337,7 @@ def test_stronger_is_further():
     assert table["n"].tolist() == [48, 24, 24]
     assert axes.strength_auc(held_out, MANIFEST).value > 0.95
     assert axes.evenness(held_out, MANIFEST).value == pytest.approx(0.5, abs=0.08)
-    blind = MANIFEST.assign(intensity=np.random.default_rng(0).permutation(MANIFEST["intensity"]))
-    held_out = axes.cross_project(X, blind, LOSO)
-    assert abs(axes.strength_auc(held_out, blind).value - 0.5) < 0.25
-    assert axes.evenness(held_out, blind).value == pytest.approx(1, abs=0.4)
-    refused(r"intensities \[''\] of 'angry'", axes.ladder, held_out, MANIFEST.assign(intensity=np.nan))
+    refused(r"intensities \['x'\] of 'angry'", axes.ladder, held_out, MANIFEST.assign(intensity="x"))
 
 
 # ------------------------------------------------------------------------------------- scikit-learn, figures
@@ -388,22 +357,5 @@ def test_plots_name_what_they_draw():
     assert [line.get_label() for line in curve.lines][: len(METHODS)] == list(METHODS)
     plots.plot_controls({"axis": held_out.auc}, {"random": axes.random_aucs(X, MANIFEST)}, ax=controls)
     assert [label.get_text() for label in controls.get_yticklabels()] == ["axis", "random"]
-    assert len(controls.collections[0].get_offsets()) == 200
     plots.plot_ladder({"a": axes.ladder(held_out, MANIFEST)}, ax=steps)
     assert [label.get_text() for label in steps.get_xticklabels()][1:] == ["angry, normal", "angry, strong"]
-
-
-# ------------------------------------------------------------------------------------- real speech
-
-
-@needs_audio("ravdess")
-@needs_whisper
-def test_calm_and_angry_of_unseen_ravdess_actors(tmp_path):
-    manifest = corpora.load("ravdess")
-    some = (manifest["speaker"] <= "ravdess-08") & manifest["emotion"].isin(["calm", "angry"])
-    manifest = manifest[some].reset_index(drop=True)
-    store = features.extract(manifest, layers=[4], url=Path(tmp_path) / "store").store
-    data, folds = store.pooled(4, "mean", manifest["clip"].tolist()), splits.folds(manifest, "loso")
-    for method, least in (("logistic", 0.97), ("mean-difference", 0.90)):
-        assert axes.cross_project(data, manifest, folds, method=method).score >= least
-    assert axes.random_aucs(data, manifest).mean() == pytest.approx(0.5, abs=0.1)

@@ -112,37 +112,26 @@ def test_every_encoder_is_moved_at_the_layer_and_the_clips_stand_alone(folders, 
         with axis.apply(encoder, {2: 0, 0: [0, 0]}, operator=operator):
             unchanged = encoder.encode(WAVES, RATE)
         assert all(a.tobytes() == b.tobytes() for a, b in zip(plain, unchanged, strict=True)), name
-        course = [1, 0.5, 0]
-        for layer in (0, 2, 4):
-            for strength in (0.7, course):
-                with axis.apply(encoder, {layer: strength}, operator=operator):
-                    states = encoder.encode(WAVES, RATE)
-                for before, after in zip(plain, states, strict=True):
-                    n = before.shape[1]
-                    at = np.interp((np.arange(n) + 0.5) / n, [1 / 6, 0.5, 5 / 6], course)
-                    wanted = moved(axis, before[layer], 0.7 if strength == 0.7 else at, operator)
-                    np.testing.assert_allclose(after[layer], wanted, atol=1e-4, err_msg=name)
-                    # batched norms of other layers may round otherwise, but nothing else may differ
-                    np.testing.assert_allclose(after[:layer], before[:layer], atol=1e-5, err_msg=name)
-                    assert layer == 4 or np.abs(after[4] - before[4]).max() > 1e-3, name
+        for layer, strength in ((0, 0.7), (2, [1, 0.5, 0]), (4, 0.7)):
+            with axis.apply(encoder, {layer: strength}, operator=operator):
+                states = encoder.encode(WAVES, RATE)
+            for before, after in zip(plain, states, strict=True):
+                n = before.shape[1]
+                course = np.interp((np.arange(n) + 0.5) / n, [1 / 6, 0.5, 5 / 6], np.resize(strength, 3))
+                wanted = moved(axis, before[layer], course, operator)
+                np.testing.assert_allclose(after[layer], wanted, atol=1e-4, err_msg=name)
+                # batched norms of other layers may round otherwise, but nothing else may differ
+                np.testing.assert_allclose(after[:layer], before[:layer], atol=1e-5, err_msg=name)
+                assert layer == 4 or np.abs(after[4] - before[4]).max() > 1e-3, name
         assert hooked(encoder.network) == 0
 
 
 def states_of(network: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[np.ndarray]:
     """Return what enters the first block of a network, and what each puts out, the hooks there being done."""
-    found: list[torch.Tensor] = []
     blocks = hooks.find_blocks(network)
-
-    def keep(_part: object, _args: object, out: object) -> None:
-        found.append(out[0] if isinstance(out, tuple) else out)
-
-    handles = [blocks[0].register_forward_pre_hook(lambda _, args: found.append(args[0]))]
-    handles += [block.register_forward_hook(keep) for block in blocks]
-    with torch.no_grad():
+    with torch.no_grad(), encoders.inputs_of(blocks, and_output=True) as found:
         torch.manual_seed(0)  # VITS draws its durations
         network.eval()(**inputs)
-    for handle in handles:
-        handle.remove()
     return [state.numpy() for state in found]
 
 
@@ -267,10 +256,11 @@ def test_axes_come_back_from_gguf_as_they_were(tmp_path):
         np.testing.assert_allclose(read[layer].project(X), axis.project(X), atol=1e-5)
         np.testing.assert_allclose(read[layer].shift(X, 0.5), axis.shift(X, 0.5), atol=1e-5)
         np.testing.assert_allclose(read[layer].centre_, axis.centre_)
-    refused("layer 1 or above", write_gguf, tmp_path / "x.gguf", {0: axes[1]})
-    refused("layer 3; these are of layer 2", write_gguf, tmp_path / "x.gguf", {2: axes[3]})
-    (tmp_path / "x.gguf").write_bytes(b"no such thing")
-    refused("is no GGUF file", read_gguf, tmp_path / "x.gguf")
+    other = tmp_path / "x.gguf"
+    refused("layer 1 or above", write_gguf, other, {0: axes[1]})
+    refused("layer 3; these are of layer 2", write_gguf, other, {2: axes[3]})
+    other.write_bytes(b"no such thing")
+    refused("is no GGUF file", read_gguf, other)
 
 
 def test_gguf_is_repengs_layout_both_ways(tmp_path):

@@ -8,7 +8,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
 
 from emolib import audio, corpora, emotions, probing, quality, splits
 
@@ -33,19 +32,16 @@ MANIFEST = clips()
 CUT = splits.folds(MANIFEST, "loso")
 
 
-def test_a_planted_signal_is_found():
-    probe = probing.cross_validate(planted(MANIFEST, 3), MANIFEST, CUT, layer=7)
+def test_a_planted_signal_is_found_by_clones_of_any_classifier():
+    X = planted(MANIFEST, 3)
+    kept, neighbours = X.copy(), KNeighborsClassifier(3)
+    probe = probing.cross_validate(X, MANIFEST, CUT, layer=7)
     assert probe.ua.value > 0.9 and probe.wa > 0.9 and probe.macro_f1 > 0.9
     assert probe.ua.low > CHANCE + 0.4
     assert len(probe) == len(MANIFEST) and probe.layer == 7
     assert np.array_equal(probe.y_true, MANIFEST["emotion"].to_numpy())
-
-
-def test_shuffled_labels_are_at_chance():
-    for seed in range(3):  # the signal stays with the clips, the labels move
-        shuffled = MANIFEST.assign(emotion=MANIFEST["emotion"].sample(frac=1, random_state=seed).to_numpy())
-        ua = probing.cross_validate(planted(MANIFEST, 3), shuffled, CUT).ua
-        assert ua.low - 0.03 < CHANCE < ua.high + 0.03 and abs(ua.value - CHANCE) < 0.1
+    assert probing.cross_validate(X, MANIFEST, CUT, estimator=neighbours).wa > 0.9
+    assert not hasattr(neighbours, "classes_") and np.array_equal(X, kept)
 
 
 def test_predictions_and_layers_of_a_fold_do_not_depend_on_its_labels():
@@ -61,44 +57,17 @@ def test_predictions_and_layers_of_a_fold_do_not_depend_on_its_labels():
 def test_test_clips_may_be_heard_otherwise_than_training_clips():
     X = planted(MANIFEST, 3)
     silenced = probing.cross_validate(X, MANIFEST, CUT, test_features=np.zeros_like(X))
-    same = probing.cross_validate(X, MANIFEST, CUT, test_features=X)
     assert silenced.ua.value == pytest.approx(CHANCE)
-    assert np.array_equal(same.y_pred, probing.cross_validate(X, MANIFEST, CUT).y_pred)
     wrong = {"test_features": X[:, :2]}
     refused(r"test features of shape \(240, 2\)", probing.cross_validate, X, MANIFEST, CUT, **wrong)
 
 
-def test_the_default_probe_scales_inside_the_fold_and_the_unit_of_a_feature_means_nothing():
-    X, (train, test) = planted(MANIFEST, 3), CUT[0]
-    moved = X.copy()
-    moved[test, 5] += 1e6  # the far clips would squash this column to nothing for all the others
-    moved[test, 0] *= 1e6
-    units = 10.0 ** np.arange(-5, 7)
-    first, second, third = (probing.cross_validate(data, MANIFEST, CUT) for data in (X, moved, X * units))
+def test_the_default_probe_scales_inside_the_fold():
+    X, (train, test) = planted(MANIFEST, 3) * 10.0 ** np.arange(-5, 7), CUT[0]
+    X[test, 5] += 1e6  # the far clips would squash this column to nothing for all the others
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    fitted = reference.fit(moved[train], MANIFEST["emotion"].to_numpy()[train])
-    assert np.array_equal(second.y_pred[test], fitted.predict(moved[test]))
-    assert first.ua.value > second.ua.value and np.array_equal(first.y_pred, third.y_pred)
-
-
-def test_estimators_are_cloned_and_never_changed():
-    estimator = KNeighborsClassifier(3)
-    X = planted(MANIFEST, 3)
-    kept = X.copy()
-    assert probing.cross_validate(X, MANIFEST, CUT, estimator=estimator).wa > 0.9
-    assert not hasattr(estimator, "classes_")
-    assert np.array_equal(X, kept)
-
-
-def test_a_leak_flatters():
-    """Each speaker says each emotion in a way of their own: of no use for others."""
-    rng = np.random.default_rng(0)
-    X = 0.3 * rng.standard_normal((len(MANIFEST), 40))
-    for _, rows in MANIFEST.groupby(["speaker", "emotion"]).indices.items():
-        X[rows] += rng.standard_normal(40)
-    fair = probing.cross_validate(X, MANIFEST, splits.folds(MANIFEST)).ua
-    leaky = probing.cross_validate(X, MANIFEST, splits.folds(MANIFEST, "random")).ua
-    assert fair.value < CHANCE + 0.2 < 0.95 < leaky.value
+    fitted = reference.fit(X[train], MANIFEST["emotion"].to_numpy()[train])
+    assert np.array_equal(probing.cross_validate(X, MANIFEST, CUT).y_pred[test], fitted.predict(X[test]))
 
 
 # ------------------------------------------------------------------------------------- choosing a layer
@@ -110,35 +79,18 @@ def test_the_better_layer_is_chosen():
     assert probe.layer == 5 and probe.wa > 0.9 and len(probe) == len(MANIFEST)
 
 
-def test_the_layer_is_chosen_without_the_test_speaker():
-    """Layer 1 works for one speaker alone, layer 2 for all others: an oracle would choose layer 1 there."""
-    manifest = clips(n_speakers=4)
-    odd = (manifest["speaker"] == "00").to_numpy()
-    weak, good = planted(manifest, 0.8), planted(manifest, 4)
-    layers = {1: np.where(odd[:, None], good, weak), 2: np.where(odd[:, None], -good, good)}
-    cut = splits.folds(manifest, "loso")
-    _, test = cut[0]
-    assert odd[test].all()
-    oracle = {k: probing.cross_validate(X, manifest, cut) for k, X in layers.items()}
-    right = {k: (probe.y_pred[test] == probe.y_true[test]).mean() for k, probe in oracle.items()}
-    assert right[1] > 0.7 > 0.3 > right[2]
-    probe = probing.choose_layer(layers, manifest, cut)
-    assert np.array_equal(probe.y_pred[test], oracle[2].y_pred[test])
-
-
 def test_two_speakers_are_enough_for_one_layer():
     manifest = clips(n_speakers=2)
     X, cut = planted(manifest, 3), splits.folds(manifest)
     probe = probing.choose_layer({4: X}, manifest, cut)
-    assert probe.wa > 0.8 and probe.layer == 4
-    assert np.array_equal(probe.y_pred, probing.cross_validate(X, manifest, cut).y_pred)
+    assert probe.layer == 4 and (probe.y_pred == probing.cross_validate(X, manifest, cut).y_pred).all()
     refused("two speakers", probing.choose_layer, {0: X, 1: X}, manifest, cut)
 
 
 # ------------------------------------------------------------------------------------- geometry
 
 
-def test_similarity_is_symmetric_with_ones_on_its_diagonal():
+def test_similarity_is_symmetric_with_ones_on_its_diagonal_and_voices_do_not_hide_emotions():
     order = np.random.default_rng(0).permutation(len(MANIFEST))
     table = probing.class_similarity(planted(MANIFEST, 2)[order], MANIFEST["emotion"].to_numpy()[order])
     assert list(table.index) == list(table.columns) == emotions.ordered(list(NAMES))
@@ -146,67 +98,42 @@ def test_similarity_is_symmetric_with_ones_on_its_diagonal():
     X = np.array([[5.0, 1], [5, 1], [5, -1], [5, -1]])
     opposites = probing.class_similarity(X, ["sad", "sad", "angry", "angry"])
     assert opposites.loc["sad", "angry"] == pytest.approx(-1)
-
-
-def test_voices_do_not_hide_emotions():
-    X = planted(MANIFEST, 3)
-    voices = 50 * np.random.default_rng(1).standard_normal((8, 12))
-    loud = X + voices[MANIFEST["speaker"].astype(int)]
-    known = MANIFEST["emotion"], MANIFEST["speaker"]
+    X, voices = planted(MANIFEST, 3), 50 * np.random.default_rng(1).standard_normal((8, 12))
+    loud, known = X + voices[MANIFEST["speaker"].astype(int)], (MANIFEST["emotion"], MANIFEST["speaker"])
     assert np.allclose(probing.class_similarity(X, *known), probing.class_similarity(loud, *known))
 
 
 def test_centring_takes_each_speaker_s_mean_and_leaves_its_input():
     X = planted(MANIFEST, 1).astype(np.float32)
     X.flags.writeable = False
-    kept = X.copy()
     centred = probing.centre_speakers(X, MANIFEST["speaker"])
-    assert centred.dtype == np.float64 and np.array_equal(X, kept)
     means = pd.DataFrame(centred).groupby(MANIFEST["speaker"].to_numpy()).mean()
-    assert np.abs(means).max(axis=None) < 1e-6
-    assert np.allclose(probing.centre_speakers(centred, MANIFEST["speaker"]), centred)
+    assert centred.dtype == np.float64 and np.abs(means).max(axis=None) < 1e-6
 
 
 def standardise(X, manifest=MANIFEST, **given):
     return probing.standardise_speakers(X, manifest["speaker"], prior_clips=0, **given)
 
 
-def test_each_speaker_is_standardised_by_their_own_clips_alone():
+def test_each_speaker_is_standardised_by_their_own_clips_alone_some_drawn_by_the_seed():
     X, first = planted(MANIFEST, 1), (MANIFEST["speaker"] == "00").to_numpy()
+    kept = X.copy()
     for n_clips in (None, 5):
         out = standardise(X, n_clips=n_clips)
         other = standardise(np.where(first[:, None], X, 9 * X + 5), n_clips=n_clips)
         np.testing.assert_allclose(out, other, atol=1e-9)  # level and spread mean nothing, nor do others
         known = [rows[~first] for rows in (out, X)]
         assert np.corrcoef(known[0][:30, 3], known[1][:30, 3])[0, 1] == pytest.approx(1)
-    own = standardise(X)[first]
-    np.testing.assert_allclose((own.mean(0), own.std(0)), (np.zeros(12), np.ones(12)), atol=1e-9)
-
-
-def test_few_clips_of_a_speaker_are_drawn_by_the_seed():
-    X = planted(MANIFEST, 1)
-    kept = X.copy()
+        drawn = out[first] if n_clips is None else out[first][np.random.default_rng(0).permutation(30)[:5]]
+        np.testing.assert_allclose((drawn.mean(0), drawn.std(0)), (np.zeros(12), np.ones(12)), atol=1e-9)
     again, same, other = (standardise(X, n_clips=5, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(again, same) and not np.allclose(again, other) and np.array_equal(X, kept)
-    first = again[MANIFEST["speaker"] == "00"]
-    drawn = first[np.random.default_rng(0).permutation(30)[:5]]
-    np.testing.assert_allclose(drawn.mean(0), 0, atol=1e-9)
-    np.testing.assert_allclose(drawn.std(0), 1, atol=1e-9)
     assert np.allclose(standardise(X, n_clips=30), standardise(X))
     assert np.allclose(standardise(X, n_clips=99), standardise(X)), "all, where there are fewer"
     refused("n_clips 1; expected two or more", standardise, X, n_clips=1)
     single = np.where(np.arange(len(X)) == 0, "alone", "all")
     assert np.abs(probing.standardise_speakers(X, single)[0]).max() > 0.5, "little is taken of few clips"
-    refused("3 clips and 240 speakers", standardise, X[:3])
-
-
-def test_what_speakers_differ_by_is_no_obstacle_once_it_is_taken_out():
-    speakers = MANIFEST["speaker"].astype(int).to_numpy()
-    voices = 20 * np.random.default_rng(1).standard_normal((8, 12))
-    X = (planted(MANIFEST, 3) + voices[speakers]) * (1 + speakers[:, None])
-    views = X, standardise(X, n_clips=12), standardise(X)
-    raw, few, full = (probing.cross_validate(data, MANIFEST, CUT).ua.value for data in views)
-    assert raw < 0.7 < 0.8 < few <= full + 0.02
+    refused("inconsistent numbers", standardise, X[:3])
 
 
 def test_silhouette_of_known_cases():
@@ -215,8 +142,6 @@ def test_silhouette_of_known_cases():
     far = noise + np.where(labels == "sad", 100, 0)[:, None]
     assert probing.silhouette(far, labels) > 0.9
     assert abs(probing.silhouette(noise, labels)) < 0.05
-    mixed = np.where(np.arange(100) % 25 < 20, labels, labels[::-1])  # one in five under the other's name
-    assert probing.silhouette(far, mixed) < probing.silhouette(far, labels) - 0.3
     stretched = far * [1, 1000, 1, 0.001]
     assert probing.silhouette(stretched, labels) == pytest.approx(probing.silhouette(far, labels))
     many = np.random.default_rng(0).standard_normal((3000, 2))
@@ -241,20 +166,6 @@ def test_unfit_features_labels_and_folds_are_refused():
     refused(f"30 of {n} clips are in no test fold", probing.choose_layer, {0: X, 1: X}, MANIFEST, CUT[1:])
 
 
-# ------------------------------------------------------------------------------------- scikit-learn
-
-#: scikit-learn's own Pipeline fails these two: it fits its steps in place.
-IN_PLACE = ("check_estimators_overwrite_params", "check_dont_overwrite_parameters")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_the_probe_passes_scikit_learn_s_checks():
-    reasons = dict.fromkeys(IN_PLACE, "a Pipeline fits its steps in place")
-    done = check_estimator(probing.make_probe(), expected_failed_checks=reasons, on_skip=None)
-    assert sum(entry["status"] == "passed" for entry in done) > 40
-    assert [entry["check_name"] for entry in done if entry["status"] == "xfail"] == [*sorted(IN_PLACE)][::-1]
-
-
 def test_a_lead_is_over_the_same_clips():
     rng = np.random.default_rng(0)
     y, speakers = MANIFEST["emotion"].to_numpy(str), MANIFEST["speaker"].to_numpy()
@@ -277,7 +188,6 @@ def test_cka_is_one_of_a_rotation_and_small_of_noise():
     K, L = H @ A @ A.T @ H, H @ B @ B.T @ H
     expected = np.trace(K @ L) / np.sqrt(np.trace(K @ K) * np.trace(L @ L))
     assert probing.linear_cka(A, B) == pytest.approx(expected)
-    refused(r"expected \(N, D\) and \(N, E\)", probing.linear_cka, A, B[1:])
 
 
 # ------------------------------------------------------------------------------------- soft labels
@@ -285,7 +195,7 @@ def test_cka_is_one_of_a_rotation_and_small_of_noise():
 
 def voted(n_raters: int = 9, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     """Return clips whose raters draw from shares that depend on the features, and those features."""
-    rng, manifest = np.random.default_rng(seed), clips(n_each=12)
+    rng, manifest = np.random.default_rng(seed), MANIFEST.copy()
     X = rng.standard_normal((len(manifest), 6))
     shares = np.exp(0.7 * X[:, :3])
     counts = rng.multinomial(n_raters, shares / shares.sum(axis=1, keepdims=True))
@@ -296,18 +206,14 @@ def voted(n_raters: int = 9, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
 def test_soft_labels_are_learned_better_from_every_rater_than_from_the_majority():
     manifest, X = voted()
-    given, kinds = ({0: X}, manifest, CUT_OF_TWELVE), ("soft", "hard", "prior")
+    given, kinds = ({0: X}, manifest, CUT), ("soft", "hard", "prior")
     soft, hard, prior = (probing.cross_validate_soft(*given, labels=kind) for kind in kinds)
     assert soft.words == NAMES and len(soft) == len(manifest) and soft.layer == 0
     assert np.allclose(soft.y_pred.sum(axis=1), 1) and np.allclose(soft.y_true.sum(axis=1), 1)
     assert soft.lead_over(hard).low > 0 and soft.lead_over(prior).low > 0
-    assert soft.cross_entropy.value < prior.cross_entropy.value
     assert soft.jensen_shannon.value < min(hard.jensen_shannon.value, prior.jensen_shannon.value)
     best = [soft.n_best(n).value for n in (1, 2, 3)]
     assert prior.n_best(1).value < best[0] < best[1] < best[2] == 1
-    perfect = probing.SoftProbe(soft.y_true, soft.y_true, NAMES, soft.speakers)
-    assert perfect.jensen_shannon.value == pytest.approx(0) and perfect.n_best(1).value == 1
-    assert perfect.cross_entropy.value < soft.cross_entropy.value
 
 
 def test_measures_of_soft_answers_by_hand():
@@ -320,33 +226,31 @@ def test_measures_of_soft_answers_by_hand():
     terms = y_true * logs[0] + y_pred * logs[1]
     assert found.jensen_shannon.value == pytest.approx(terms.sum(axis=1).mean() / 2)
     assert [found.n_best(n).value for n in (1, 2, 3)] == [0.5, 0.5, 1]  # either of two that tie will do
+    perfect = probing.SoftProbe(y_true, y_true, NAMES, np.array(["a", "b"]))
+    assert perfect.jensen_shannon.value == pytest.approx(0) and perfect.n_best(1).value == 1
 
 
 def test_one_rater_a_clip_is_a_hard_label_and_a_test_fold_s_votes_are_not_seen():
     manifest, X = voted(n_raters=1)
     manifest["emotion"] = probing.votes(manifest).idxmax(axis=1)
-    soft = probing.cross_validate_soft({0: X}, manifest, CUT_OF_TWELVE)
-    hard = probing.cross_validate(X, manifest, CUT_OF_TWELVE)
+    soft = probing.cross_validate_soft({0: X}, manifest, CUT)
+    hard = probing.cross_validate(X, manifest, CUT)
     assert np.array_equal(np.array(soft.words)[soft.y_pred.argmax(axis=1)], hard.y_pred)
-    test, blind = CUT_OF_TWELVE[2][1], manifest.copy()
+    test, blind = CUT[2][1], manifest.copy()
     blind.loc[test, [f"votes_{name}" for name in NAMES]] = [0, 0, 5]
-    unseen = probing.cross_validate_soft({0: X}, blind, CUT_OF_TWELVE)
+    unseen = probing.cross_validate_soft({0: X}, blind, CUT)
     assert np.array_equal(unseen.y_pred[test], soft.y_pred[test])
 
 
 def test_the_better_layer_is_chosen_by_the_raters_shares_and_votes_are_needed():
     manifest, X = voted()
     noise = np.random.default_rng(1).standard_normal(X.shape)
-    assert probing.cross_validate_soft({1: noise, 2: X}, manifest, CUT_OF_TWELVE).layer == 2
-    refused(r"clips are in no test fold", probing.cross_validate_soft, {2: X}, manifest, CUT_OF_TWELVE[:2])
+    assert probing.cross_validate_soft({1: noise, 2: X}, manifest, CUT).layer == 2
+    refused(r"clips are in no test fold", probing.cross_validate_soft, {2: X}, manifest, CUT[:2])
     refused("soft labels need columns such as votes_angry", probing.votes, MANIFEST)
     for wrong in (0, -1):
-        table = manifest.copy()
-        table.loc[3, [f"votes_{name}" for name in NAMES]] = [wrong, 0, 0]
-        refused("have no votes, or negative ones", probing.votes, table)
-
-
-CUT_OF_TWELVE = splits.folds(clips(n_each=12), "loso")
+        manifest.loc[3, [f"votes_{name}" for name in NAMES]] = [wrong, 0, 0]
+        refused("have no votes, or negative ones", probing.votes, manifest)
 
 
 # ------------------------------------------------------------------------------------- leaks

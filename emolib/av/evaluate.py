@@ -9,6 +9,7 @@ Judged by the concordance correlation coefficient of L. I.-K. Lin (1989), doi:10
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mode
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from emolib import splits
 from emolib.av.learner import Anchors, AVLearner, resolve
 from emolib.av.reductions import assign_folds
 from emolib.metrics import Interval, ccc, speaker_bootstrap
+from emolib.probing import checked_features
 
 AXES = ("valence", "arousal")
 #: Penalties that the ridge regression on the ratings chooses from.
@@ -108,7 +110,7 @@ def place(
         return fitted.transform(tables[layer][test])
 
     points = splits.held_out(folds, (len(y), 2), answer)
-    return Plane(points, _ratings(manifest), speakers, max(sorted(set(chosen)), key=chosen.count))
+    return Plane(points, _ratings(manifest), speakers, mode(sorted(chosen)))
 
 
 def transfer(
@@ -216,11 +218,8 @@ def _checked(
     layers: Mapping[int, ArrayLike], manifest: pd.DataFrame
 ) -> tuple[dict[int, NDArray[np.float64]], NDArray, NDArray]:
     """Return features by layer, and the emotions and speakers of a manifest's clips."""
-    tables = {layer: np.asarray(X, dtype=np.float64) for layer, X in layers.items()}
-    if not tables:
+    if not layers:
         raise ValueError("no layers; expected at least one")
-    for layer, X in tables.items():
-        if X.ndim != 2 or len(X) != len(manifest):
-            raise ValueError(f"layer {layer} has features of shape {X.shape}; expected ({len(manifest)}, D)")
+    tables = {k: checked_features(np.asarray(X, dtype=np.float64), manifest) for k, X in layers.items()}
     y, speakers = (manifest[name].to_numpy().astype(str) for name in ("emotion", "speaker"))
     return tables, y, speakers

@@ -9,16 +9,14 @@ circumplex model of affect", Journal of Personality and Social Psychology 39(6),
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from emolib import demo, emotions, files
 from emolib.av.reductions import Barycentre, Layout, Settings, assign_folds, fit_barycentre, fit_layout
@@ -60,29 +58,25 @@ def resolve(classes: ArrayLike, anchors: Anchors = None) -> NDArray[np.float64]:
     if anchors is None and names.dtype.kind in "biuf":
         angles = 2 * np.pi * np.arange(len(names)) / len(names)
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    tables: Mapping[str, Mapping[str, Sequence[float]]] = {"joined": JOINED, **emotions.ANCHORS}
-    if isinstance(anchors, str) and anchors not in tables:
-        if not anchors.lower().endswith(".csv"):
-            raise ValueError(
-                f"unknown anchors {anchors!r}; expected {', '.join(tables)}, a CSV with the columns word, "
-                f"arousal and valence, or a mapping from class to (valence, arousal)"
-            )
-        anchors = dict(JOINED) | read_anchors(anchors)
-    table = tables[anchors or "joined"] if anchors is None or isinstance(anchors, str) else anchors
+    known: Mapping[str, Mapping[str, Sequence[float]]] = {"joined": JOINED, **emotions.ANCHORS}
+    if anchors is None or isinstance(anchors, str):
+        name = "joined" if anchors is None else anchors
+        table = known.get(name) or dict(JOINED) | read_anchors(name)
+    else:
+        table = anchors
     if lacking := [str(name) for name in names.tolist() if name not in table]:
         raise ValueError(
             f"no anchor for {', '.join(lacking)}; the table has {', '.join(map(str, table))}: "
             f"give anchors as a mapping from class to (valence, arousal), or as a CSV with the columns word, "
             f"arousal and valence, each in [-1, 1] (`--anchors FILE`)"
         )
-    points = [np.asarray(table[name], dtype=np.float64) for name in names.tolist()]
-    for name, point in zip(names.tolist(), points, strict=True):
-        if point.shape != (2,) or not np.isfinite(point).all():
-            raise ValueError(f"anchor {point.tolist()} of {name!r}; expected (valence, arousal), both finite")
-    return np.stack(points)
+    points = np.array([table[name] for name in names.tolist()], dtype=np.float64)
+    if points.shape != (len(names), 2) or not np.isfinite(points).all():
+        raise ValueError(f"anchors {points.tolist()}; expected (valence, arousal) of each, both finite")
+    return points
 
 
-def read_anchors(csv: str | Path) -> dict[str, emotions.Anchor]:
+def read_anchors(csv: str) -> dict[str, emotions.Anchor]:
     """Read anchors from a CSV with the columns word (or emotion), arousal and valence.
 
     Raises
@@ -90,8 +84,13 @@ def read_anchors(csv: str | Path) -> dict[str, emotions.Anchor]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it lacks a column, or a coordinate isn't a number in [-1, 1].
+        If it is no CSV, lacks a column, or a coordinate isn't a number in [-1, 1].
     """
+    if not csv.lower().endswith(".csv"):
+        raise ValueError(
+            f"unknown anchors {csv!r}; expected joined, {', '.join(emotions.ANCHORS)}, a CSV with the "
+            f"columns word, arousal and valence, or a mapping from class to (valence, arousal)"
+        )
     rows = read_table(csv).rename(columns=str.lower).rename(columns={"emotion": "word"})
     if missing := [name for name in ("word", "arousal", "valence") if name not in rows.columns]:
         raise ValueError(f"{csv}: lacks the columns {', '.join(missing)}; expected word, arousal and valence")
@@ -99,12 +98,10 @@ def read_anchors(csv: str | Path) -> dict[str, emotions.Anchor]:
     inside = points.abs().le(1).all(axis=1)
     if not inside.all():
         row = rows[~inside].iloc[0]
-        raise ValueError(
-            f"{csv}: {row['word']!r} has arousal {row['arousal']!r} and valence {row['valence']!r}; expected "
-            f"numbers in [-1, 1]"
-        )
-    words = map(emotions.from_label, rows["word"])
-    return dict(zip(words, map(emotions.Anchor._make, points.to_numpy(float).tolist()), strict=True))
+        found = f"arousal {row['arousal']!r} and valence {row['valence']!r}"
+        raise ValueError(f"{csv}: {row['word']!r} has {found}; expected numbers in [-1, 1]")
+    anchors = map(emotions.Anchor._make, points.to_numpy(float).tolist())
+    return dict(zip(map(emotions.from_label, rows["word"]), anchors, strict=True))
 
 
 class AVLearner(files.Saved, LabelledTransformer):
@@ -157,19 +154,11 @@ repulsion_strength
         learning_rate: float = 0.01, target_weight: float = 0.1, repulsion_strength: float = 0.1,
         seed: int = 0,
     ) -> None:  # fmt: skip
-        self.method = method
-        self.shrinkage = shrinkage
-        self.temperature = temperature
-        self.within = within
-        self.n_neighbors = n_neighbors
-        self.n_epochs = n_epochs
-        self.negative_sample_rate = negative_sample_rate
-        self.min_dist = min_dist
-        self.spread = spread
-        self.learning_rate = learning_rate
-        self.target_weight = target_weight
-        self.repulsion_strength = repulsion_strength
-        self.seed = seed
+        self.method, self.seed = method, seed
+        self.shrinkage, self.temperature, self.within = shrinkage, temperature, within
+        self.n_neighbors, self.n_epochs, self.learning_rate = n_neighbors, n_epochs, learning_rate
+        self.negative_sample_rate, self.repulsion_strength = negative_sample_rate, repulsion_strength
+        self.min_dist, self.spread, self.target_weight = min_dist, spread, target_weight
 
     def fit(
         self, X: ArrayLike, y: ArrayLike | None = None, anchors: Anchors = None, *,
@@ -206,9 +195,9 @@ repulsion_strength
             self.reduction_: Any = fit_layout(features, codes, self.anchors_, options, self.seed)
             self.embedding_ = self.reduction_.places
             return self
-        named = None if groups is None else column_or_1d(groups)
-        check_consistent_length(features, named)
-        fixed, folds = (self.shrinkage, self.temperature, self.within), assign_folds(codes, named)
+        check_consistent_length(features, groups)
+        folds = assign_folds(codes, None if groups is None else column_or_1d(groups))
+        fixed = (self.shrinkage, self.temperature, self.within)
         self.reduction_, self.settings_ = fit_barycentre(features, codes, self.anchors_, folds, fixed)
         self.embedding_ = self.reduction_(features)
         return self

@@ -13,7 +13,7 @@ A. Zou et al. (2023), "Representation Engineering: A Top-Down Approach to AI Tra
 N. Panickssery et al. (2023), "Steering Llama 2 via Contrastive Activation Addition", arXiv:2312.06681.
 """
 
-from emolib.axis.estimator import METHODS, EmotionAxis, fit_axis
+from emolib.axis.estimator import METHODS, EmotionAxis, EmotionSubspace, cosine_table, fit_axes, fit_axis
 from emolib.axis.evaluation import (
     HeldOut,
     auc,
@@ -31,4 +31,3 @@ from emolib.axis.evaluation import (
 )
 from emolib.axis.exchange import read_gguf, write_gguf
 from emolib.axis.hooks import BLOCKS, OPERATORS, apply_axes
-from emolib.axis.subspace import EmotionSubspace, cosine_table, fit_axes

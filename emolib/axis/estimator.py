@@ -1,14 +1,17 @@
 """`EmotionAxis`: the direction from one emotion to another in the space of an encoder's features.
 
+`fit_axes`, `cosine_table` and `EmotionSubspace` are about the directions of several emotions.
+
 References
 ----------
 Mean difference: N. Panickssery et al. (2023), "Steering Llama 2 via Contrastive Activation Addition",
 arXiv:2312.06681. Principal component: A. Zou et al. (2023), "Representation Engineering", arXiv:2310.01405.
 Shrinkage: O. Ledoit, M. Wolf (2004), doi:10.1016/S0047-259X(03)00096-4. Resultant length: K. V. Mardia,
-P. E. Jupp (2000), "Directional Statistics".
+P. E. Jupp (2000), "Directional Statistics". The subspace of class means, here without whitening: C. R. Rao
+(1948), "The Utilization of Multiple Measurements in Problems of Biological Classification",
+doi:10.1111/j.2517-6161.1948.tb00008.x.
 """
 
-import json
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,9 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh, solve
 from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from emolib import __version__, files, results
+from emolib import __version__, emotions, files, results
 from emolib.axis import hooks
 from emolib.probing import LabelledTransformer, centre_speakers, group_means
 from emolib.store import FeatureStore, Pooling
@@ -79,10 +83,6 @@ class EmotionAxis(files.Saved, LabelledTransformer):
     """
 
     KIND, ALONE = "EmotionAxis", True
-    direction_: Floats
-    scale_: float
-    origin_: Floats
-    centre_: Floats
 
     def __init__(
         self, source: str | None = "calm", target: str | None = "angry", method: str = "logistic", *,
@@ -119,14 +119,14 @@ class EmotionAxis(files.Saved, LabelledTransformer):
         """
         X, y = map(np.asarray, validate_data(self, X, y, dtype=np.float64))
         self.source_, self.target_ = two_labels(y, self.source, self.target)
-        speakers = speakers_of(groups, len(y))
+        speakers = _speakers(groups, X)
         chosen, self.incomplete_ = complete_speakers(y, speakers, self.source_, self.target_)
         if self.incomplete_:
             warnings.warn(f"left out: {'; '.join(self.incomplete_)}", UserWarning, stacklevel=2)
         self.speakers_ = [None] if groups is None else chosen
         known, is_source, is_target = np.isin(speakers, chosen), y == self.source_, y == self.target_
         rows = known & (is_source | is_target)
-        self._find(centred(X, speakers)[rows], is_target[rows], speakers[rows])
+        self._find(_centred(X, speakers)[rows], is_target[rows], speakers[rows])
         self.centre_, self.origin_, end = (
             group_means(X[some], speakers[some]).mean(axis=0)
             for some in (known, known & is_source, known & is_target)
@@ -154,10 +154,8 @@ class EmotionAxis(files.Saved, LabelledTransformer):
         }[self.method]()
         size, towards = np.linalg.norm(direction), differences.mean(axis=0) @ direction
         if not size > 0 or towards == 0:
-            raise ValueError(
-                f"no direction by {self.method!r}: the two emotions' features have the same mean, or do not "
-                f"vary"
-            )
+            why = "the two emotions' features have the same mean, or do not vary"
+            raise ValueError(f"no direction by {self.method!r}: {why}")
         self.direction_ = direction / size * np.sign(towards)
         self.speaker_directions_ = units
         self.resultant_length_ = float(np.linalg.norm(units.mean(axis=0)))
@@ -180,7 +178,7 @@ class EmotionAxis(files.Saved, LabelledTransformer):
         check_is_fitted(self)
         clips = np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
         if groups is not None:
-            clips = centre_speakers(clips, speakers_of(groups, len(clips))) + self.centre_
+            clips = centre_speakers(clips, _speakers(groups, clips)) + self.centre_
         return (clips - self.origin_) @ self.direction_ / self.scale_
 
     def transform(self, X: ArrayLike) -> Floats:
@@ -273,10 +271,7 @@ class EmotionAxis(files.Saved, LabelledTransformer):
         fitted = {k: v for k, v in vars(self).items() if k.endswith("_") and k != "feature_names_in_"}
         arrays = {name: value for name, value in fitted.items() if isinstance(value, np.ndarray)}
         plain = {name: value for name, value in fitted.items() if name not in arrays}
-        try:
-            return json.loads(json.dumps({"parameters": self.get_params(), "fitted": plain})), arrays
-        except TypeError as error:
-            raise ValueError(f"{error}; what is saved needs words or plain numbers as labels") from None
+        return {"parameters": self.get_params(), "fitted": plain}, arrays
 
     @classmethod
     def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> Self:
@@ -362,17 +357,14 @@ def complete_speakers(y: NDArray, speakers: NDArray, source: Any, target: Any) -
     return sorted(of_source & of_target), sentences
 
 
-def speakers_of(groups: ArrayLike | None, n: int) -> NDArray:
+def _speakers(groups: ArrayLike | None, X: Floats) -> NDArray:
     """Return each row's speaker, (N,); without groups all rows have the same one."""
-    if groups is None:
-        return np.zeros(n, dtype=int)
-    speakers = column_or_1d(np.asarray(groups))
-    if len(speakers) != n:
-        raise ValueError(f"{len(speakers)} groups for {n} rows of X; expected one speaker per row")
+    speakers = np.zeros(len(X), dtype=int) if groups is None else column_or_1d(groups)
+    check_consistent_length(X, speakers)
     return speakers
 
 
-def centred(X: Floats, speakers: NDArray) -> Floats:
+def _centred(X: Floats, speakers: NDArray) -> Floats:
     """Take each speaker's mean away; what rounding leaves of a constant feature becomes 0."""
     result = centre_speakers(X, speakers)
     result[:, np.abs(result).max(axis=0) <= 1e-12 * np.abs(X).max(axis=0)] = 0
@@ -408,3 +400,76 @@ def _within(X: Floats, is_target: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     within = X - group_means(X, is_target)[is_target.astype(int)]
     deviation = within.std(axis=0)
     return within, np.where(deviation > 0, deviation, 1.0)
+
+
+# ------------------------------------------------------------------------------------- several emotions
+
+
+def fit_axes(
+    X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, *, source: str = "neutral",
+    method: str = "logistic",
+) -> dict[str, EmotionAxis]:  # fmt: skip
+    """Fit one axis from a source to each of the other emotions in y.
+
+    The parameters are those of `EmotionAxis.fit`; the axes come in the vocabulary's order.
+    """
+    present = emotions.ordered(np.asarray(y).astype(str).tolist())
+    return {name: EmotionAxis(source, name, method).fit(X, y, groups) for name in present if name != source}
+
+
+def cosine_table(directions: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Return the cosine similarity among directions, (D,) each and none of length 0, as a symmetric table.
+
+    Notes
+    -----
+    Two random directions in D dimensions have a cosine of 0 with a standard deviation of D ** -0.5.
+    """
+    rows = np.stack([np.asarray(direction, dtype=np.float64) for direction in directions.values()])
+    if not (lengths := np.linalg.norm(rows, axis=1)).all():
+        raise ValueError(f"directions of lengths {lengths.tolist()}; one of length 0 is none")
+    table = np.clip(cosine_similarity(rows), -1, 1)
+    return pd.DataFrame(table, index=list(directions), columns=list(directions))
+
+
+class EmotionSubspace(LabelledTransformer):
+    """The subspace that the means of speaker-centred emotions span.
+
+    Parameters
+    ----------
+    n_components : int, optional
+        By default as many as the means span, at most one less than emotions.
+
+    Attributes
+    ----------
+    components_ : float64 array, (K, D), orthonormal, the widest first
+    centre_ : float64 array, (D,); the mean of the speakers' means
+    """
+
+    def __init__(self, n_components: int | None = None) -> None:
+        self.n_components = n_components
+
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> Self:
+        """Find the subspace; the parameters are those of `EmotionAxis.fit`.
+
+        Raises
+        ------
+        ValueError
+            If the emotions' means span fewer components than are asked for, or none.
+        """
+        X, y = map(np.asarray, validate_data(self, X, y, dtype=np.float64))
+        speakers = _speakers(groups, X)
+        means = group_means(_centred(X, speakers), y)
+        _, widths, components = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
+        spanned = int((widths > 1e-9 * widths[0]).sum())
+        count = spanned if self.n_components is None else self.n_components
+        if not 1 <= count <= spanned:
+            raise ValueError(f"n_components {count}; the means of {len(means)} classes span {spanned}")
+        self.components_ = components[:count]
+        self.centre_ = group_means(X, speakers).mean(axis=0)
+        return self
+
+    def transform(self, X: ArrayLike) -> Floats:
+        """Return coordinates in the subspace, (N, K), 0 at `centre_`."""
+        check_is_fitted(self)
+        clips = np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
+        return (clips - self.centre_) @ self.components_.T

@@ -12,6 +12,7 @@ The AUC as the Mann-Whitney statistic: J. A. Hanley, B. J. McNeil (1982), doi:10
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import mode
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ class HeldOut:
     ----------
     projections : float64 array, (N,); 0 at the source emotion's mean of the training clips, 1 at the target's
     emotions, speakers : arrays, (N,)
-    source, target, method : str
+    source, target : str
     layer : int, optional
     """
 
@@ -46,7 +47,6 @@ class HeldOut:
     speakers: NDArray
     source: str
     target: str
-    method: str
     layer: int | None
 
     @property
@@ -64,12 +64,6 @@ class HeldOut:
         """AUC of the target emotion against the source, with its interval over speakers."""
         rows = self.rows
         return auc_interval(self.projections[rows], self.emotions[rows] == self.target, self.speakers[rows])
-
-    @property
-    def score(self) -> float:
-        """The AUC without an interval."""
-        rows = self.rows
-        return float(auc(self.projections[rows], self.emotions[rows] == self.target))
 
     @property
     def n_speakers(self) -> int:
@@ -143,7 +137,7 @@ def cross_project(
     ValueError
         If lengths differ, a feature is not finite, an emotion is missing, or a clip is in no test fold.
     """
-    clips, labels, speakers = checked(X, manifest, source, target)
+    clips, labels, speakers = _checked(X, manifest, source, target)
     clips = centre_speakers(clips, speakers) if centre else clips
 
     def project(train: NDArray, test: NDArray) -> Floats:
@@ -151,7 +145,7 @@ def cross_project(
         return axis.project(clips[test])
 
     projections = splits.held_out(folds, (len(clips),), project)
-    return HeldOut(projections, labels, speakers, source, target, method, layer)
+    return HeldOut(projections, labels, speakers, source, target, layer)
 
 
 def transfer(
@@ -171,9 +165,9 @@ def transfer(
         As in `cross_project`.
     """
     source, target = source or axis.source_, target or axis.target_
-    clips, labels, speakers = checked(X, manifest, source, target)
+    clips, labels, speakers = _checked(X, manifest, source, target)
     projections = axis.project(clips, speakers if centre else None)
-    return HeldOut(projections, labels, speakers, source, target, axis.method, axis.provenance["layer"])
+    return HeldOut(projections, labels, speakers, source, target, axis.provenance["layer"])
 
 
 def choose_layer(
@@ -202,16 +196,16 @@ def choose_layer(
     chosen, projections = [], np.empty(len(manifest))
     for train, test in folds:
         parts = {k: np.asarray(X)[train] for k, X in layers.items()}
-        chosen.append(best_layer(parts, manifest.iloc[train], lambda *part: project(*part).score))
+        chosen.append(best_layer(parts, manifest.iloc[train], lambda *part: project(*part).auc.value))
         projections[test] = everywhere[chosen[-1]].projections[test]
-    most_often = max(sorted(set(chosen)), key=chosen.count)
+    most_often = mode(sorted(chosen))
     return replace(everywhere[most_often], projections=projections, layer=most_often)
 
 
-def sentence_folds(
-    manifest: pd.DataFrame, *, new_speakers: bool = False, most: int = 20
-) -> list[splits.Fold]:
+def sentence_folds(manifest: pd.DataFrame, *, new_speakers: bool = False) -> list[splits.Fold]:
     """Split a manifest by sentences: each is tested by an axis that was fitted without it.
+
+    More than twenty sentences are held out in groups.
 
     Parameters
     ----------
@@ -219,19 +213,14 @@ def sentence_folds(
     new_speakers : bool
         Hold out the speakers of the test clips as well, one at a time. Without it they are known, and a good
         score says nothing about others.
-    most : int
-        More sentences than that are held out in groups.
 
     Raises
     ------
     ValueError
         If the manifest does not distinguish two sentences.
     """
-    texts = manifest["text_id"].astype(object).fillna("").to_numpy().astype(str)
-    n_texts = len(np.unique(texts))
-    if n_texts < 2 or "" in texts:
-        raise ValueError(f"{n_texts} sentence in text_id, or clips without; expected two or more, all named")
-    folds = list(GroupKFold(min(n_texts, most)).split(texts, groups=texts))
+    texts = splits.sentences(manifest)
+    folds = list(GroupKFold(min(len(np.unique(texts)), 20)).split(texts, groups=texts))
     if not new_speakers:
         return folds
     speakers = manifest["speaker"].to_numpy()
@@ -242,14 +231,13 @@ def sentence_folds(
     ]
 
 
-def checked(
+def _checked(
     X: ArrayLike, manifest: pd.DataFrame, source: str, target: str
 ) -> tuple[Floats, NDArray, NDArray]:
     """Return features, emotions and speakers of a manifest's clips, some of which are of both emotions."""
     clips = checked_features(np.asarray(X, dtype=np.float64), manifest)
     labels, speakers = (manifest[name].to_numpy().astype(str) for name in ("emotion", "speaker"))
     two_labels(labels, source, target)
-    complete_speakers(labels, speakers, source, target)
     return clips, labels, speakers
 
 
@@ -270,17 +258,20 @@ def ladder(held_out: HeldOut, manifest: pd.DataFrame) -> pd.DataFrame:
     ValueError
         If the target's clips do not have both intensities, normal and strong.
     """
-    steps = _steps(held_out, manifest)
-    means = [mean_interval(held_out.projections[mask], held_out.speakers[mask]) for mask in steps.values()]
-    counts = [int(mask.sum()) for mask in steps.values()]
-    return pd.DataFrame(means).assign(step=list(steps), n=counts)[["step", "n", "value", "low", "high"]]
+    step = _steps(held_out, manifest)
+    names = [held_out.source, *(f"{held_out.target}, {word}" for word in INTENSITIES)]
+    rows = []
+    for k, name in enumerate(names):
+        mean = mean_interval(held_out.projections[step == k], held_out.speakers[step == k])
+        rows.append({"step": name, "n": int((step == k).sum()), **mean._asdict()})
+    return pd.DataFrame(rows)
 
 
 def strength_auc(held_out: HeldOut, manifest: pd.DataFrame) -> Interval:
     """Return how often a strong clip of the target emotion projects further than a normal one: an AUC."""
-    _, normal, strong = _steps(held_out, manifest).values()
-    rows = normal | strong
-    return auc_interval(held_out.projections[rows], strong[rows], held_out.speakers[rows])
+    step = _steps(held_out, manifest)
+    rows = step > 0
+    return auc_interval(held_out.projections[rows], step[rows] == 2, held_out.speakers[rows])
 
 
 def evenness(held_out: HeldOut, manifest: pd.DataFrame) -> Interval:
@@ -291,23 +282,20 @@ def evenness(held_out: HeldOut, manifest: pd.DataFrame) -> Interval:
     share : Interval; 0 at the source, 1 at the strong target, 0.5 if the projection rises evenly; NaN where
         strong does not lie beyond the source
     """
-    masks = list(_steps(held_out, manifest).values())
-    step = np.select(masks, np.arange(len(masks)), -1)
+    step = _steps(held_out, manifest)
     rows = step >= 0
     return speaker_bootstrap(_share, step[rows], held_out.projections[rows], held_out.speakers[rows])
 
 
-def _steps(held_out: HeldOut, manifest: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Return which clips are of the source, the normal target and the strong target."""
-    intensity = manifest["intensity"].astype(object).fillna("").to_numpy().astype(str)
-    is_target = held_out.emotions == held_out.target
-    masks = {f"{held_out.target}, {word}": is_target & (intensity == word) for word in INTENSITIES}
-    if not all(mask.any() for mask in masks.values()):
-        found = sorted(set(intensity[is_target].tolist()))
-        raise ValueError(
-            f"intensities {found} of {held_out.target!r}; expected clips of both {' and '.join(INTENSITIES)}"
-        )
-    return {held_out.source: held_out.emotions == held_out.source} | masks
+def _steps(held_out: HeldOut, manifest: pd.DataFrame) -> NDArray[np.intp]:
+    """Return each clip's step, (N,): 0 the source, 1 the normal target, 2 the strong target, -1 none."""
+    intensity, is_target = manifest["intensity"].to_numpy(), held_out.emotions == held_out.target
+    strengths = [is_target & (intensity == word) for word in INTENSITIES]
+    if not all(mask.any() for mask in strengths):
+        found = sorted({str(word) for word in intensity[is_target]})
+        expected = f"clips of both {' and '.join(INTENSITIES)}"
+        raise ValueError(f"intensities {found} of {held_out.target!r}; expected {expected}")
+    return np.select([held_out.emotions == held_out.source, *strengths], range(3), -1)
 
 
 def _share(step: NDArray, projections: Floats) -> float:
@@ -328,9 +316,8 @@ def random_aucs(
 
     Parameters
     ----------
-    X : array-like, (N, D)
-    manifest : DataFrame, N rows
-    source, target : str
+    X, manifest, source, target
+        As for `cross_project`.
     n_directions, seed : int
     whiten : bool
         Draw from the sphere of the clips' principal components, each at unit variance.
@@ -341,7 +328,7 @@ def random_aucs(
     them, nearly every random direction contains some of it, with either sign. Whitening takes that away.
     Compare with the spread, not with 0.5 alone.
     """
-    clips, labels, speakers = checked(X, manifest, source, target)
+    clips, labels, speakers = _checked(X, manifest, source, target)
     rows, points = _rows(labels, speakers, source, target), centre_speakers(clips, speakers)
     rng = np.random.default_rng(seed)
     with threadpool_limits(1):
@@ -364,7 +351,7 @@ def shuffled_aucs(
     rng, pair = np.random.default_rng(seed), (source, target)
     tables = (manifest.assign(emotion=shuffle_labels(manifest, pair, rng)) for _ in range(n_shuffles))
     return np.array(
-        [cross_project(X, t, folds, source=source, target=target, method=method).score for t in tables]
+        [cross_project(X, t, folds, source=source, target=target, method=method).auc.value for t in tables]
     )
 
 

@@ -88,31 +88,26 @@ def read_gguf(path: str | Path, source: str = "negative", target: str = "positiv
     except ValueError as error:
         raise ValueError(f"{path} is no GGUF file ({error}); expected one with control vectors") from None
     held = {name: field.contents() for name, field in reader.fields.items()}
-    vectors = {
-        int(tensor.name.removeprefix(_PREFIX)) + 1: np.asarray(tensor.data, np.float64)
-        for tensor in reader.tensors
-        if tensor.name.startswith(_PREFIX)
-    }
-    if held.get("general.architecture") != _ARCHITECTURE or not vectors:
-        raise ValueError(
-            f"{path} holds {held.get('general.architecture')!r} and {len(vectors)} directions; expected "
-            f"{_ARCHITECTURE!r} with at least one"
-        )
-    told = json.loads(held.get(_OWN, "{}"))
-    hint = str(held.get(f"{_ARCHITECTURE}.model_hint", "unknown"))
+    kind, told = held.get("general.architecture"), json.loads(held.get(_OWN, "{}"))
+    vectors = {tensor.name: tensor.data for tensor in reader.tensors if tensor.name.startswith(_PREFIX)}
+    if kind != _ARCHITECTURE or not vectors:
+        raise ValueError(f"{path} holds {len(vectors)} directions of {kind!r}; expected {_ARCHITECTURE!r}")
     made = {}
-    for layer, vector in sorted(vectors.items()):
-        zeros = np.zeros_like(vector)
-        fitted = {"source_": source, "target_": target, "speakers_": [], "n_features_in_": len(vector)}
-        fitted["provenance_"] = {"model_hint": hint, "layer": layer, "pooling": "mean"}
-        parameters = {"source": source, "target": target}
-        config = told.get(str(layer), {"parameters": parameters, "fitted": fitted})
-        arrays = {name: np.array(config.get(name, zeros)) for name in ("origin_", "centre_")}
-        size = float(np.linalg.norm(vector))
-        arrays |= {"direction_": vector / size, "speaker_directions_": np.empty((0, len(vector)))}
+    for name, data in vectors.items():
+        layer, vector = int(name.removeprefix(_PREFIX)) + 1, np.asarray(data, np.float64)
+        hint = str(held.get(f"{_ARCHITECTURE}.model_hint", "unknown"))
+        fitted = {
+            "source_": source, "target_": target, "speakers_": [], "n_features_in_": len(vector),
+            "provenance_": {"model_hint": hint, "layer": layer, "pooling": "mean"},
+        }  # fmt: skip
+        theirs = {"parameters": {"source": source, "target": target}, "fitted": fitted}
+        config, size = told.get(str(layer), theirs), float(np.linalg.norm(vector))
         config["fitted"]["scale_"] = size
+        zeros = np.zeros_like(vector)
+        arrays = {name: np.array(config.get(name, zeros)) for name in ("origin_", "centre_")}
+        arrays |= {"direction_": vector / size, "speaker_directions_": np.empty((0, len(vector)))}
         made[layer] = EmotionAxis._loaded(config, arrays)
-    return made
+    return dict(sorted(made.items()))
 
 
 def _package() -> Any:

@@ -81,23 +81,20 @@ def apply_axes(
     ...     [hidden_states] = encoder.encode([wave], 16_000)
     """
     running = model.load() if isinstance(model, DeferredEncoder) else model
-    network = getattr(running, "network", running)
-    modules = find_blocks(network, blocks)
+    modules = find_blocks(getattr(running, "network", running), blocks)
     if operator not in OPERATORS:
         raise ValueError(f"unknown operator {operator!r}; expected one of: {', '.join(OPERATORS)}")
     is_encoder = hasattr(running, "fingerprint")
     of = {"encoder": running.name, "fingerprint": running.fingerprint} if is_encoder else {}
-    moves = {}
-    for layer, (axis, strength) in plan.items():
-        if layer not in range(len(modules) + 1):
-            raise ValueError(
-                f"layer {layer} of a network of {len(modules)} blocks; expected 0 to {len(modules)} (an "
-                f"encoder has no blocks above the highest layer that it was loaded for)"
-            )
-        axis.check(**of, layer=layer, pooling="mean")
-        moves[layer] = _Move(axis, strength, operator, frames, keep_norm, running)
     with contextlib.ExitStack() as handles:  # it removes them, whatever happens
-        for layer, move in moves.items():
+        for layer, (axis, strength) in plan.items():
+            if layer not in range(len(modules) + 1):
+                raise ValueError(
+                    f"layer {layer} of a network of {len(modules)} blocks; expected 0 to {len(modules)} (an "
+                    f"encoder has no blocks above the highest layer that it was loaded for)"
+                )
+            axis.check(**of, layer=layer, pooling="mean")
+            move = _Move(axis, strength, operator, frames, keep_norm, running)
             if layer == 0 and move.strength.any():
                 handles.enter_context(modules[0].register_forward_pre_hook(move.before, with_kwargs=True))
             elif move.strength.any():
@@ -115,11 +112,10 @@ def find_blocks(network: Any, blocks: str | None = None) -> torch.nn.ModuleList:
     """
     named = network.named_modules() if isinstance(network, torch.nn.Module) else ()
     lists = {name: part for name, part in named if isinstance(part, torch.nn.ModuleList) and len(part)}
-    ending = blocks or BLOCKS.get(_kind(network), "?")
+    ending = f".{BLOCKS.get(_kind(network), '?')}"
     # a part of a model, such as Whisper's encoder alone, has the end of the name alone
-    found = [name for name in lists if f".{name}".endswith(f".{ending}") or f".{ending}".endswith(f".{name}")]
-    if blocks in lists:
-        found = [blocks]
+    usual = [name for name in lists if f".{name}".endswith(ending) or ending.endswith(f".{name}")]
+    found = usual if blocks is None else [name for name in lists if name == blocks]
     if len(found) != 1:
         wanted = f"list of blocks {blocks!r}" if blocks else "list of blocks that is known"
         raise ValueError(
@@ -141,10 +137,11 @@ class _Move:
             raise ValueError(
                 f"strength {strength!r}; expected a finite number, or finite numbers over time, (K,)"
             )
-        self.frames = frames if isinstance(frames, slice) or frames is None else np.asarray(frames)
-        if isinstance(self.frames, np.ndarray) and (self.frames.dtype != bool or self.frames.ndim != 1):
+        self.is_constant = self.strength.ndim == 0 and frames is None
+        whole = slice(None) if frames is None else frames
+        self.frames = whole if isinstance(whole, slice) else np.asarray(whole)
+        if not isinstance(self.frames, slice) and (self.frames.dtype != bool or self.frames.ndim != 1):
             raise ValueError(f"frames {frames!r}; expected a slice, or True and False over time, (K,)")
-        self.is_constant = self.strength.ndim == 0 and self.frames is None
         network = getattr(model, "network", model)
         if _kind(network) == "speecht5" and not self.is_constant:
             raise ValueError(
@@ -221,10 +218,8 @@ class _Move:
         if isinstance(self.frames, slice):
             chosen = np.zeros(n_frames, bool)
             chosen[self.frames] = True
-        elif self.frames is not None:
-            chosen = self.frames[(at * len(self.frames)).astype(int)]
         else:
-            return course
+            chosen = self.frames[(at * len(self.frames)).astype(int)]
         return course * chosen
 
 

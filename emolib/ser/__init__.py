@@ -17,4 +17,4 @@ Judge(not fitted)
 from emolib.ser.acoustics import acoustics
 from emolib.ser.dimensions import DIMENSIONS, DimensionalModel, dimensional
 from emolib.ser.judge import Judge, digest, train
-from emolib.ser.network import ResNetRecogniser, ResNetSettings, mixup, spec_augment
+from emolib.ser.network import ResNetRecogniser, ResNetSettings

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import linear
 
 from emolib import audio, encoders, features
@@ -78,15 +78,15 @@ class DimensionalModel:
         self.fingerprint = f"{self._encoder.fingerprint}-{digest.hexdigest()[:16]}"
         self.name = f"dimensional:{name}"
 
+    @torch.inference_mode()
     def encode(self, waves: Sequence[audio.Wave], sample_rate: int) -> list[NDArray[np.float32]]:
         """Predict `DIMENSIONS` of mono waves, each about 0 to 1: a float32 array (1, 1, 3) per wave."""
-        states = self._encoder.encode(waves, sample_rate)
-        return [self._predict(torch.from_numpy(state[0])).numpy()[None, None] for state in states]
-
-    @torch.inference_mode()
-    def _predict(self, frames: Tensor) -> Tensor:
-        mean = self._norm(frames).mean(dim=0)
-        return linear(torch.tanh(linear(mean, *self._dense)), *self._out)
+        found = []
+        for state in self._encoder.encode(waves, sample_rate):
+            mean = self._norm(torch.from_numpy(state[0])).mean(dim=0)
+            values = linear(torch.tanh(linear(mean, *self._dense)), *self._out)
+            found.append(values.numpy()[None, None])
+        return found
 
 
 def dimensional(

@@ -22,16 +22,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from emolib import audio, files, splits
 from emolib.metrics import Interval, ua_interval
+from emolib.probing import checked_features
 from emolib.ser.acoustics import VERSION, acoustics
 
 Array = NDArray[np.float64]
-#: Sampling rates in Hz: one, or one for each wave.
-Rates = int | Sequence[int]
 #: File in a trained part's folder that says what it was made from.
 RECIPE = "recipe.json"
 
@@ -67,10 +65,6 @@ class Discriminant:
 
     def scores(self, X: Array) -> Array:
         """Return the score of each class, (N, C), for measures, (N, D)."""
-        if X.ndim != 2 or X.shape[1] != len(self.mean):
-            raise ValueError(
-                f"measures of shape {X.shape}; expected (N, {len(self.mean)}), as ser.acoustics gives"
-            )
         return (X - self.mean) / self.scale @ self.weights + self.bias
 
 
@@ -101,13 +95,6 @@ class Judge(files.Saved):
     """
 
     KIND = "judge"
-    classes_: NDArray
-    temperature_: float
-    natural_ua_: Interval
-    natural_recall_: dict[str, float]
-    calibration_error_: float
-    speakers_: tuple[str, ...]
-    n_clips_: int
 
     def __init__(self, *, shrinkage: float = 0.3, n_folds: int = 5, seed: int = 0) -> None:
         self.shrinkage, self.n_folds, self.seed = shrinkage, n_folds, seed
@@ -121,59 +108,54 @@ class Judge(files.Saved):
             f"speech of speakers held out: UA {self.natural_ua_}, chance {1 / n_classes:.3f})"
         )
 
-    def fit(
-        self, waves: Sequence[audio.Wave], sample_rates: Rates, emotions: ArrayLike, speakers: ArrayLike
-    ) -> "Judge":
-        """Train on waves, calibrate, and measure the accuracy on held-out speakers.
+    def fit_measures(self, X: ArrayLike, emotions: ArrayLike, speakers: ArrayLike) -> "Judge":
+        """Train on clips, calibrate, and measure the accuracy on held-out speakers.
 
         Parameters
         ----------
-        waves : sequence of N float32 arrays, (S,)
-        sample_rates : int or sequence of N ints, Hz
+        X : array-like, (N, D); their measures, as `acoustics` gives them
         emotions, speakers : array-likes of str, (N,)
-
-        Raises
-        ------
-        AudioError
-            If a wave isn't one finite channel of speech; the message says which.
-        ValueError
-            As `fit_measures` does.
-        """
-        return self.fit_measures(_measures(waves, sample_rates), emotions, speakers)
-
-    def fit_measures(self, X: ArrayLike, emotions: ArrayLike, speakers: ArrayLike) -> "Judge":
-        """Train on measures, (N, D), as `acoustics` gives them.
 
         Raises
         ------
         ValueError
             If the lengths differ, there is one emotion, or too few speakers to hold any out.
         """
-        X, y = np.asarray(X, np.float64), np.asarray(emotions).astype(str)
-        names = np.asarray(speakers).astype(str)
-        _check(X, y, names)
+        y, names = (np.asarray(values).astype(str) for values in (emotions, speakers))
+        clips = pd.DataFrame({"emotion": y, "speaker": names})
+        X = checked_features(np.asarray(X, np.float64), clips)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        scores, fold_of = self._held_out_scores(X, codes, names)
+        n_classes = len(self.classes_)
+        if n_classes < 2:
+            raise ValueError(f"one emotion, {str(y[0])!r}; a judge needs at least two")
+        folds = splits.folds(clips, "speaker", n_folds=self.n_folds, seed=self.seed)
+
+        def held_out(train: NDArray, test: NDArray) -> Array:
+            if len(absent := np.setdiff1d(codes, codes[train])):
+                name = str(self.classes_[absent[0]])
+                raise ValueError(f"{name!r} is spoken by one group of speakers alone; two are needed")
+            return Discriminant.fit(X[train], codes[train], n_classes, self.shrinkage).scores(X[test])
+
+        scores = splits.held_out(folds, (len(X), n_classes), held_out)
         self.temperature_ = fit_temperature(scores, codes)
         probability = np.empty_like(scores)
-        for fold in np.unique(fold_of):  # each fold's temperature is fitted on the other folds
-            own = fold_of == fold
-            probability[own] = softmax(scores[own] / fit_temperature(scores[~own], codes[~own]), axis=1)
+        for train, test in folds:  # each fold's temperature is fitted on the other folds
+            probability[test] = softmax(scores[test] / fit_temperature(scores[train], codes[train]), axis=1)
         answers = self.classes_[scores.argmax(1)]
         self.natural_ua_ = ua_interval(y, answers, names)
         self.natural_recall_ = {str(c): float((answers == c)[y == c].mean()) for c in self.classes_}
         self.calibration_error_ = calibration_error(probability.max(1), answers == y)
         self.speakers_, self.n_clips_ = tuple(np.unique(names).tolist()), len(y)
-        self._discriminant = Discriminant.fit(X, codes, len(self.classes_), self.shrinkage)
+        self._discriminant = Discriminant.fit(X, codes, n_classes, self.shrinkage)
         return self
 
-    def predict_proba(self, waves: Sequence[audio.Wave], sample_rate: Rates) -> NDArray[np.float64]:
+    def predict_proba(self, waves: Sequence[audio.Wave], sample_rate: int) -> NDArray[np.float64]:
         """Return each wave's calibrated probabilities, (N, C), in the order of `classes_`.
 
         Parameters
         ----------
         waves : sequence of N float32 arrays, (S,)
-        sample_rate : int or sequence of N ints, Hz
+        sample_rate : int, Hz
 
         Raises
         ------
@@ -182,17 +164,24 @@ class Judge(files.Saved):
         ValueError
             If the judge isn't fitted.
         """
-        return self.predict_proba_measures(_measures(waves, sample_rate))
+        measures = []
+        for i, wave in enumerate(waves):
+            try:
+                measures.append(acoustics(wave, sample_rate))
+            except audio.AudioError as error:
+                raise audio.AudioError(f"wave {i}: {str(error).removeprefix('clip: ')}") from None
+        return self.predict_proba_measures(np.stack(measures))
 
     def predict_proba_measures(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return calibrated probabilities, (N, C), of measures, (N, D)."""
-        if not hasattr(self, "classes_"):
-            raise ValueError("this judge isn't fitted; call fit, or load a saved one with Judge.load")
-        return softmax(self._discriminant.scores(np.asarray(X, np.float64)) / self.temperature_, axis=1)
+        scores = self._fitted().scores(np.asarray(X, np.float64))
+        return softmax(scores / self.temperature_, axis=1)
 
-    def predict(self, waves: Sequence[audio.Wave], sample_rate: Rates) -> NDArray:
+    def predict(self, waves: Sequence[audio.Wave], sample_rate: int) -> NDArray:
         """Return each wave's most probable emotion, (N,)."""
-        answers = self.predict_proba(waves, sample_rate).argmax(axis=1)
+        answers = self.predict_proba(waves, sample_rate).argmax(
+            axis=1
+        )  # which refuses where nothing is fitted
         return self.classes_[answers]
 
     def check_unseen(self, speakers: ArrayLike) -> None:
@@ -202,14 +191,17 @@ class Judge(files.Saved):
     def column(self, emotion: str) -> int:
         """Return an emotion's column in `predict_proba`, or raise ValueError if the judge has none for it."""
         if emotion not in self.classes_:
-            raise ValueError(
-                f"this judge knows no {emotion!r}; it was trained on: {', '.join(map(str, self.classes_))}"
-            )
-        return int(np.flatnonzero(self.classes_ == emotion)[0])
+            known = ", ".join(map(str, self.classes_))
+            raise ValueError(f"this judge knows no {emotion!r}; it was trained on: {known}")
+        return int(np.searchsorted(self.classes_, emotion))
+
+    def _fitted(self) -> Discriminant:
+        if not hasattr(self, "_discriminant"):
+            raise ValueError("this judge isn't fitted; call fit_measures, or load a saved one")
+        return self._discriminant
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        if not hasattr(self, "classes_"):
-            raise ValueError("this judge isn't fitted; there is nothing to save")
+        arrays = asdict(self._fitted())
         config = {
             "ears": VERSION, "shrinkage": self.shrinkage, "n_folds": self.n_folds, "seed": self.seed,
             "classes": self.classes_.tolist(), "temperature": self.temperature_,
@@ -217,40 +209,19 @@ class Judge(files.Saved):
             "calibration_error": self.calibration_error_, "speakers": list(self.speakers_),
             "n_clips": self.n_clips_,
         }  # fmt: skip
-        return config, asdict(self._discriminant)
+        return config, arrays
 
     @classmethod
     def _loaded(cls, config: dict[str, Any], arrays: dict[str, NDArray[Any]], **given: Any) -> "Judge":
         if config.get("ears") != VERSION:
-            raise ValueError(
-                f"a judge of measures {config.get('ears')!r}; this version has {VERSION!r}: train it again"
-            )
+            theirs = config.get("ears")
+            raise ValueError(f"a judge of measures {theirs!r}; this version has {VERSION!r}: train it again")
         judge = cls(**{name: config[name] for name in ("shrinkage", "n_folds", "seed")})
         judge.classes_, judge.natural_ua_ = np.array(config["classes"]), Interval(*config["natural_ua"])
         for name in ("temperature", "natural_recall", "calibration_error", "n_clips"):
             setattr(judge, f"{name}_", config[name])
         judge.speakers_, judge._discriminant = tuple(config["speakers"]), Discriminant(**arrays)
         return judge
-
-    def _held_out_scores(
-        self, X: NDArray, codes: NDArray, speakers: NDArray
-    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Return each clip's scores, (N, C), by a fit without its speaker, and its fold, (N,)."""
-        n_folds, n_classes = min(self.n_folds, len(np.unique(speakers))), len(self.classes_)
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=self.seed)
-        scores, fold_of = np.empty((len(X), n_classes)), np.zeros(len(X), np.intp)
-        for fold, (train, test) in enumerate(folds.split(X, codes, speakers)):
-            if len(absent := np.setdiff1d(codes, codes[train])):
-                name = str(self.classes_[absent[0]])
-                raise ValueError(f"{name!r} is spoken by one group of speakers alone; two are needed")
-            if len(train) <= n_classes:
-                raise ValueError(
-                    f"{len(train)} clips of {n_classes} emotions without a group of speakers; more "
-                    f"clips than emotions are needed"
-                )
-            fitted = Discriminant.fit(X[train], codes[train], n_classes, self.shrinkage)
-            scores[test], fold_of[test] = fitted.scores(X[test]), fold
-        return scores, fold_of
 
 
 def fit_temperature(scores: Array, codes: NDArray) -> float:
@@ -268,31 +239,6 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
     bins = np.minimum((10 * confidence).astype(int), 9)
     gaps = [abs((right[bins == b] - confidence[bins == b]).sum()) for b in np.unique(bins)]
     return float(sum(gaps) / len(right))
-
-
-def _measures(waves: Sequence[audio.Wave], sample_rates: Rates) -> NDArray[np.float32]:
-    rates: list[Any] = [sample_rates] * len(waves) if np.ndim(sample_rates) == 0 else [*sample_rates]  # type: ignore[misc]
-    if len(rates) != len(waves) or not len(waves):
-        raise ValueError(f"{len(waves)} waves, {len(rates)} sampling rates; expected as many, at least one")
-    measures = []
-    for i, (wave, rate) in enumerate(zip(waves, rates, strict=True)):
-        try:
-            measures.append(acoustics(wave, int(rate)))
-        except audio.AudioError as error:
-            raise audio.AudioError(f"wave {i}: {str(error).removeprefix('clip: ')}") from None
-    return np.stack(measures)
-
-
-def _check(X: NDArray, y: NDArray, speakers: NDArray) -> None:
-    if X.ndim != 2 or not len(X) == len(y) == len(speakers) > 0:
-        raise ValueError(
-            f"measures of shape {X.shape}, {len(y)} emotions, {len(speakers)} speakers; expected (N, D), N, N"
-        )
-    if not np.isfinite(X).all():
-        raise ValueError(f"measures of {int((~np.isfinite(X)).any(1).sum())} clips are not finite")
-    for name, values in (("emotion", y), ("speaker", speakers)):
-        if len(np.unique(values)) < 2:
-            raise ValueError(f"one {name}, {str(values[0])!r}; a judge needs at least two")
 
 
 # ------------------------------------------------------------------------------------- from a manifest

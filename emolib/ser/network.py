@@ -63,21 +63,12 @@ class ResNetSettings:
     mixup: float = 0.0
     seed: int = 0
 
-    def check(self) -> "ResNetSettings":
-        """Return these settings, or raise ValueError if one of them is out of its range."""
-        for name in ("steps", "batch_size", "crop"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; expected 1 or more")
-        if len(self.widths) < 2 or min(self.widths) < 1:
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.batch_size, self.crop, *self.widths)
+        if min(counts) < 1 or len(self.widths) < 2 or self.rate <= 0 or self.mixup < 0:
             raise ValueError(
-                f"widths={self.widths}; expected two or more numbers of channels, each 1 or more"
+                f"{self}; expected whole numbers from 1, two or more widths, a rate above 0, a mixup from 0"
             )
-        if self.rate <= 0 or self.mixup < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"rate={self.rate}, mixup={self.mixup}, dropout={self.dropout}; expected a rate above 0, a "
-                f"mixup from 0, a dropout from 0 to below 1"
-            )
-        return self
 
 
 class Spectrograms(Protocol):
@@ -112,13 +103,9 @@ class ResNetRecogniser(files.Saved):
     """
 
     KIND = "recogniser"
-    classes_: NDArray[Any]
-    mean_: Array
-    scale_: Array
-    losses_: list[float]
 
     def __init__(self, settings: ResNetSettings | None = None, *, device: str = "auto") -> None:
-        self.settings, self.device = (settings or ResNetSettings()).check(), device
+        self.settings, self.device = settings or ResNetSettings(), device
 
     def fit(self, mels: Spectrograms, *, normalised_by: Spectrograms | None = None) -> "ResNetRecogniser":
         """Train on clips.
@@ -174,7 +161,7 @@ class ResNetRecogniser(files.Saved):
 
     def predict(self, mels: Spectrograms) -> NDArray[Any]:
         """Return each clip's most probable class, (N,)."""
-        answers = self.predict_proba(mels).argmax(axis=1)
+        answers = self.predict_proba(mels).argmax(axis=1)  # which refuses where nothing is fitted
         return self.classes_[answers]
 
     def features(self, mels: Spectrograms) -> Array:
@@ -247,7 +234,7 @@ class ResNetRecogniser(files.Saved):
         frames = np.minimum(n_frames[rows], width)
         targets = np.eye(len(self.classes_), dtype=np.float32)[drawn]
         if settings.mixup:
-            x, targets = mixup(x, targets, rng, alpha=settings.mixup)
+            x, targets = mixup(x, targets, rng, settings.mixup)
             frames = np.full_like(frames, frames.max())  # a mixed clip ends with the longer of the two
         return (spec_augment(x, rng) if settings.spec_augment else x), frames, targets
 
@@ -284,10 +271,7 @@ def _checked(mels: Spectrograms) -> NDArray[np.str_]:
     """Return the labels, (N,); raise ValueError if the spectrograms are unfit, which the message explains."""
     values, mask = np.asarray(mels.values), np.asarray(mels.mask)
     if values.ndim != 3 or not len(values) or mask.shape != (len(values), values.shape[2]):
-        raise ValueError(
-            f"spectrograms of shape {values.shape} with a mask of shape {mask.shape}; expected (N, M, T) and "
-            f"(N, T), N at least 1"
-        )
+        raise ValueError(f"shapes {values.shape} and {mask.shape}; expected (N, M, T) and a mask, (N, T)")
     if len(mels.labels) != len(values):
         raise ValueError(f"{len(mels.labels)} labels for {len(values)} clips; expected one each")
     if not np.isfinite(values[np.broadcast_to(mask[:, None], values.shape)]).all():
@@ -300,34 +284,25 @@ def _checked(mels: Spectrograms) -> NDArray[np.str_]:
 # ------------------------------------------------------------------------------------- augmentation
 
 
-def spec_augment(
-    batch: Array, rng: np.random.Generator, *, max_bands: int = 16, max_frames: int = 8
-) -> Array:
-    """Return a batch with a stripe of bands and one of frames set to zero, each band's training mean.
-
-    Parameters
-    ----------
-    batch : float32 array, (B, M, T); normalised
-    rng : Generator
-    max_bands, max_frames : int; the widths are drawn uniformly from 0 to these, and cut to half the batch's
+def spec_augment(batch: Array, rng: np.random.Generator) -> Array:
+    """Return a normalised batch, (B, M, T), with a stripe of bands and one of frames set to the mean, 0.
 
     Notes
     -----
-    Time warping, the third part of SpecAugment, is left out: its authors found that it adds least.
+    The widths are drawn uniformly, from 0 to 16 bands and to 8 frames, and to half the batch's at most. Time
+    warping, the third part of SpecAugment, is left out: its authors found that it adds least.
     """
-    n, n_bands, n_frames = batch.shape
     kept = np.ones_like(batch, dtype=bool)
-    for length, most, axis in ((n_bands, max_bands, 1), (n_frames, max_frames, 2)):
-        places, widths = np.arange(length), rng.integers(0, min(most, length // 2) + 1, n)
+    for axis, most in ((1, 16), (2, 8)):
+        length = batch.shape[axis]
+        places, widths = np.arange(length), rng.integers(0, min(most, length // 2) + 1, len(batch))
         starts = rng.integers(0, length - widths + 1)
         hidden = (places >= starts[:, None]) & (places < (starts + widths)[:, None])
         kept &= ~np.expand_dims(hidden, 3 - axis)
     return batch * kept
 
 
-def mixup(
-    batch: Array, targets: Array, rng: np.random.Generator, *, alpha: float = 0.3
-) -> tuple[Array, Array]:
+def mixup(batch: Array, targets: Array, rng: np.random.Generator, alpha: float) -> tuple[Array, Array]:
     """Return a batch in which each clip is mixed with another, and its targets mixed likewise.
 
     Parameters
@@ -337,8 +312,6 @@ def mixup(
     rng : Generator
     alpha : float above 0; of the Beta distribution that shares are drawn from
     """
-    if alpha <= 0:
-        raise ValueError(f"alpha={alpha}; expected a number above 0, or no mixup at all")
     other, share = rng.permutation(len(batch)), rng.beta(alpha, alpha, len(batch)).astype(np.float32)
     keep = share[:, None, None]
     mixed = keep * batch + (1 - keep) * batch[other]
