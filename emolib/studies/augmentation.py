@@ -344,7 +344,8 @@ def audit(
         other clip of their speaker. Copies of a training clip are no leak, but show whether a generator
         repeats what it learned from.
     """
-    near = near_distance(train)
+    nearest = nearest_of_own(distances(train, train), train.speakers)
+    near = float(np.quantile(nearest, NEAR)) if len(nearest) else 0.0
 
     def copies(mels: Mels, others: Mels) -> int:
         known = {value.tobytes() for value in others.values}
@@ -384,12 +385,6 @@ def distances(a: Mels, b: Mels) -> NDArray[np.float32]:
     square = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
     either = x_weight.sum(1)[:, None] + y_weight.sum(1) - x_weight @ y_weight.T
     return np.sqrt(np.maximum(square, 0) / np.maximum(either, 1))
-
-
-def near_distance(train: Mels) -> float:
-    """Return the distance within which 1 % of the training clips have another clip of their speaker."""
-    nearest = nearest_of_own(distances(train, train), train.speakers)
-    return float(np.quantile(nearest, NEAR)) if len(nearest) else 0.0
 
 
 def _small(mels: Mels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
