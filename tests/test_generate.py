@@ -83,7 +83,7 @@ def test_mels_can_be_taken_and_joined_and_wrong_ones_are_refused(mels):
     assert len(odd) == len(mels) // 2 and set(odd.labels) == {"sad"}
     both = odd.joined(mels.take([0]))
     assert len(both) == len(odd) + 1 and both.clips[-1] == "0"
-    assert len(mels.take([])) == 0 and mels.durations_s.max() <= 4.0
+    assert mels.durations_s.max() <= 4.0
     for change, message in (
         ({"values": np.zeros((2, 80, N_FRAMES))}, r"shape \(2, 80, 172\); expected"),
         ({"values": np.full((2, N_MELS, N_FRAMES), np.nan)}, "NaN"),
@@ -106,7 +106,7 @@ def test_sound_is_as_long_as_the_speech_and_audible():
     rate = EMOGEN_MEL.sample_rate
     values, mask = mel_of(speech(1.0, sample_rate=rate), rate)
     clip = Mels(values[None], mask[None], *(np.array([x]) for x in ("sad", "s", "c")))
-    (found,) = generate.to_sound(clip, n_iter=20)
+    (found,) = generate.to_sound(clip)
     assert len(found) == mask.sum() * EMOGEN_MEL.hop_length and np.abs(found).max() <= 1
     again, _ = mel_of(found, rate)
     assert np.corrcoef(again[:, mask].ravel(), values[:, mask].ravel())[0, 1] > 0.8
@@ -115,12 +115,12 @@ def test_sound_is_as_long_as_the_speech_and_audible():
 # ------------------------------------------------------------------------------------- the autoencoder
 
 
-def normalised(n: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return smooth normalised spectrograms and masks of differing lengths."""
-    mels, rng = some_mels(n), np.random.default_rng(0)
-    values = torch.from_numpy(np.cumsum(rng.standard_normal((n, N_MELS, N_FRAMES)), axis=2) / 8).float()
-    mask = torch.from_numpy(mels.mask)
-    return values * mask[:, None], mask
+@pytest.fixture(scope="module")
+def smooth() -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth normalised spectrograms and masks of differing lengths."""
+    texture = np.random.default_rng(0).standard_normal((24, N_MELS, N_FRAMES))
+    mask = torch.from_numpy(some_mels(24).mask)
+    return torch.from_numpy(np.cumsum(texture, axis=2) / 8).float() * mask[:, None], mask
 
 
 def test_the_divergence_is_that_of_two_gaussians():
@@ -133,9 +133,9 @@ def test_the_divergence_is_that_of_two_gaussians():
     assert torch.allclose(drawn.std(0), own.stddev, rtol=0.03)
 
 
-def test_clips_come_back_in_their_shape_and_every_weight_learns():
+def test_clips_come_back_in_their_shape_and_every_weight_learns(smooth):
     torch.manual_seed(0)
-    network, (values, mask) = VAE((8, 16), 8), normalised()
+    network, (values, mask) = VAE((8, 16), 8), (part[:4] for part in smooth)
     with torch.no_grad():  # the last layers start at 0, and let no gradient through before a step
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
@@ -146,8 +146,8 @@ def test_clips_come_back_in_their_shape_and_every_weight_learns():
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
-def test_padding_costs_nothing_in_the_spectrogram_but_its_length_does():
-    values, mask = normalised()
+def test_padding_costs_nothing_in_the_spectrogram_but_its_length_does(smooth):
+    values, mask = (part[:4] for part in smooth)
 
     def loss(decoded: torch.Tensor, logits: torch.Tensor = 40.0 * mask - 20.0) -> networks.Losses:
         posterior = Posterior(torch.zeros(4, 8), torch.zeros(4, 8))
@@ -164,9 +164,9 @@ def test_padding_costs_nothing_in_the_spectrogram_but_its_length_does():
     assert loss(smeared).spectral > 10 * loss(values + 0.1).spectral
 
 
-def test_patches_start_at_their_principal_components():
+def test_patches_start_at_their_principal_components(smooth):
     torch.manual_seed(0)
-    values, mask = normalised(24)
+    values, mask = smooth
     patches = Patches(256)
     patches.fit(values, mask, noise=1e-6)
     planes = networks.padded(values)
@@ -299,15 +299,15 @@ def test_a_killed_training_goes_on_to_equal_losses_and_weights(trained, mels, tm
 def test_what_cannot_be_trained_is_refused(mels, tmp_path):
     for clips, options, message in (
         (mels, {"classes": ["angry", "sad", "happy"]}, "no clip of class happy"),
-        (mels, {"classes": ["angry"]}, "clips of sad, none of the classes"),
-        (mels.take([0]), {}, "1 clips; expected at least 2"),
+        (mels, {"classes": ["angry"]}, "unknown class sad; expected some of: angry"),
+        (mels.take([0]), {}, "all 1 clips are held out and none is left"),
     ):
         refused(message, generate.train, clips, tmp_path, TINY, device="cpu", **options)
     for name, value in {
         "space": "wave", "precision": "int8", "steps": 0, "label_dropout": 1.0, "widths": (10,),
         "vae_widths": (8,), "rate": float("nan"),
     }.items():  # fmt: skip
-        refused(f"{name}=.*expected", Settings.quick, **{name: value})
+        refused(f"{name}=.*expected", replace(TINY, **{name: value}).check)
 
 
 def test_held_out_clips_are_whole_speakers_or_a_share_of_few(mels):
@@ -315,7 +315,6 @@ def test_held_out_clips_are_whole_speakers_or_a_share_of_few(mels):
     assert not set(mels.speakers[held]) & set(mels.speakers[~held])
     held = hold_out(mels.take(mels.speakers == "s0"), 0.25, 0)
     assert held.sum() == 1 and not held.all()
-    refused("are held out and none is left", hold_out, mels, 0.99, 0)
 
 
 def test_every_clip_is_used_once_per_pass():
@@ -377,9 +376,9 @@ def test_samples_are_of_their_labels_and_repeat_with_their_seed(trained, tmp_pat
 
 
 def test_a_clip_is_shown_on_its_way_from_noise(trained):
-    strip = trained[0].denoise("sad", 3, steps=4)
-    assert len(strip) == 3 and (strip.mask == strip.mask[0]).all()
-    assert np.allclose(strip.values[-1], trained[0].sample(["sad"], steps=4).values[0], atol=1e-3)
+    strip, clip = trained[0].denoise("sad"), trained[0].sample(["sad"])
+    assert len(strip) == 6 and (strip.mask == strip.mask[0]).all()
+    assert np.allclose(strip.values[-1], clip.values[0], atol=1e-3)
 
 
 def test_what_makes_no_sense_is_refused(trained):
@@ -391,7 +390,6 @@ def test_what_makes_no_sense_is_refused(trained):
         (lambda: generator.sample(["sad"], guidance=float("nan")), "guidance nan"),
         (lambda: generator.sample(["sad"], steps=1001), "1001 sampling steps"),
         (lambda: generator.sample(["sad"], sampler="euler"), "unknown sampler 'euler'; expected one of"),
-        (lambda: generator.denoise("sad", 9, steps=3), "expected 2 to 4"),
         (lambda: Generator.load(folder / "nowhere"), "no Generator in"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
@@ -424,6 +422,9 @@ def test_the_frechet_distance_is_that_of_torchmetrics():
     assert found.value == pytest.approx(float(rival.compute()), rel=1e-6)
     same = quality.frechet_distance(normal(50), normal(50), speakers=np.arange(50) % 4)
     assert same.value == pytest.approx(0, abs=1e-6) and np.isnan(same.low)  # four speakers are too few
+    sets, speakers = (normal(60), normal(60, 1.0, seed=1)), np.arange(60) % 6
+    many, again = (quality.frechet_distance(*sets, speakers=speakers) for _ in range(2))
+    assert many == again and 0 <= many.low < many.value < many.high
 
 
 def test_the_frechet_distance_of_wide_features_is_that_of_their_main_components():
@@ -433,15 +434,6 @@ def test_the_frechet_distance_of_wide_features_is_that_of_their_main_components(
     found = quality.frechet_distance(a + noise[:120], b + noise[120:]).value
     axes = np.linalg.svd(a - a.mean(0), full_matrices=False)[2][:16].T
     assert found == pytest.approx(quality.frechet_distance(a @ axes, b @ axes).value, rel=0.01)
-    whole = quality.frechet_distance(a[:40], a[40:80], n_components=192).value
-    assert quality.frechet_distance(a[:40], a[40:80]).value <= whole * (1 + 1e-6)
-
-
-def test_the_interval_of_the_frechet_distance_lies_around_it():
-    speakers = np.arange(60) % 6
-    found = quality.frechet_distance(normal(60), normal(60, 1.0, seed=1), speakers=speakers)
-    assert 0 <= found.low < found.value < found.high
-    assert found == quality.frechet_distance(normal(60), normal(60, 1.0, seed=1), speakers=speakers)
 
 
 def test_the_inception_score_goes_from_1_to_the_number_of_classes():
@@ -467,16 +459,15 @@ def test_precision_and_recall_tell_lack_of_quality_from_lack_of_variety():
     assert wide[0] < 0.3 and wide[1] > 0.7
 
 
-def test_copies_are_found_and_named():
+def test_copies_are_found():
     mels = some_mels(24)
     normaliser = Normaliser.fit(mels)
     training = quality.mel_features(mels, normaliser)
     first, second = normaliser.apply(mels.take([0, 1]))
     apart = np.sqrt(np.mean((first - second) ** 2))
     assert np.linalg.norm(training[0] - training[1]) == pytest.approx(apart, rel=1e-4)
-    copied = training[[3, 5]] + 1e-4
-    audit = quality.copy_audit(training, mels.speakers, copied, clips=mels.clips)
-    assert audit.share == 1.0 and audit.clips.tolist() == ["3", "5"] and audit.nearest.max() < audit.threshold
+    audit = quality.copy_audit(training, mels.speakers, training[[3, 5]] + 1e-4)
+    assert audit.share == 1.0
     other = quality.mel_features(some_mels(24, seed=9), normaliser)
     assert quality.copy_audit(training, mels.speakers, other).share < 1.0
     apart = np.linalg.norm(training[:, None] - training, axis=2) + 99 * np.eye(24)
@@ -492,7 +483,7 @@ def test_what_cannot_be_measured_is_refused():
         (lambda: quality.frechet_distance(normal(9) * np.nan, normal(9)), "finite"),
         (lambda: quality.frechet_distance(normal(9), normal(9), speakers=["a"]), "1 speakers of 9 clips"),
         (lambda: quality.inception_score(normal(9)), "no probabilities"),
-        (lambda: quality.precision_recall(normal(3), normal(9), k=3), "k=3 of 3 real"),
+        (lambda: quality.precision_recall(normal(3), normal(9)), "3 real and 9 generated clips"),
         (lambda: quality.copy_audit(normal(3), ["a", "b", "c"], normal(3)), "no speaker has two"),
     ):
         refused(message, call)

@@ -1,9 +1,8 @@
 """Entropy coding of codes: a model of how probable each one is, and streams as short as the model allows.
 
-A table counts, for one stage of one group at one rate, how often each symbol followed each context. A symbol
-is a code, 0 to K - 1, or K: stop, the row has no further stages. The context is the symbol of the stage
-before (K at the first stage) and, where asked for, the symbol of the row before at the same stage.
-Probabilities are whole numbers out of 2^16, so that every machine decodes with the same ones.
+A table counts, for one stage at one rate, how often each symbol followed each context. A symbol is a code,
+0 to K - 1, or K: stop, the row has no further stages. The context is the symbol of the stage before (K at the
+first stage). Probabilities are whole numbers out of 2^16, so that every machine decodes with the same ones.
 
 A table has (K + 1)^2 contexts and symbols, most of which a small corpus never shows: where there are fewer
 than some ten rows for each, rates are higher than the same codes would need with tables from more data.
@@ -24,105 +23,78 @@ With Asymmetric Numeral Systems (ANS)", arXiv:2201.01741: the package constricti
 
 import contextlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
+import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 Codes = NDArray[np.int16]
 Symbols = NDArray[np.int64]
-#: Codes the symbols, (n,), of some rows, (n,), under their probabilities, (n, K + 1), and returns symbols; in
-#: decoding the symbols that it is given mean nothing.
-Coder = Callable[[NDArray[np.float32], Symbols, NDArray[np.intp]], Symbols]
+#: Codes symbols, (n,), under their probabilities, (n, K + 1), and returns symbols; in decoding, the symbols
+#: that it is given mean nothing.
+Coder = Callable[[NDArray[np.float32], Symbols], Symbols]
 #: Probabilities are shares of this number.
 TOTAL = 1 << 16
-#: Weights of the two contexts are sixteenths.
-PARTS = 16
 _STRENGTHS = 4.0 ** np.arange(-1, 8)
 _MAGIC, _FORMAT = b"EQ", 1
 #: Streams shorter than this, in bytes, get their last bytes trimmed, which takes a few decodings.
 _TRIMMED = 1024
+#: Range coders, and the family of distributions that they take.
+_QUEUE = constriction.stream.queue
+_FAMILY = constriction.stream.model.Categorical(perfect=False)
 
 
 @dataclass(frozen=True)
 class EntropyModel:
-    """Probabilities of one group's symbols at one rate.
+    """Probabilities of symbols at one rate.
 
     Attributes
     ----------
     stages : uint16 array, (Q, K + 1, K + 1); frequencies after each symbol of the stage before
-    rows : uint16 array, (Q, K + 1, K + 1), optional; frequencies after each symbol of the row before
-    weights : uint8 array, (Q,), where there are `rows`; sixteenths that they have in the mixture
     """
 
     stages: NDArray[np.uint16]
-    rows: NDArray[np.uint16] | None = None
-    weights: NDArray[np.uint8] | None = None
 
     @cached_property
-    def _lengths(self) -> NDArray[np.float32]:
+    def bits(self) -> NDArray[np.float32]:
+        """The length of every symbol in bits, (Q, K + 1, K + 1)."""
         return np.log2(np.float32(TOTAL) / self.stages).astype(np.float32)
 
-    def probabilities(self, stage: int, before: Symbols, above: Symbols | None = None) -> NDArray[np.float32]:
-        """Return the probability of every symbol, (N, K + 1), exact in float32.
-
-        Parameters
-        ----------
-        stage : int
-        before : int array, (N,); symbols of the stage before
-        above : int array, (N,); symbols of the row before at this stage; needed where `rows` is
-        """
-        table = self.stages[stage][before].astype(np.float32)
-        if self.rows is None or self.weights is None:
-            return table / np.float32(TOTAL)
-        share = int(self.weights[stage])
-        table = (PARTS - share) * table + share * self.rows[stage][above].astype(np.float32)
-        return table / np.float32(TOTAL * PARTS)
-
-    def bits(self, stage: int, before: Symbols, above: Symbols | None = None) -> NDArray[np.float32]:
-        """Return the length of every symbol in bits, (N, K + 1)."""
-        if self.rows is None:
-            return self._lengths[stage][before]
-        return -np.log2(self.probabilities(stage, before, above))
+    def probabilities(self, stage: int, before: Symbols) -> NDArray[np.float32]:
+        """Return the probability of every symbol, (N, K + 1), exact in float32; before (N,)."""
+        return self.stages[stage][before].astype(np.float32) / np.float32(TOTAL)
 
     def code_lengths(self, symbols: Symbols) -> NDArray[np.float64]:
-        """Return the ideal length of each row in bits, (N,); symbols (N, Q), in sequence where it matters."""
+        """Return the ideal length of each row in bits, (N,); symbols (N, Q)."""
         before, sent = _contexts(symbols, self.stages.shape[1] - 1)
-        stage = np.arange(symbols.shape[1])
-        chance = self.stages[stage, before, symbols] / TOTAL
-        if self.rows is not None and self.weights is not None:
-            share, above = self.weights[stage] / PARTS, _rows_before(symbols, self.stages.shape[1] - 1)
-            chance = (1 - share) * chance + share * self.rows[stage, above, symbols] / TOTAL
-        return -np.log2(chance, out=np.zeros(chance.shape), where=sent).sum(axis=1)
+        chance = self.stages[np.arange(symbols.shape[1]), before, symbols] / TOTAL
+        return np.where(sent, -np.log2(chance), 0.0).sum(axis=1)
 
 
-def fit_model(
-    symbols: Symbols, n_codes: int, starts: NDArray[np.bool_] | None = None, *, stops: float = 0.0
-) -> EntropyModel:
-    """Count symbols into an entropy model.
+def fit_model(symbols: Symbols, n_codes: int, *, stops: float = 0.0) -> EntropyModel:
+    """Count symbols into an entropy model; a context that never came up gets the marginal.
 
     Parameters
     ----------
     symbols : int array, (N, Q); codes, then K from the stage on at which a row stopped
     n_codes : int, K
-    starts : bool array, (N,), optional
-        Where given, the row before is a context too; true at the first row of each sequence.
     stops : float
         Share of the rows that count as stopping at each stage, beside those that do.
     """
+    size, tables = n_codes + 1, []
     before, sent = _contexts(symbols, n_codes)
-    stages = _tables(before, symbols, sent, n_codes, stops)
-    if starts is None:
-        return EntropyModel(stages)
-    above = _rows_before(symbols, n_codes)
-    above[starts] = n_codes
-    rows, stage = _tables(above, symbols, sent, n_codes), np.arange(symbols.shape[1])
-    own, other = stages[stage, before, symbols], rows[stage, above, symbols]
-    weights = [_weight(own[on, q], other[on, q]) for q, on in enumerate(sent.T)]
-    return EntropyModel(stages, rows, np.array(weights, dtype=np.uint8))
+    for pairs, on in zip((before * size + symbols).T, sent.T, strict=True):
+        counts = np.bincount(pairs[on], minlength=size * size).reshape(size, size)
+        counts[:, n_codes] += np.ceil(stops * counts.sum(axis=1)).astype(np.int64)
+        total, seen = counts.sum(axis=0), counts.sum(axis=1, keepdims=True)
+        marginal = (total + 0.5) / (total.sum() + 0.5 * size)
+        strength = _strength(counts, marginal)
+        tables.append(_whole((counts + strength * marginal) / (seen + strength)))
+    return EntropyModel(np.stack(tables))
 
 
 def _contexts(symbols: Symbols, n_codes: int) -> tuple[Symbols, NDArray[np.bool_]]:
@@ -130,29 +102,6 @@ def _contexts(symbols: Symbols, n_codes: int) -> tuple[Symbols, NDArray[np.bool_
     first = np.full((len(symbols), 1), n_codes)
     before = np.hstack([first, symbols[:, :-1]])
     return before, np.hstack([first == n_codes, before[:, 1:] != n_codes])
-
-
-def _rows_before(symbols: Symbols, n_codes: int) -> Symbols:
-    """Return the symbols of the row before, (N, Q), K at the first row."""
-    return np.vstack([np.full((1, symbols.shape[1]), n_codes), symbols])[: len(symbols)]
-
-
-def _tables(
-    contexts: Symbols, symbols: Symbols, sent: NDArray[np.bool_], n_codes: int, stops: float = 0.0
-) -> NDArray[np.uint16]:
-    """Return each stage's frequencies out of 2^16, (Q, K + 1, K + 1).
-
-    A context that never came up gets the marginal.
-    """
-    size, tables = n_codes + 1, []
-    for pairs, on in zip((contexts * size + symbols).T, sent.T, strict=True):
-        counts = np.bincount(pairs[on], minlength=size * size).reshape(size, size)
-        counts[:, n_codes] += np.ceil(stops * counts.sum(axis=1)).astype(np.int64)
-        total, seen = counts.sum(axis=0), counts.sum(axis=1, keepdims=True)
-        marginal = (total + 0.5) / (total.sum() + 0.5 * size)
-        strength = _strength(counts, marginal)
-        tables.append(_whole((counts + strength * marginal) / (seen + strength)))
-    return np.stack(tables)
 
 
 def _strength(counts: NDArray, marginal: NDArray) -> float:
@@ -173,26 +122,17 @@ def _whole(probabilities: NDArray) -> NDArray[np.uint16]:
     return whole.astype(np.uint16)
 
 
-def _weight(stages: NDArray[np.uint16], rows: NDArray[np.uint16]) -> int:
-    """Return the sixteenths of the second context that make the sent symbols of a stage likeliest."""
-    own, other = stages.astype(np.float64), rows.astype(np.float64)
-    return max(range(PARTS + 1), key=lambda n: float(np.log((PARTS - n) * own + n * other).sum()))
-
-
 class Codec(Protocol):
     """What a stream needs of a quantizer."""
 
-    rates: Sequence[float]
+    n_stages: int
 
     @property
     def fingerprint(self) -> bytes:
         """32 bytes that change with anything that decoding depends on."""
 
     def blank(self, n_rows: int) -> Codes:
-        """Return a table of codes to decode into."""
-
-    def depth(self, codes: Codes) -> int:
-        """Return the number of stages that any row uses."""
+        """Return a table of codes to decode into; the stages are its last columns."""
 
     def lengths(self, codes: Codes, depth: int) -> NDArray[np.float64]:
         """Return the ideal length of each row's code in bits at each rate, (R, N), so many stages sent."""
@@ -201,21 +141,25 @@ class Codec(Protocol):
         """Code a table of codes symbol by symbol in a fixed order; return what was coded."""
 
 
+def _depth(codec: Codec, codes: Codes) -> int:
+    """Return the number of stages that any row uses."""
+    return int((codes[:, -codec.n_stages :] >= 0).any(axis=0).sum())
+
+
 def ideal_bits(codec: Codec, codes: Codes) -> NDArray[np.float64]:
     """Return the ideal length of each row's code in bits, (N,), under the rate that suits them best."""
-    lengths = codec.lengths(codes, codec.depth(codes))
+    lengths = codec.lengths(codes, _depth(codec, codes))
     return lengths[lengths.sum(axis=1).argmin()]
 
 
 def pack(codec: Codec, codes: Codes) -> bytes:
     """Write codes as a stream."""
-    depth = codec.depth(codes)
+    depth = _depth(codec, codes)
     rate = int(codec.lengths(codes, depth).sum(axis=1).argmin())
-    queue, family = _range_coder()
-    encoder = queue.RangeEncoder()
+    encoder = _QUEUE.RangeEncoder()
 
-    def encode(probabilities: NDArray[np.float32], symbols: Symbols, _: NDArray[np.intp]) -> Symbols:
-        encoder.encode(symbols.astype(np.int32), family, probabilities)
+    def encode(probabilities: NDArray[np.float32], symbols: Symbols) -> Symbols:
+        encoder.encode(symbols.astype(np.int32), _FAMILY, probabilities)
         return symbols
 
     codec.walk(encode, codes, rate, depth)
@@ -223,6 +167,11 @@ def pack(codec: Codec, codes: Codes) -> bytes:
     start = _MAGIC + bytes([_FORMAT << 4 | rate]) + codec.fingerprint[:4]
     end = bytes([depth]) + _number(len(codes)) + payload
     return start + _checksum(codec, start + end) + end
+
+
+def bits_per_row(codec: Codec, codes: Codes) -> float:
+    """Return the length of the codes' stream in bits, header included, over the number of rows."""
+    return 8 * len(pack(codec, codes)) / len(codes)
 
 
 def codes_at_bits(
@@ -237,25 +186,22 @@ def codes_at_bits(
     ----------
     encode : callable of lambda; codes of the rows in question
     codec : Codec; what packs them
-    bits : float; length of the stream, header included, over the number of rows
+    bits : float; as `bits_per_row` measures them
     n_halvings : int
     seed : int; of the rows that get the richer codes
     """
 
-    def rate(codes: Codes) -> float:
-        return 8 * len(pack(codec, codes)) / len(codes)
-
     low, high = 1e-4, 1.0
     for _ in range(n_halvings):
         middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if rate(encode(middle)) > bits else (low, middle)
+        low, high = (middle, high) if bits_per_row(codec, encode(middle)) > bits else (low, middle)
     rich, poor = encode(low), encode(high)
     order, few, many = np.random.default_rng(seed).permutation(len(rich)), 0, len(rich)
     while few < many:
         n_rich = (few + many + 1) // 2
         mixed = poor.copy()
         mixed[order[:n_rich]] = rich[order[:n_rich]]
-        few, many = (n_rich, many) if rate(mixed) <= bits else (few, n_rich - 1)
+        few, many = (n_rich, many) if bits_per_row(codec, mixed) <= bits else (few, n_rich - 1)
     poor[order[:few]] = rich[order[:few]]
     return poor
 
@@ -286,17 +232,12 @@ def unpack(codec: Codec, data: bytes) -> Codes:
 def _decode(codec: Codec, payload: bytes, n_rows: int, rate: int, depth: int) -> Codes:
     # trimmed bytes were zeros, and the coder reads a little past the end
     words = np.frombuffer(payload + bytes(-len(payload) % 4 + 8), dtype=">u4").astype(np.uint32)
-    queue, family = _range_coder()
-    decoder = queue.RangeDecoder(words)
+    decoder = _QUEUE.RangeDecoder(words)
 
-    def decode(probabilities: NDArray[np.float32], _: Symbols, __: NDArray[np.intp]) -> Symbols:
-        found = decoder.decode(family, probabilities) if len(probabilities) else []
-        return np.asarray(found, dtype=np.int64)
+    def decode(probabilities: NDArray[np.float32], _: Symbols) -> Symbols:
+        return decoder.decode(_FAMILY, probabilities).astype(np.int64)
 
-    try:
-        return codec.walk(decode, codec.blank(n_rows), rate, depth)
-    except AssertionError:  # raised by the coder for bytes that no symbols lead to
-        raise ValueError("the stream's bytes fit no codes; encode again") from None
+    return codec.walk(decode, codec.blank(n_rows), rate, depth)
 
 
 def _trimmed(codec: Codec, codes: Codes, rate: int, depth: int, payload: bytes) -> bytes:
@@ -309,7 +250,7 @@ def _trimmed(codec: Codec, codes: Codes, rate: int, depth: int, payload: bytes) 
             if number >> 8 * n_kept:
                 continue
             shorter = number.to_bytes(n_kept)
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(AssertionError):  # bytes that no symbols lead to
                 if np.array_equal(_decode(codec, shorter, len(codes), rate, depth), codes):
                     return shorter
     return payload
@@ -329,16 +270,7 @@ def _number(value: int) -> bytes:
 
 def _read_number(data: bytes) -> tuple[int, int]:
     """Return a number and how many bytes it took."""
-    value = 0
-    for used, byte in enumerate(data, 1):
+    used, value = next(place for place, byte in enumerate(data, 1) if byte < 128), 0
+    for byte in data[:used]:
         value = value << 7 | byte & 127
-        if byte < 128:
-            return value, used
-    raise ValueError("the stream ends before its number of rows")
-
-
-def _range_coder() -> tuple[Any, Any]:
-    """Return the module of range coders, and the family of distributions that they take."""
-    import constriction
-
-    return constriction.stream.queue, constriction.stream.model.Categorical(perfect=False)
+    return value, used

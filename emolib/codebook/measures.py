@@ -30,24 +30,6 @@ from emolib.metrics import Interval, draws, percentile_interval
 from emolib.store import FeatureStore
 
 
-@dataclass(frozen=True)
-class Drift:
-    """Where clips moved to.
-
-    Attributes
-    ----------
-    classes : list of str, C
-    shrinking : float array, (N,)
-    toward : float array, (N, C); NaN towards the clip's own class
-    beyond : float array, (N, C); the same without what shrinking explains
-    """
-
-    classes: list[str]
-    shrinking: NDArray[np.float64]
-    toward: NDArray[np.float64]
-    beyond: NDArray[np.float64]
-
-
 def class_centroids(X: ArrayLike, labels: ArrayLike) -> pd.DataFrame:
     """Return the mean of each emotion's rows, (C, D), in the order of `emotions.ordered`."""
     X, y = np.asarray(X, dtype=np.float64), np.asarray(labels)
@@ -75,24 +57,7 @@ def distortion(X: ArrayLike, X_hat: ArrayLike) -> float:
     return float(np.square(X - X_hat).sum() / total) if total > 0 else 0.0
 
 
-def change(X: ArrayLike, X_hat: ArrayLike, origin: ArrayLike) -> dict[str, float]:
-    """Return what coding did to rows as seen from an origin: mean similarity, distortion and shrinking.
-
-    Parameters
-    ----------
-    X, X_hat : array-likes, (N, D); before and after
-    origin : array-like, (D,); the training rows' mean, without which every cosine is near 1
-    """
-    before, after = (np.asarray(rows, dtype=np.float64) - np.asarray(origin) for rows in (X, X_hat))
-    length = np.linalg.norm(before)
-    return {
-        "similarity": float(similarity(before, after).mean()),
-        "distortion": distortion(before, after),
-        "shrinking": float(1 - np.linalg.norm(after) / length) if length > 0 else 0.0,
-    }
-
-
-def drift(X: ArrayLike, X_hat: ArrayLike, labels: ArrayLike, centroids: pd.DataFrame) -> Drift:
+def drift(X: ArrayLike, X_hat: ArrayLike, labels: ArrayLike, centroids: pd.DataFrame) -> pd.DataFrame:
     """Decompose how clips moved.
 
     Parameters
@@ -100,6 +65,12 @@ def drift(X: ArrayLike, X_hat: ArrayLike, labels: ArrayLike, centroids: pd.DataF
     X, X_hat : array-likes, (N, D); before and after
     labels : array-like of emotions, (N,)
     centroids : DataFrame, (C, D); `class_centroids` of training clips before
+
+    Returns
+    -------
+    table : DataFrame, a row a clip
+        shrinking; for each class ``to <class>``, NaN towards the clip's own class; and ``beyond <class>``,
+        the same without what shrinking explains.
 
     Raises
     ------
@@ -125,7 +96,8 @@ def drift(X: ArrayLike, X_hat: ArrayLike, labels: ArrayLike, centroids: pd.DataF
         outward = outward / np.square(outward).sum(axis=1, keepdims=True)
         toward[np.ix_(rows, others)] = moved[rows] @ outward.T
         beyond[np.ix_(rows, others)] = (moved[rows] - np.outer(shrinking[rows], inward)) @ outward.T
-    return Drift(classes, shrinking, toward, beyond)
+    columns = ["shrinking", *(f"{kind} {name}" for kind in ("to", "beyond") for name in classes)]
+    return pd.DataFrame(np.column_stack([shrinking, toward, beyond]), columns=columns)
 
 
 def estimate(table: pd.DataFrame, column: str) -> Interval:
@@ -153,12 +125,6 @@ def contrast(table: pd.DataFrame, column: str, flag: str) -> Interval:
     return _interval(on - off, table)
 
 
-def difference(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Interval:
-    """Return the mean over emotions of first - second, the same clips in both, with its interval."""
-    joined = first.merge(second[["clip", column]], on="clip", suffixes=("", " of the other"))
-    return estimate(joined.assign(gap=joined[column] - joined[f"{column} of the other"]), "gap")
-
-
 def compare(table: pd.DataFrame, by: str, base: str, column: str) -> pd.DataFrame:
     """Return a column's estimate for each condition, and its difference from one of them.
 
@@ -172,9 +138,11 @@ def compare(table: pd.DataFrame, by: str, base: str, column: str) -> pd.DataFram
     -------
     compared : DataFrame, a row a condition; `column`, ``minus <base>``, low, high
     """
-    groups, rows = {str(name): part for name, part in table.groupby(by, sort=False)}, {}
-    for name, part in groups.items():
-        gap = difference(part, groups[base], column)
+    rows, other = {}, f"{column} of the other"
+    rivals = table.loc[table[by] == base, ["clip", column]]
+    for name, part in table.groupby(by, sort=False):
+        both = part.merge(rivals, on="clip", suffixes=("", " of the other"))
+        gap = estimate(both.assign(gap=both[column] - both[other]), "gap")
         value = part.groupby("emotion")[column].mean().mean()
         rows[name] = {column: value, f"minus {base}": gap.value, "low": gap.low, "high": gap.high}
     return pd.DataFrame(rows).T
@@ -278,10 +246,21 @@ class Coded:
         return Coded(self.bits, [self.before[i] for i in chosen], [self.after[i] for i in chosen])
 
     def change(self, origin: NDArray) -> dict[str, float]:
-        """Return `change` of all rows as seen from an origin; NaN where there are none."""
+        """Return mean similarity, distortion and shrinking of all rows; NaN where there are none.
+
+        They are seen from an origin, the training rows' mean, without which every cosine is near 1.
+        """
         if not self.before:
             return dict.fromkeys(("similarity", "distortion", "shrinking"), float("nan"))
-        return change(np.concatenate(self.before), np.concatenate(self.after), origin)
+        before, after = (
+            np.concatenate(rows).astype(np.float64) - np.asarray(origin) for rows in (self.before, self.after)
+        )
+        length = np.linalg.norm(before)
+        return {
+            "similarity": float(similarity(before, after).mean()),
+            "distortion": distortion(before, after),
+            "shrinking": float(1 - np.linalg.norm(after) / length) if length > 0 else 0.0,
+        }
 
     def drift(self, labels: NDArray) -> pd.DataFrame:
         """Return each emotion's shrinking, and the class that it drifted to most: towards, and share.
@@ -291,12 +270,12 @@ class Coded:
         if len(set(labels.tolist())) < 2:  # also where no clip is held out
             return pd.DataFrame(columns=["shrinking", "towards", "share"])
         X, X_hat = (np.stack([rows.mean(axis=0) for rows in part]) for part in (self.before, self.after))
-        moved = drift(X, X_hat, labels, class_centroids(X, labels))
-        toward = pd.DataFrame(moved.toward, columns=moved.classes).groupby(labels).mean()
-        others = toward.mask(toward.columns.to_numpy() == toward.index.to_numpy()[:, None])
-        shrinking = pd.Series(moved.shrinking).groupby(labels).mean()
-        columns = {"shrinking": shrinking, "towards": others.idxmax(axis=1), "share": others.max(axis=1)}
-        return pd.DataFrame(columns).loc[moved.classes]
+        centroids = class_centroids(X, labels)
+        means = drift(X, X_hat, labels, centroids).groupby(labels).mean().loc[centroids.index]
+        toward = means[[f"to {name}" for name in centroids.index]].set_axis(centroids.index, axis=1)
+        return pd.DataFrame(
+            {"shrinking": means["shrinking"], "towards": toward.idxmax(axis=1), "share": toward.max(axis=1)}
+        )
 
 
 def rows_of(store: FeatureStore, clips: pd.DataFrame, layer: int, pooled: bool) -> Iterator[NDArray]:
@@ -336,10 +315,10 @@ def code(
 ) -> Coded:
     """Compress each clip's rows, (T, D), and decode them again; write the streams where files are named."""
     before, after, bits = [], [], 0
-    names = iter(streams or ())
+    places = iter(streams or ())
     for rows in clips:
         data = book.compress(rows, lam)
-        if place := next(names, None):
+        if place := next(places, None):
             write_file(place, data)
         before.append(rows)
         after.append(book.decompress(data))

@@ -2,9 +2,9 @@
 
 Codebooks: k-means first, then moving averages over batches, then no code left idle; each stage learns what
 the stages before it left over. Entropy models: one for each rate, trained on the codes that the rate below
-chose. The search takes the codes of least distortion + lam x bits, greedily or with several hypotheses a row.
-A row may stop after any stage: the search follows its best paths to the last stage, remembers at each stage
-what stopping there would have cost, and takes the cheapest of all.
+chose. The search takes the codes of least distortion + lam x bits, stage by stage. A row may stop after any
+stage: the search goes on to the last stage, remembers at each stage what stopping there would have cost, and
+takes the cheapest end of all.
 
 All arrays here are centred rows, float32.
 
@@ -14,11 +14,8 @@ Residual quantization: Y. Chen, T. Guan, C. Wang (2010), "Approximate Nearest Ne
 Vector Quantization", doi:10.3390/s101211259. Moving averages: A. van den Oord, O. Vinyals, K. Kavukcuoglu
 (2017), "Neural Discrete Representation Learning", arXiv:1711.00937, appendix A.1. Replacement of idle codes:
 N. Zeghidour et al. (2021), "SoundStream", arXiv:2107.03312. Rates: P. A. Chou, T. Lookabaugh, R. M. Gray
-(1989), "Entropy-constrained vector quantization", doi:10.1109/29.17498. Beam search over stages: A. Babenko,
-V. Lempitsky (2014), "Additive Quantization for Extreme Vector Compression", doi:10.1109/CVPR.2014.124.
+(1989), "Entropy-constrained vector quantization", doi:10.1109/29.17498.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +25,18 @@ from emolib.codebook.coding import EntropyModel, Symbols, fit_model
 
 Array = NDArray[np.float32]
 
+#: Shares of the variance that a bit is worth, for which entropy models are kept, rising from 0.
+RATES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+#: Iterations of k-means at each stage, and passes of moving averages over all stages together after it.
+N_ITER, N_EPOCHS = 5, 12
 #: Rows whose distances to all codes are held at once: the table should stay in the processor's cache.
 CHUNK = 2048
 #: Rows a step of moving averages, and the share of an average that a step keeps.
 BATCH, DECAY = 1024, 0.8
 #: A code whose moving count falls below this share of an even count is idle.
 IDLE = 0.02
+#: Times that idle codes are moved at each stage in the end.
+N_ROUNDS = 10
 
 
 def nearest(rows: Array, codes: Array) -> NDArray[np.intp]:
@@ -48,25 +51,16 @@ def nearest(rows: Array, codes: Array) -> NDArray[np.intp]:
     return found
 
 
-def train_stages(rows: Array, n_stages: int, n_codes: int, n_iter: int, n_epochs: int, seed: int) -> Array:
-    """Train the codebooks of all stages, (Q, K, D).
-
-    Parameters
-    ----------
-    rows : float32 array, (N, D); N of at least K
-    n_stages, n_codes : int, Q and K
-    n_iter : int; iterations of k-means at each stage
-    n_epochs : int; passes of moving averages over all stages together
-    seed : int
-    """
+def train_stages(rows: Array, n_stages: int, n_codes: int, seed: int) -> Array:
+    """Train the codebooks of all stages, (Q, K, D), on rows (N, D), N of at least K."""
     rng = np.random.default_rng(seed)
     residual, stages = rows.copy(), []
     for _ in range(n_stages):
-        stages.append(_cluster(residual, n_codes, n_iter, rng))
+        stages.append(_cluster(residual, n_codes, rng))
         residual -= stages[-1][nearest(residual, stages[-1])]
     codes = np.stack(stages)
-    for epoch in range(n_epochs):
-        _average(rows, codes, rng, revive=epoch < n_epochs - 1)
+    for epoch in range(N_EPOCHS):
+        _average(rows, codes, rng, revive=epoch < N_EPOCHS - 1)
     return _fill_idle(rows, codes, rng)
 
 
@@ -75,10 +69,10 @@ def usage(symbols: NDArray, n_codes: int) -> NDArray[np.intp]:
     return np.stack([np.bincount(column[column >= 0], minlength=n_codes) for column in symbols.T])
 
 
-def _cluster(rows: Array, n_codes: int, n_iter: int, rng: np.random.Generator) -> Array:
+def _cluster(rows: Array, n_codes: int, rng: np.random.Generator) -> Array:
     """Return the centres of k-means, (K, D), begun at random rows: begun far apart, they sit on outliers."""
     codes = rows[rng.choice(len(rows), n_codes, replace=False)]
-    for _ in range(n_iter):
+    for _ in range(N_ITER):
         counts, sums = _sums(rows, nearest(rows, codes), n_codes)
         idle = np.flatnonzero(counts == 0)
         codes = sums / np.maximum(counts, 1)[:, None]
@@ -115,11 +109,11 @@ def _average(rows: Array, codes: Array, rng: np.random.Generator, *, revive: boo
             residual = left
 
 
-def _fill_idle(rows: Array, codes: Array, rng: np.random.Generator, n_rounds: int = 10) -> Array:
+def _fill_idle(rows: Array, codes: Array, rng: np.random.Generator) -> Array:
     """Move each code to the mean of its rows, and idle ones into the fullest cells, stage after stage."""
     codes, residual = codes.copy(), rows.copy()
     for stage in codes:
-        for _ in range(n_rounds):
+        for _ in range(N_ROUNDS):
             symbols = nearest(residual, stage)
             counts, sums = _sums(residual, symbols, len(stage))
             used = counts > 0
@@ -138,26 +132,16 @@ def _fill_idle(rows: Array, codes: Array, rng: np.random.Generator, n_rounds: in
 FIRST_STOPS, MANY_STOPS_FROM = (0.1, 10.0), 0.03
 
 
-def train_models(
-    rows: Array, codes: Array, rates: Sequence[float], starts: NDArray[np.bool_] | None
-) -> list[EntropyModel]:
-    """Return the entropy models of one group by rate.
-
-    Parameters
-    ----------
-    rows : float32 array, (N, D)
-    codes : float32 array, (Q, K, D)
-    rates : sequence of float; lambda, rising from 0
-    starts : bool array, (N,), optional; where given, the row before is a context too
-    """
+def train_models(rows: Array, codes: Array) -> list[EntropyModel]:
+    """Return the entropy models, one for each of `RATES`; rows (N, D), codes (Q, K, D)."""
     n_codes = codes.shape[1]
     symbols = choose(rows, codes, None, 0.0)
-    models = [fit_model(symbols, n_codes, starts)]
-    for lam in list(rates)[1:]:
+    models = [fit_model(symbols, n_codes)]
+    for lam in RATES[1:]:
         shares = FIRST_STOPS if lam >= MANY_STOPS_FROM else FIRST_STOPS[:1]
         tried = [_choose_again(rows, codes, symbols, lam, share) for share in shares]
         _, symbols, model = min(tried, key=lambda entry: entry[0])
-        models.append(model if starts is None else fit_model(symbols, n_codes, starts))
+        models.append(model)
     return models
 
 
@@ -174,83 +158,55 @@ def _choose_again(
 
 def cost(rows: Array, codes: Array, symbols: Symbols, model: EntropyModel, lam: float) -> float:
     """Return distortion + lambda x bits of chosen symbols."""
-    padded = np.concatenate([codes, np.zeros_like(codes[:, :1])], axis=1)
-    left = rows - sum(padded[q][column] for q, column in enumerate(symbols.T))
+    left = rows - add_up(codes, symbols)
     return float(np.square(left).sum() + lam * model.code_lengths(symbols).sum())
 
 
-def choose(rows: Array, codes: Array, model: EntropyModel | None, lam: float, beam: int = 1) -> Symbols:
-    """Choose the codes of independent rows, (N, Q); K from the stage on at which a row stops.
+def add_up(codes: Array, symbols: NDArray) -> Array:
+    """Return the sum of each row's codes, (N, D); symbols (N, Q), K or -1 from where a row stopped."""
+    total = np.zeros((len(symbols), codes.shape[2]), dtype=np.float32)
+    for stage, column in zip(codes, symbols.T, strict=True):
+        total += np.vstack([stage, np.zeros_like(stage[:1])])[column]
+    return total
+
+
+def choose(rows: Array, codes: Array, model: EntropyModel | None, lam: float) -> Symbols:
+    """Choose the codes of rows, (N, Q); K from the stage on at which a row stops.
 
     Parameters
     ----------
-    rows : float32 array, (N, D)
+    rows : float32 array, (N, D), N of at least 1
     codes : float32 array, (Q, K, D)
     model : EntropyModel, optional
-        Of independent rows, or of rows in sequence, which are then chosen one after another. Without one,
-        or with a lam of 0, distortion alone counts and no row stops.
+        Without one, or with a lam of 0, distortion alone counts and no row stops.
     lam : float
         Squared distance that a bit is worth.
-    beam : int
-        Hypotheses kept a row.
     """
-    if lam == 0:
-        model = None
-    above = None if model is None or model.rows is None else np.full((1, len(codes)), codes.shape[1])
-    size = max(1, CHUNK // beam) if above is None else 1
-    parts = []
-    for start in range(0, len(rows), size):
-        parts.append(_choose_chunk(rows[start : start + size], codes, model, lam, beam, above))
-        above = above if above is None else parts[-1]
-    return np.concatenate(parts) if parts else np.empty((0, len(codes)), dtype=np.int64)
+    model = model if lam else None
+    starts = range(0, len(rows), CHUNK)
+    return np.concatenate([_choose_chunk(rows[at : at + CHUNK], codes, model, lam) for at in starts])
 
 
-def _choose_chunk(
-    rows: Array, codes: Array, model: EntropyModel | None, lam: float, beam: int, above: Symbols | None
-) -> Symbols:
-    """Search one chunk; B hypotheses a row are kept flat, row by row, as N x B entries."""
+def _choose_chunk(rows: Array, codes: Array, model: EntropyModel | None, lam: float) -> Symbols:
     n, (n_stages, n_codes) = len(rows), codes.shape[:2]
     squares = np.einsum("qkd,qkd->qk", codes, codes)
-    residual, paths = rows, np.full((n, n_stages), n_codes)
-    error, rate = np.einsum("nd,nd->n", rows, rows), np.zeros(n, dtype=np.float32)
-    best, stopped = np.full(n, np.inf, dtype=np.float32), paths.copy()
-    live = 1
+    symbols = np.full((n, 1 + n_stages), n_codes)  # K is the context of the first stage
+    residual, error = rows, np.einsum("nd,nd->n", rows, rows)
+    rate = np.zeros(n, dtype=np.float32)
+    ends = np.full((n, 1 + n_stages), np.inf, dtype=np.float32)  # what stopping before each stage costs
     for q in range(n_stages):
         scores = residual @ codes[q].T
         scores *= -2
         scores += squares[q]
         scores += (error + rate)[:, None]
         if model is not None:
-            before = paths[:, q - 1] if q else np.full(len(paths), n_codes)
-            lengths = lam * model.bits(q, before, None if above is None else above[:, q].repeat(len(before)))
-            _stop(error + rate + lengths[:, -1], paths, live, best, stopped)
+            lengths = lam * model.bits[q][symbols[:, q]]
+            ends[:, q] = error + rate + lengths[:, -1]
             scores += lengths[:, :-1]
-        kept = min(beam, live * n_codes)
-        parent, symbol = _cheapest(scores.reshape(n, live * n_codes), kept, n_codes, live)
-        total = scores[parent, symbol]
-        residual = residual[parent] - codes[q][symbol]
+        symbol = symbols[:, q + 1] = scores.argmin(axis=1)
+        residual = residual - codes[q][symbol]
         error = np.einsum("nd,nd->n", residual, residual)
-        rate = total - error if model is not None else np.zeros(len(total), dtype=np.float32)
-        paths, live = paths[parent], kept
-        paths[:, q] = symbol
-    _stop(error + rate, paths, live, best, stopped)
-    return stopped
-
-
-def _cheapest(scores: Array, kept: int, n_codes: int, live: int) -> tuple[Symbols, Symbols]:
-    """Return parents, as flat numbers, and symbols of the `kept` cheapest continuations of each row."""
-    at = scores.argmin(axis=1)[:, None]
-    if kept > 1:
-        at = np.argpartition(scores, kept - 1, axis=1)[:, :kept]
-    parent = np.arange(len(scores))[:, None] * live + at // n_codes
-    return parent.ravel(), (at % n_codes).ravel()
-
-
-def _stop(cost: Array, paths: Symbols, live: int, best: Array, stopped: Symbols) -> None:
-    """Where stopping now is the cheapest end so far, remember it: `best` and `stopped` change in place."""
-    cost = cost.reshape(-1, live)
-    which = cost.argmin(axis=1)
-    rows = np.arange(len(cost))
-    better = cost[rows, which] < best
-    best[better] = cost[rows, which][better]
-    stopped[better] = paths[(rows * live + which)[better]]
+        if model is not None:
+            rate = scores[np.arange(n), symbol] - error
+    ends[:, -1] = error + rate
+    return np.where(np.arange(n_stages) < ends.argmin(axis=1)[:, None], symbols[:, 1:], n_codes)

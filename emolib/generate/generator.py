@@ -21,13 +21,17 @@ from torch.nn import functional as F
 
 from emolib import files
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels, Normaliser, centred
-from emolib.generate.networks import PATCH, VAE, Denoiser, check_sampling, draw, padded
+from emolib.generate.networks import N_STEPS, PATCH, VAE, Denoiser, draw, padded
 from emolib.training import torch_device
 
 Labels = Sequence[str] | NDArray[Any]
 Mask = NDArray[np.bool_]
 #: The speaker of every generated clip.
 SPEAKER = "generated"
+#: More than this exaggerates the class.
+MOST_GUIDANCE = 20.0
+#: Of the twenty sampling steps, every so many is a picture of `Generator.denoise`.
+EVERY = 4
 #: Weight of what is padding, in the diffusion's loss.
 PADDING_WEIGHT = 0.1
 _SPECTROGRAM_FRAMES = 176  # a multiple of 16, for four halvings
@@ -83,17 +87,19 @@ class Settings:
     seed: int = 0
 
     @classmethod
-    def full(cls, **changes: Any) -> "Settings":
+    def full(cls) -> "Settings":
         """Return settings for an accelerator: minutes there, hours on two cores."""
-        many = {"vae_steps": 3000, "vae_every": 250, "vae_batch": 32, "steps": 4000, "batch": 128}
-        more = {"rate": 5e-4, "average": 0.999, "checkpoint_every": 1000, "preview_every": 2000}
-        return cls(**{**many, **more, **changes}).check()
+        return cls(
+            vae_steps=3000, vae_every=250, vae_batch=32, steps=4000, batch=128, rate=5e-4, average=0.999,
+            checkpoint_every=1000, preview_every=2000,
+        )  # fmt: skip
 
     @classmethod
-    def quick(cls, **changes: Any) -> "Settings":
+    def quick(cls) -> "Settings":
         """Return settings for the demo corpus and tests: about a minute on two cores."""
-        few = {"vae_steps": 100, "vae_every": 50, "steps": 800, "average": 0.99}
-        return cls(**{**few, "preview_every": 400, "checkpoint_every": 400, **changes}).check()
+        return cls(
+            vae_steps=100, vae_every=50, steps=800, average=0.99, checkpoint_every=400, preview_every=400
+        )
 
     def check(self) -> "Settings":
         """Return these settings if they can be trained with; raise ValueError if one is out of its range."""
@@ -227,7 +233,7 @@ class Generator(files.Saved):
 
     def codes(self, labels: Labels) -> Tensor:
         """Return the numbers of classes, (N,); raise ValueError if a label is no class, or there is none."""
-        names = [labels] if isinstance(labels, str) else [str(label) for label in labels]
+        names = [str(label) for label in labels]
         if unknown := sorted(set(names) - set(self.classes)):
             raise ValueError(
                 f"unknown class {', '.join(unknown)}; expected some of: {', '.join(self.classes)}"
@@ -260,7 +266,13 @@ class Generator(files.Saved):
             If a label or the sampler is unknown, or a number is out of its range.
         """
         codes = self.codes(labels)
-        check_sampling(sampler, steps, guidance)
+        if not 1 <= steps <= N_STEPS:
+            raise ValueError(f"{steps} sampling steps; expected 1 to {N_STEPS}")
+        if not 0 <= guidance <= MOST_GUIDANCE:  # also true of NaN
+            raise ValueError(
+                f"guidance {guidance}; expected 0 to {MOST_GUIDANCE:g}: 1 is none, 2 to 4 make a class "
+                f"clear, more exaggerates it"
+            )
         start, later = sources(seed)
         noise = torch.randn((len(codes), *self.space.shape), generator=start)
         parts = [
@@ -279,25 +291,13 @@ class Generator(files.Saved):
         return Mels(values, mels.mask, mels.labels, mels.speakers, mels.clips)
 
     @torch.inference_mode()
-    def denoise(
-        self, label: str, n: int = 6, *, sampler: str = "dpm++", steps: int = 20, guidance: float = 2.0,
-        seed: int = 0,
-    ) -> Mels:  # fmt: skip
-        """Return one clip at `n` of its sampling steps, evenly spread from noise to the finished clip.
-
-        Raises
-        ------
-        ValueError
-            As `sample`, and if `n` is below two or above the number of steps and one.
-        """
-        codes = self.codes([label])
-        check_sampling(sampler, steps, guidance)
-        if not 2 <= n <= steps + 1:
-            raise ValueError(f"{n} pictures of {steps} steps; expected 2 to {steps + 1}")
+    def denoise(self, label: str, *, seed: int = 0) -> Mels:
+        """Return one clip at six of its sampling steps, evenly spread from noise to the finished clip."""
         (start, later), trace = sources(seed), list[Tensor]()
         noise = torch.randn((1, *self.space.shape), generator=start).to(self.device)
-        draw(self.denoiser, noise, codes, sampler, steps, guidance, later, trace)
-        planes = torch.cat([trace[i] for i in np.linspace(0, steps, n).round().astype(int)])
+        draw(self.denoiser, noise, self.codes([label]), generator=later, trace=trace)
+        planes = torch.cat(trace[::EVERY])
+        n = len(planes)
         mask = self.space.decode(planes[-1:])[1].repeat(n, axis=0)  # of the finished clip: all are as long
         names = np.array([f"{label}-{i}" for i in range(n)])
         return Mels(self.space.decode(planes, mask)[0], mask, np.full(n, label), np.full(n, SPEAKER), names)

@@ -85,9 +85,7 @@ class Mels:
 
     def take(self, indices: ArrayLike) -> "Mels":
         """Return some clips, by their numbers or by a mask over clips, (N,)."""
-        rows = np.asarray(indices)
-        rows = rows if rows.size else rows.astype(np.intp)
-        return Mels(*(part[rows] for part in vars(self).values()))
+        return Mels(*(part[np.asarray(indices)] for part in vars(self).values()))
 
     def joined(self, other: "Mels") -> "Mels":
         """Return these clips and, after them, another set's."""
@@ -195,13 +193,13 @@ class Normaliser:
         return np.where(mask[:, None], whole, np.float32(FLOOR)).astype(np.float32)
 
 
-def to_sound(mels: Mels, *, n_iter: int = 60) -> list[Wave]:
+def to_sound(mels: Mels) -> list[Wave]:
     """Turn log-mel-spectrograms into waves without their padding, by Griffin-Lim.
 
     Returns
     -------
     waves : list of float32 arrays, (S,), at 22,050 Hz and -26 dB relative to full scale
     """
-    griffin_lim = vocoder.GriffinLim(n_iter, EMOGEN_MEL)
+    griffin_lim = vocoder.GriffinLim(spec=EMOGEN_MEL)
     speech = [values.T[mask] for values, mask in zip(mels.values, mels.mask, strict=True)]
     return [audio.level(griffin_lim.vocode(frames), LEVEL_DBFS) for frames in speech]

@@ -235,8 +235,6 @@ def _zero(layer: Any) -> Any:
 
 
 N_STEPS = 1000
-#: More than this exaggerates the class.
-MOST_GUIDANCE = 20.0
 
 
 class Denoiser(nn.Module):
@@ -313,15 +311,9 @@ def noise_loss(estimate: Tensor, noise: Tensor, weight: Tensor, kept: Tensor) ->
 
 
 def draw(
-    network: Denoiser,
-    noise: Tensor,
-    classes: Tensor,
-    sampler: str = "dpm++",
-    steps: int = 20,
-    guidance: float = 2.0,
-    generator: torch.Generator | None = None,
-    trace: list[Tensor] | None = None,
-) -> Tensor:
+    network: Denoiser, noise: Tensor, classes: Tensor, sampler: str = "dpm++", steps: int = 20,
+    guidance: float = 2.0, generator: torch.Generator | None = None, trace: list[Tensor] | None = None,
+) -> Tensor:  # fmt: skip
     """Turn noise into planes of some classes.
 
     Parameters
@@ -355,15 +347,3 @@ def _guided(network: Denoiser, planes: Tensor, time: Tensor, classes: Tensor, gu
     both = torch.cat([classes, torch.full_like(classes, network.none)])
     conditional, free = network(torch.cat([planes, planes]), time, both).chunk(2)
     return free + guidance * (conditional - free)
-
-
-def check_sampling(sampler: str, steps: int, guidance: float) -> None:
-    """Raise ValueError if clips can't be drawn so."""
-    scheduler(sampler)
-    if not 1 <= steps <= N_STEPS:
-        raise ValueError(f"{steps} sampling steps; expected 1 to {N_STEPS}")
-    if not 0 <= guidance <= MOST_GUIDANCE:  # also true of NaN
-        raise ValueError(
-            f"guidance {guidance}; expected 0 to {MOST_GUIDANCE:g}: 1 is none, 2 to 4 make a class clear, "
-            f"more exaggerates it"
-        )

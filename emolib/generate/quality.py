@@ -14,7 +14,7 @@ training clip: N. Carlini et al. (2023), "Extracting Training Data from Diffusio
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,20 +24,24 @@ from emolib.generate.mels import Mels, Normaliser
 from emolib.metrics import Interval, draws, percentile_interval
 
 Features = NDArray[np.float64]
+#: Principal components, at most, in which sets are compared.
+N_COMPONENTS = 16
+#: A clip is among a set that has a clip not farther from it than that clip's neighbour of this number.
+NEIGHBOUR = 3
+#: The share of training clips that have another clip of their speaker nearer than what is called near.
+NEAR = 0.01
 
 
-def frechet_distance(
-    real: ArrayLike, generated: ArrayLike, *, speakers: ArrayLike | None = None, n_components: int = 16
-) -> Interval:
+def frechet_distance(real: ArrayLike, generated: ArrayLike, *, speakers: ArrayLike | None = None) -> Interval:
     """Return the Frechet distance between two sets of features, 0 for equal moments, with its interval.
+
+    Both sets are measured in the first `N_COMPONENTS` principal components of the real one. A covariance of
+    more dimensions than there are clips is singular, and the distance is then mostly the bias of small sets.
 
     Parameters
     ----------
     real, generated : arrays, (N, D) and (M, D)
         Features. The distance shrinks as either set grows, so it compares only sets of equal sizes.
-    n_components : int, at most
-        Both sets are measured in the first principal components of the real one. A covariance of more
-        dimensions than there are clips is singular, and the distance is then mostly the bias of small sets.
     speakers : array-like, (N,), optional; of the real clips, which are then resampled by speaker
 
     Raises
@@ -47,7 +51,7 @@ def frechet_distance(
     """
     both = _pair(real, generated)
     names, centre = _names(speakers, len(both[0])), both[0].mean(0)
-    axes = np.linalg.svd(both[0] - centre, full_matrices=False)[2][:n_components].T
+    axes = np.linalg.svd(both[0] - centre, full_matrices=False)[2][:N_COMPONENTS].T
     x, y = ((features - centre) @ axes for features in both)
 
     def measure(rows: NDArray[np.intp], others: NDArray[np.intp]) -> float:
@@ -85,32 +89,32 @@ def inception_score(probabilities: ArrayLike) -> Interval:
     return _bootstrap(measure, np.arange(len(given)))
 
 
-def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> tuple[float, float]:
+def precision_recall(real: ArrayLike, generated: ArrayLike) -> tuple[float, float]:
     """Return precision, the share of generated clips among the real ones, and recall, the other way round.
+
+    A clip is among a set where it lies no farther from one of the set's clips than that clip's third
+    neighbour in its own set does.
 
     Parameters
     ----------
-    real, generated : arrays, (N, D) and (M, D); features, N and M above k
-    k : int
-        A clip is among a set where it lies no farther from one of the set's clips than that clip's k-th
-        neighbour in its own set does.
+    real, generated : arrays, (N, D) and (M, D); features, N and M above 3
     """
     real, generated = _pair(real, generated)
-    if not 1 <= k < min(len(real), len(generated)):
+    if min(len(real), len(generated)) <= NEIGHBOUR:
         raise ValueError(
-            f"k={k} of {len(real)} real and {len(generated)} generated clips; expected 1 or more, and fewer "
-            f"than there are of either"
+            f"{len(real)} real and {len(generated)} generated clips; expected more than {NEIGHBOUR} of each"
         )
     between = cdist(real, generated)
-    radius_real = np.partition(cdist(real, real), k, axis=1)[:, k]  # the clip itself is at place 0
-    radius_generated = np.partition(cdist(generated, generated), k, axis=1)[:, k]
+    # the clip itself is at place 0
+    radius_real, radius_generated = (
+        np.partition(cdist(own, own), NEIGHBOUR, axis=1)[:, NEIGHBOUR] for own in (real, generated)
+    )
     precision = (between <= radius_real[:, None]).any(0).mean()
     recall = (between <= radius_generated[None]).any(1).mean()
     return float(precision), float(recall)
 
 
-@dataclass(frozen=True)
-class CopyAudit:
+class CopyAudit(NamedTuple):
     """Whether generated clips are copies of training clips.
 
     Attributes
@@ -118,19 +122,13 @@ class CopyAudit:
     threshold : float
         1 % of the training clips have another clip of their speaker nearer than this.
     share : float; of the generated clips that lie closer than that to some training clip
-    nearest : float64 array, (M,); each generated clip's distance to its nearest training clip
-    clips : array of str, (M,); the nearest training clips
     """
 
     threshold: float
     share: float
-    nearest: NDArray[np.float64]
-    clips: NDArray[np.str_]
 
 
-def copy_audit(
-    training: ArrayLike, speakers: ArrayLike, generated: ArrayLike, *, clips: ArrayLike | None = None
-) -> CopyAudit:
+def copy_audit(training: ArrayLike, speakers: ArrayLike, generated: ArrayLike) -> CopyAudit:
     """Compare generated clips' distances to their nearest training clip with those of training clips.
 
     Parameters
@@ -138,7 +136,6 @@ def copy_audit(
     training : array, (N, D); `mel_features`, or a network's: distances are Euclidean
     speakers : array-like, (N,)
     generated : array, (M, D)
-    clips : array-like of str, (N,), optional; names of the training clips
 
     Raises
     ------
@@ -146,20 +143,24 @@ def copy_audit(
         If no speaker has two training clips, or shapes are wrong.
     """
     training, generated = _pair(training, generated)
-    names = np.arange(len(training)).astype(str) if clips is None else np.asarray(clips).astype(str)
-    nearest_own = np.full(len(training), np.inf)
-    who = _names(speakers, len(training))
-    for rows in (np.flatnonzero(who == name) for name in np.unique(who)):
-        distances = cdist(training[rows], training[rows])
-        np.fill_diagonal(distances, np.inf)
-        nearest_own[rows] = distances.min(1)
-    known = nearest_own[np.isfinite(nearest_own)]
-    if not len(known):
+    nearest = nearest_of_own(cdist(training, training), _names(speakers, len(training)))
+    if not len(nearest):
         raise ValueError("no speaker has two training clips; expected at least one who has")
-    threshold = float(np.quantile(known, 0.01))
-    distances = cdist(generated, training)
-    nearest = distances.min(1)
-    return CopyAudit(threshold, float((nearest < threshold).mean()), nearest, names[distances.argmin(1)])
+    threshold = float(np.quantile(nearest, NEAR))
+    return CopyAudit(threshold, float((cdist(generated, training).min(1) < threshold).mean()))
+
+
+def nearest_of_own(distances: NDArray, speakers: NDArray) -> NDArray:
+    """Return the distance of each clip to the nearest other clip of its speaker; none where there is none.
+
+    Parameters
+    ----------
+    distances : array, (N, N); between all clips
+    speakers : array, (N,)
+    """
+    other = (speakers[:, None] != speakers) | np.eye(len(speakers), dtype=bool)
+    nearest = np.where(other, np.inf, distances).min(1)
+    return nearest[np.isfinite(nearest)]
 
 
 def mel_features(mels: Mels, normaliser: Normaliser) -> NDArray[np.float32]:

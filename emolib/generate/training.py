@@ -28,15 +28,9 @@ _FEWEST_SPEAKERS = 4  # with fewer, a speaker who is held out is too much to los
 
 @threads.single()
 def train(
-    mels: Mels,
-    out: str | Path,
-    settings: Settings | None = None,
-    *,
-    classes: Sequence[str] | None = None,
-    device: str = "auto",
-    resume: bool = True,
-    progress: bool = False,
-) -> Generator:
+    mels: Mels, out: str | Path, settings: Settings | None = None, *, classes: Sequence[str] | None = None,
+    device: str = "auto", resume: bool = True, progress: bool = False,
+) -> Generator:  # fmt: skip
     """Train a generator on clips.
 
     Parameters
@@ -55,19 +49,31 @@ def train(
     Raises
     ------
     ValueError
-        If a setting is out of range, a class has no clip, there are fewer than two clips, the folder holds
-        something of other settings or other clips, or the loss isn't finite; the last good checkpoint then
-        stays.
+        If a setting is out of range, a class has no clip or a clip no class, no clip is left to train on, the
+        folder holds something of other settings or other clips, or the loss isn't finite; the last good
+        checkpoint then stays.
     """
     started, out, settings = time.perf_counter(), Path(out), (settings or Settings()).check()
-    names = _classes(mels, classes)
-    own = _identity(mels, settings, names)
+    there = sorted(set(mels.labels.tolist()))
+    names = there if classes is None else sorted(classes)
+    if empty := sorted(set(names) - set(there)):
+        raise ValueError(f"no clip of class {', '.join(empty)}; leave it out, or give clips of it")
+    # None stands where older folders may name speakers
+    words, free = (mels.labels, mels.speakers), ("checkpoint_every", "preview_every")
+    own = identity(settings, names, None, mels.values, mels.mask, *words, free=free)
     with in_folder(out, own, resume=resume):
-        if resume and (done := _finished(out, own, device)) is not None:
-            return done
+        if resume and (out / files.CONFIG).is_file():
+            done = Generator.load(out, device=device)
+            if done.record.get("identity") == own:
+                return done
+            raise ValueError(
+                f"{out} holds a generator of other settings or other clips; give another folder, or "
+                f"resume=False to start again"
+            )
         if not resume:
             shutil.rmtree(out / AUTOENCODER, ignore_errors=True)
         generator = Generator(names, settings, Normaliser.fit(mels), device=device)
+        codes = generator.codes(mels.labels)
         record = {"identity": own, "n_clips": len(mels), "n_speakers": len(np.unique(mels.speakers))}
         if isinstance(generator.space, LatentSpace):
             fit = _fit_autoencoder(generator.space, mels, settings, out, own, device, progress)
@@ -75,7 +81,7 @@ def train(
             pd.DataFrame(fit.curve).to_csv(out / VAE_CURVE, index=False)
             kept = fit.curve[best(fit.curve, fit.recipe)]
             record |= {"autoencoder": kept, "autoencoder_s": round(time.perf_counter() - started, 1)}
-        fit = _fit_diffusion(generator, mels, out, own, device, progress)
+        fit = _fit_diffusion(generator, mels, codes, out, own, device, progress)
         steps = np.arange(1, len(fit.losses) + 1)
         pd.DataFrame({"step": steps, "loss": fit.losses}).to_csv(out / CURVE, index=False)
         record |= {
@@ -125,7 +131,7 @@ def _fit_autoencoder(
 
 
 def _fit_diffusion(
-    generator: Generator, mels: Mels, out: Path, own: str, device: str, progress: bool
+    generator: Generator, mels: Mels, codes: Tensor, out: Path, own: str, device: str, progress: bool
 ) -> Training:
     """Train the denoiser and leave it with its averaged weights."""
     settings, network = generator.settings, generator.denoiser
@@ -135,7 +141,7 @@ def _fit_diffusion(
     )  # fmt: skip
     fit = Training(network, recipe, own, device=device, precision=settings.precision)
     planes, weights = (x.to(fit.accelerator.device) for x in generator.space.encode(mels))
-    codes = generator.codes(mels.labels).to(planes.device)
+    codes = codes.to(planes.device)
 
     def loss(rows: Tensor) -> Tensor:
         """Return the loss of a batch at random steps, some of it without its class."""
@@ -196,39 +202,3 @@ def hold_out(mels: Mels, share: float, seed: int) -> NDArray[np.bool_]:
             f"all {len(mels)} clips are held out and none is left to train on; give more clips or speakers"
         )
     return held
-
-
-def _classes(mels: Mels, classes: Sequence[str] | None) -> list[str]:
-    """Return the classes to learn, sorted; raise ValueError unless each has a clip and each clip has one."""
-    if len(mels) < 2:
-        raise ValueError(
-            f"{len(mels)} clips; expected at least 2, one of them held out, and better a hundred"
-        )
-    there = np.unique(mels.labels).tolist()
-    names = sorted(there if classes is None else classes)
-    if empty := sorted(set(names) - set(there)):
-        raise ValueError(f"no clip of class {', '.join(empty)}; leave it out, or give clips of it")
-    if unknown := sorted(set(there) - set(names)):
-        raise ValueError(
-            f"clips of {', '.join(unknown)}, none of the classes {', '.join(names)}; take them out"
-        )
-    return names
-
-
-def _identity(mels: Mels, settings: Settings, names: list[str]) -> str:
-    """Return a hash of what decides the weights; None stands where older folders may name speakers."""
-    free = ("checkpoint_every", "preview_every")
-    return identity(settings, names, None, mels.values, mels.mask, mels.labels, mels.speakers, free=free)
-
-
-def _finished(out: Path, own: str, device: str) -> Generator | None:
-    """Return the finished generator in a folder."""
-    if not (out / files.CONFIG).is_file():
-        return None
-    generator = Generator.load(out, device=device)
-    if generator.record.get("identity") != own:
-        raise ValueError(
-            f"{out} holds a generator of other settings or other clips; give another folder, or resume=False "
-            f"to start again"
-        )
-    return generator

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from emolib import audio, emotions, prosody, splits, threads
 from emolib.audio import Wave
-from emolib.codebook import ResidualQuantizer, RoutedQuantizer, coding, measures, pack
+from emolib.codebook import ResidualQuantizer, RoutedQuantizer, coding, measures
 from emolib.codebook.coding import Codes
 from emolib.probing import make_probe
 from emolib.prosody import Contours, ProsodyTransform, Recording
@@ -38,6 +38,8 @@ from emolib.prosody import Contours, ProsodyTransform, Recording
 Rows = NDArray[np.intp]
 Vectors = NDArray[np.float64]
 Books = dict[str, ResidualQuantizer]
+#: Of the codes' probabilities in a barycentre.
+TEMPERATURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,6 @@ def outcome(held: HeldOut, after: ArrayLike) -> pd.DataFrame:
         ``beyond <class>`` as `measures.drift` gives them.
     """
     after = np.asarray(after, dtype=np.float64)
-    moved = measures.drift(held.before, after, held.labels, held.centroids)
     scores, classes = held.judge.decision_function(after), held.judge.classes_
     if scores.ndim == 1:  # of two classes, scikit-learn scores the second
         scores = np.stack([-scores, scores], axis=1)
@@ -172,11 +173,10 @@ def outcome(held: HeldOut, after: ArrayLike) -> pd.DataFrame:
     columns = {
         "predicted": predicted, "hit": (predicted == held.labels).astype(float),
         "similarity": measures.similarity(held.before, after),
-        "margin": scores[true] - np.where(true, -np.inf, scores).max(axis=1), "shrinking": moved.shrinking,
+        "margin": scores[true] - np.where(true, -np.inf, scores).max(axis=1),
     }  # fmt: skip
-    for kind, values in (("to", moved.toward), ("beyond", moved.beyond)):
-        columns |= {f"{kind} {name}": column for name, column in zip(moved.classes, values.T, strict=True)}
-    return pd.concat([held.clips, pd.DataFrame(columns)], axis=1)
+    moved = measures.drift(held.before, after, held.labels, held.centroids)
+    return pd.concat([held.clips, pd.DataFrame(columns), moved], axis=1)
 
 
 # ------------------------------------------------------------------------------------- quantization
@@ -200,8 +200,7 @@ def changes(held: HeldOut, coder: ResidualQuantizer, lam: float, rng: np.random.
 
 def bits_of(coder: ResidualQuantizer, codes: Codes, labels: NDArray) -> dict[str, float]:
     """Return the bits a clip of each emotion, header included."""
-    parts = {name: codes[labels == name] for name in set(labels)}
-    return {name: 8 * len(pack(coder, part)) / len(part) for name, part in parts.items()}
+    return {name: coding.bits_per_row(coder, codes[labels == name]) for name in set(labels)}
 
 
 def controls(X: Vectors, X_hat: Vectors, axes: Vectors, rng: np.random.Generator) -> dict[str, Vectors]:
@@ -244,10 +243,10 @@ def drop(X: Vectors, cosines: NDArray[np.float64]) -> Vectors:
     return kept
 
 
-def round_to_grid(X: Vectors, distortion: float, n_halvings: int = 20) -> Vectors:
+def round_to_grid(X: Vectors, distortion: float) -> Vectors:
     """Round every coordinate to multiples of one step, found by bisection to give a distortion."""
     low, high, total = 0.0, 4.0 * np.abs(X).max(), np.square(X).sum()
-    for _ in range(n_halvings):
+    for _ in range(20):
         step = (low + high) / 2
         error = np.square(X - step * np.round(X / step)).sum() / total
         low, high = (step, high) if error < distortion else (low, step)
@@ -343,7 +342,7 @@ def routes(
     for way, (codec, encode) in ways.items():
         for asked in rates:
             codes = coding.codes_at_bits(encode, codec, asked, n_halvings=n_halvings, seed=seed)
-            bits = 8 * len(pack(codec, codes)) / len(codes)
+            bits = coding.bits_per_row(codec, codes)
             parts.append(outcome(held, codec.decode(codes)).assign(way=way, asked=asked, bits=bits))
     return pd.concat(parts)
 
@@ -367,24 +366,20 @@ def alternate(books: Sequence[ResidualQuantizer], base: ResidualQuantizer, X: Ar
 
 def _codes_in(book: ResidualQuantizer, base: ResidualQuantizer) -> NDArray[np.float32]:
     """Return a book's codes, (Q, K, D), as seen from another's origin and in its scale."""
-    codes = book.codes_[0] * np.float32(book.scale_ / base.scale_)
+    codes = book.codes_ * np.float32(book.scale_ / base.scale_)
     codes[0] += (book.mean_ - base.mean_) / np.float32(base.scale_)
     return codes
 
 
-def barycentre(
-    quantizer: ResidualQuantizer, first: ArrayLike, second: ArrayLike, share: float = 0.5, spread: float = 0.1
-) -> NDArray[np.float32]:
+def barycentre(quantizer: ResidualQuantizer, first: ArrayLike, second: ArrayLike) -> NDArray[np.float32]:
     """Mix two references by the mean of their distributions over codes, stage by stage.
+
+    A code whose squared distance is larger by `TEMPERATURE` (in units of `scale_`^2) is e times less likely.
 
     Parameters
     ----------
-    quantizer : ResidualQuantizer, of one group
+    quantizer : ResidualQuantizer
     first, second : array-likes, (N, D)
-    share : float in [0, 1]; of `second` in the mean
-    spread : float
-        Temperature: a code whose squared distance is larger by so much (in units of `scale_`^2) is e times
-        less likely.
 
     Returns
     -------
@@ -392,10 +387,10 @@ def barycentre(
     """
     left = [quantizer.centred(rows) for rows in (first, second)]
     total = np.zeros_like(left[0])
-    for stage in quantizer.codes_[0]:
+    for stage in quantizer.codes_:
         near = [2 * rows @ stage.T - np.square(stage).sum(axis=1) for rows in left]
-        chances = [softmax(part / spread, axis=1) for part in near]
-        total += ((1 - share) * chances[0] + share * chances[1]) @ stage
+        chances = [softmax(part / TEMPERATURE, axis=1) for part in near]
+        total += (0.5 * chances[0] + 0.5 * chances[1]) @ stage
         left = [rows - chance @ stage for rows, chance in zip(left, chances, strict=True)]
     return total * np.float32(quantizer.scale_) + quantizer.mean_
 
@@ -430,7 +425,7 @@ def mixtures(
         "interpolation": middle,
         "union": joined.decode(joined.encode(middle, lam)),
         "stages in turn": turns.decode(turns.encode(middle, lam)),
-        "barycentre": barycentre(joined, held.before[a], held.before[b], spread=0.05),
+        "barycentre": barycentre(joined, held.before[a], held.before[b]),
         "one codebook for both": base.decode(base.encode(middle, lam)),
     }
 
