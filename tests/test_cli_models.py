@@ -134,7 +134,7 @@ def test_a_generator_is_trained_resumed_and_sampled_into_a_corpus(table, tmp_pat
     assert answer(*words) == done, "what is there is not trained again"
     assert "other settings or other clips" in complaint(*words, "--seed", 1)
     assert answer(*words, "--no-resume", "--steps", 3)["loss"] != done["loss"]
-    assert "no such speaker" in complaint(*asked, "--leave-out", "nobody")
+    assert "no speaker nobody" in complaint(*asked, "--leave-out", "nobody")
     assert "no clip of class bored" in complaint(*asked, "--emotion", "bored", "--emotion", "sad")
     assert "no Generator in" in complaint("generate", "sample", tmp_path / "nowhere")
     assert "--count 0" in complaint(*sample, 0)
