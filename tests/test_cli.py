@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -234,32 +235,6 @@ def test_probe_joins_layers(table, model_folder):
     assert "layer '1+2'; expected" in complaint("axis", *words[1:], "--layer", "1+2", *PAIR[2:])
 
 
-def test_probe_on_parts_of_files_is_probe_on_files(table, model_folder, tmp_path):
-    files = pd.read_csv(table)
-    files = files.assign(clip=files["path"].str[6:-4], path=str(table.parent) + "/" + files["path"])
-    rows = []
-    for speaker, clips in files.groupby("speaker"):
-        waves = [sf.read(path, dtype="int16")[0] for path in clips["path"]]
-        sf.write(tmp_path / f"{speaker}.wav", np.concatenate(waves), RATE, subtype="PCM_16")
-        ends = np.cumsum([len(wave) for wave in waves]) / RATE
-        starts = ends - [len(wave) / RATE for wave in waves]
-        rows.append(clips.assign(path=f"{speaker}.wav", start=starts, end=ends))
-    pd.concat(rows).to_csv(tmp_path / "parts.csv", index=False)
-    files.to_csv(tmp_path / "files.csv", index=False)
-    for encoder in ("logmel", model_folder()):
-        options = ("--encoder", encoder, "--pooling", "mean")
-        tables = (tmp_path / "parts.csv", tmp_path / "files.csv")
-        parts, whole = (answer("probe", "--manifest", one, *options) for one in tables)
-        assert parts["n"] == 24 and parts == whole and parts["layer"] in range(5)
-
-
-def test_one_or_two_speakers_are_enough_where_nothing_is_chosen(tmp_path):
-    two, one = (write_corpus(tmp_path / str(n), n_speakers=n) for n in (2, 1))
-    assert answer("probe", "--manifest", two, "--encoder", "prosody", "--layer", "0")["n"] == 16
-    assert answer("probe", "--manifest", one, "--encoder", "logmel", "--folds", "random")["ua"] > 0
-    assert "1 speaker; 'speaker' folds" in complaint("probe", "--manifest", one, "--encoder", "logmel")
-
-
 PAIR = ("--encoder", "prosody", "--source", "sad", "--target", "angry")
 
 
@@ -279,15 +254,7 @@ def test_an_axis_is_tried_on_unseen_speakers_and_saved(table, tmp_path):
     for method in ("mean-difference", "lda", "pca"):
         found = answer(*words, "--method", method, "--pooling", "mean+std", "--no-centre")
         assert found["method"] == method and 0 <= found["auc"] <= 1
-    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
-    for options, why in {
-        ("--source", "joyful"): "no clip of emotion 'joyful'",
-        ("--source", "angry"): "one class",
-        ("--method", "svm"): "unknown method 'svm'",
-        ("--layer", "7"): "layer",
-        ("--out", tmp_path): "is not of a saved EmotionAxis",
-    }.items():
-        assert why in complaint(*words, *options)
+    assert "unknown method 'svm'" in complaint(*words, "--method", "svm")
 
 
 def test_av_places_and_judges(table, tmp_path):
@@ -301,7 +268,6 @@ def test_av_places_and_judges(table, tmp_path):
     words = ("av", "--manifest", tmp_path / "bare.csv", "--root", table.parent, "--encoder", "logmel")
     found = answer(*words, "--no-normalise", "--folds", "speaker")
     assert found["ccc_arousal"] is None and found["n"] == 0 and found["clips"] == 24
-    assert "unknown anchors 'nowhere'" in complaint(*words, "--anchors", "nowhere")
     (tmp_path / "own.csv").write_text("word,arousal,valence\ntense,0.6,-0.5\n")
     (tmp_path / "map.json").write_text('{"Angry": "tense"}')
     own = (*words, "--map", tmp_path / "map.json", "--anchors", tmp_path / "own.csv")
@@ -313,8 +279,6 @@ def test_emotions_are_renamed(table, tmp_path):
     words = ("manifest", "--manifest", table, "--map")
     for wrong in ("angry", "angry=", tmp_path / "own.json"):
         assert "expected old=new,old=new or a JSON file" in complaint(*words, wrong)
-    assert "renames 'jyo', which no clip has" in complaint(*words, "jyo=sad")
-    assert "no anchor for tense" in complaint("av", *words[1:], "angry=tense", "--encoder", "logmel")
     text = call(*words, "sad=low,angry=low").stdout
     assert text.count("labels renamed: angry to low (12), sad to low (12)") == 1 and "low    24" in text
 
@@ -325,30 +289,14 @@ SMALL = ("--encoder", "logmel", "--layer", 0, "--codes", 16, "--stages", 3, "--c
 
 
 def test_a_trial_is_shown_written_and_answered(table, tmp_path, monkeypatch):
-    others = {*trial.MEASURES, "p_0", "p_1", "p_2", "p_3", "errors", "said"}
-    ways = {"unmodified": 0.2, "prosody": 0.5, "natural target": 0.8}
-    rows = pd.DataFrame(
-        [
-            dict.fromkeys(others, np.nan)
-            | {"speaker": f"s{i}", "clip": f"c{i}", "target": "angry", "way": way}
-            | {"p": p, "effect": p - 0.2, "recognised": float(p > 0.4)}
-            for i in range(6)
-            for way, p in ways.items()
-        ]
-    )
-    told = dict.fromkeys(("judge_ua", "judge_ua_low", "judge_ua_high"), 0.5) | {"judge": "another's"}
-    told |= {"corpus": "folder", "source": "sad", "targets": ["angry"], "speakers": 6, "rounds": 6}
-    told |= {"judge_emotions": ["angry", "sad"], "missing": ["no instrument for words"]}
-    made = trial.Outcome(trial.tabulate(rows), rows, told, [])
+    told, row = {"judge": "another's", "missing": ["no words"]}, pd.DataFrame({"clip": ["c"], "p": [0.5]})
+    made = SimpleNamespace(table=row, rows=row, setting=told, skipped=[], flat=lambda: {"p_angry": 0.5})
     monkeypatch.setattr(trial, "hold", lambda *_, **__: made)
-    out = tmp_path / "out"
-    text = call("trial", "--manifest", table, "--targets", "angry", "--out", out, "--json").stdout
-    found = json.loads(text.splitlines()[-1])
-    assert found["effect_unmodified_angry"] == 0 and found["p_prosody_angry_low"] == pytest.approx(0.5)
-    assert found["recognised_minus_natural_prosody_all"] == 0 and found["judge"] == "another's"
-    kept = [len(pd.read_csv(out / f"{name}.csv")) for name in ("trial", "clips")]
-    assert kept == [len(made.table), len(rows)] and "no instrument for words" in text
-    assert json.loads((out / "trial.json").read_text())["missing"] == told["missing"]
+    found = answer("trial", "--manifest", table, "--targets", "angry", "--out", tmp_path / "out")
+    told |= {"clips": 1, "skipped": 0, "seconds": 0}
+    assert found == told | {"p_angry": 0.5}
+    assert json.loads((tmp_path / "out" / "trial.json").read_text()) == told
+    assert all(len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == 1 for name in ("trial", "clips"))
 
 
 def test_a_corpus_trains_a_codebook_and_its_streams_are_the_bits(table, tmp_path):
@@ -399,11 +347,6 @@ def test_a_file_becomes_a_stream_and_comes_back(table, tmp_path):
     assert "bits" in text and "drift" in text and (tmp_path / "s0-sad-0.emoq").is_file()
     (tmp_path / "cut.emoq").write_bytes((tmp_path / "a.emoq").read_bytes()[:-2])
     assert "damaged or cut short" in complaint("quantize", "cut.emoq", "--codebook", "book")
-    call("quantize", "--manifest", table, *SMALL[:-1], "other", "--seed", 1)
-    assert "decode with the codebook" in complaint("quantize", "a.emoq", "--codebook", "other")
-    assert "lam=-1" in complaint("quantize", "--manifest", table, *SMALL, "--lam", -1)
-    sf.write(tmp_path / "nan.wav", np.full(RATE, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
-    complaint("quantize", "nan.wav", *SMALL)
 
 
 # ------------------------------------------------------------------------------------- notebooks, benchmarks
@@ -426,13 +369,8 @@ def test_run_ends_with_a_table_and_fails_where_a_notebook_does(home):
     assert (found["notebooks"], found["failed"]) == (1, 0)
     words = json.loads(Path(found["summary"]).read_text())["00_a"]["words"]
     assert words == "x x full auto", "the notebook's own corpus and encoder"
-    for options, why in {
-        ("07",): "no notebook 07",
-        ("00", "--root", "."): "no notebook has a parameter ROOT",
-        ("--profile", "fast"): "'fast' is not one of 'quick', 'full'",
-        ("--corpus", "nemmo"): "unknown corpus 'nemmo'",
-    }.items():
-        assert why in complaint("run", *options)
+    assert "no notebook has a parameter ROOT" in complaint("run", "00", "--root", ".")
+    assert "unknown corpus 'nemmo'" in complaint("run", "--corpus", "nemmo")
 
 
 def test_bench_joins_the_ratios(home):
@@ -451,42 +389,35 @@ def test_bench_joins_the_ratios(home):
 # ------------------------------------------------------------------------------------- errors in one sentence
 
 
-def test_what_is_unknown_is_named(table, model_folder):
-    assert "unknown corpus 'nosuch'; expected one of: demo," in complaint("manifest", "nosuch")
-    assert "did you mean 'ravdess'?" in complaint("probe", "--corpus", "ravdes")
-    assert "unknown corpus 'nosuch'" in complaint("fetch", "nosuch")
-    given = ("--manifest", table, "--encoder")
-    for command in ("probe", "export-npy"):
-        assert "no-such-encoder" in complaint(command, *given, "no-such-encoder")
-    assert call("probe", *given, "logmel", "--layer", "3", "--json", code=2).stdout == ""
-    assert "layer 'x'; expected" in complaint("extract", *given, "logmel", "--layer", "0,x")
-    assert "'abacus'" in complaint("extract", *given, model_folder(), "--device", "abacus")
-    for option, value, why in (
-        ("--layer", "3", "layers [3] of 'logmel'"),
-        ("--layer", "top", "layer 'top'; expected"),
-        ("--folds", "middle", "'middle'"),
-        ("--folds", "emobox", "'emobox' folds"),
-        ("--pooling", "median", "'median'"),
-    ):
-        assert why in complaint("probe", *given, "logmel", option, value)
-    assert "No such command 'prob'" in (said := complaint("prob")) and "'probe'" in said
-    assert "--fold" in complaint("probe", "--fold", "loso")
-    assert "--verbose" in complaint("--verbose")
-    assert "--seed" in complaint("probe", "--seed", "zero")
-    assert "corpus" in complaint("fetch").lower()
-
-
-def test_folders_and_tables_that_are_not_there_or_unfit(tmp_path, table, monkeypatch):
+def test_what_is_unknown_or_unfit_is_one_sentence(table, model_folder, tmp_path, monkeypatch):
+    given = ("--manifest", table, "--encoder", "logmel")
+    assert call("probe", *given, "--layer", "3", "--json", code=2).stdout == ""
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
-    assert str(tmp_path / "nowhere") in complaint("manifest", "ravdess", "--root", tmp_path / "nowhere")
-    assert "emolib fetch emodb" in complaint("manifest", "emodb")
-    assert "gone.csv" in complaint("manifest", "--manifest", tmp_path / "gone.csv")
-    assert "--manifest" in complaint("manifest", "folder")
-    assert "no notebooks in" in complaint("run") and "no comparisons in" in complaint("bench")
-    assert "two corpora" in complaint("manifest", "emodb", "--corpus", "nemo")
-    assert "belongs to the corpus 'folder'" in complaint("manifest", "emodb", "--manifest", table)
-    (tmp_path / "poor.csv").write_text("path,speaker\na.wav,s0\n")
-    assert "lacks the columns emotion" in complaint("manifest", "--manifest", tmp_path / "poor.csv")
+    for words, why in {
+        ("manifest", "nosuch"): "unknown corpus 'nosuch'; expected one of: demo,",
+        ("probe", "--corpus", "ravdes"): "did you mean 'ravdess'?",
+        ("fetch", "nosuch"): "unknown corpus 'nosuch'",
+        ("manifest", "ravdess", "--root", tmp_path / "nowhere"): str(tmp_path / "nowhere"),
+        ("manifest", "emodb"): "emolib fetch emodb",
+        ("manifest", "--manifest", "gone.csv"): "gone.csv",
+        ("manifest", "folder"): "--manifest",
+        ("manifest", "emodb", "--corpus", "nemo"): "two corpora",
+        ("manifest", "emodb", "--manifest", table): "belongs to the corpus 'folder'",
+        ("probe", *given[:3], "no-such-encoder"): "no-such-encoder",
+        ("probe", *given, "--layer", "3"): "layers [3] of 'logmel'",
+        ("probe", *given, "--folds", "middle"): "'middle'",
+        ("probe", *given, "--folds", "emobox"): "'emobox' folds",
+        ("extract", *given, "--layer", "0,x"): "layer 'x'; expected",
+        ("extract", *given[:3], model_folder(), "--device", "abacus"): "'abacus'",
+        ("run",): "no notebooks in",
+        ("bench",): "no comparisons in",
+        ("prob",): "No such command 'prob'",
+        ("probe", "--fold", "loso"): "--fold",
+        ("--verbose",): "--verbose",
+        ("probe", "--seed", "zero"): "--seed",
+        ("fetch",): "corpus",
+    }.items():
+        assert why in complaint(*words)
 
 
 def test_a_message_of_many_lines_becomes_one_and_a_fault_of_ours_keeps_its_traceback(monkeypatch):
