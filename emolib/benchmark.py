@@ -30,22 +30,18 @@ from emolib.store import Pooling
 #: Corpora and feature sets of the committed tables; others are compared with the first feature set.
 CORPORA = ("ravdess", "emodb", "crema-d", "nemo", "demo")
 ENCODERS = (
-    "whisper-tiny.en",
-    "wav2vec2-nano",
-    "random:whisper-tiny.en",
-    "compare",
-    "egemaps",
-    "logmel",
-    "prosody",
-)
+    "whisper-tiny.en", "wav2vec2-nano", "random:whisper-tiny.en", "compare", "egemaps", "logmel", "prosody"
+)  # fmt: skip
 #: How folds are cut; the second where a corpus has sentences that several speakers speak.
 FOLDS = ("speaker", "speaker+text")
 #: Unlabelled clips of each speaker from which mean and deviation are taken; 0 for none.
 N_CLIPS = (0, 16)
 #: The folder of the committed tables in ``data/results/``.
 COMMITTED = "benchmark"
-_INTERVAL = ("ua", "ua_low", "ua_high")
-_LEAD = ("lead", "lead_low", "lead_high")
+_INTERVAL = ["ua", "ua_low", "ua_high"]
+_LEAD = ["lead", "lead_low", "lead_high"]
+#: A corpus's clips, and their pooled features by layer.
+Speech = tuple[pd.DataFrame, dict[int, NDArray]]
 
 
 @dataclass(frozen=True)
@@ -156,20 +152,19 @@ class _Bench:
         """Return held-out predictions, from their file or anew; None where a corpus can't be asked so."""
         names = filter(None, [question.trained_on, question.corpus])
         parts = [self.speech(name, question.encoder) for name in names]
-        clips = parts[-1][0]
-        if "text" in question.folds and not _has_shared_texts(clips):
+        if "text" in question.folds and not _has_shared_texts(parts[0][0]):
             return None
         path = self.folder / "answers" / f"{question.name}.json"
         identity = _identity(question, self.seed, parts)
         if (kept := results.read_json(path)).get("identity") != identity:
-            probe = self.across(question, *parts) if question.trained_on else self.within(question, *parts[0])
+            probe = self.ask(question, parts)
             kept = {"identity": identity, "question": asdict(question), "layer": probe.layer}
             kept |= {name: getattr(probe, name).tolist() for name in ("y_true", "y_pred", "speakers")}
             results.write_json(path, kept)
         y_true, y_pred, speakers = (np.array(kept[name], str) for name in ("y_true", "y_pred", "speakers"))
         return Probe(y_true, y_pred, speakers, kept["layer"])
 
-    def speech(self, corpus: str, encoder: str) -> tuple[pd.DataFrame, dict[int, NDArray]]:
+    def speech(self, corpus: str, encoder: str) -> Speech:
         """Return a corpus's clips and their pooled features by layer."""
         if (corpus, encoder) not in self._features:
             manifest = self.manifests[corpus]
@@ -178,57 +173,51 @@ class _Bench:
             done = features.extract(manifest, encoder, device=self.device)
             self.left_out |= {f"{corpus}, {entry['clip']}: {entry['reason']}": None for entry in done.skipped}
             clips = manifest[~done.store.missing(manifest)].reset_index(drop=True)
-            ids = clips["clip"].tolist()
             config = done.store.config
             # functionals are one frame, whose deviation says nothing
             pooling: Pooling = "mean+std" if math.isfinite(config.hop_s) else "mean"
-            pooled = {k: done.store.pooled(k, pooling, ids) for k in config.layers}
+            pooled = {k: done.store.pooled(k, pooling, clips["clip"].tolist()) for k in config.layers}
             self._features[corpus, encoder] = clips, pooled
         return self._features[corpus, encoder]
 
-    def within(self, question: Question, clips: pd.DataFrame, layers: dict[int, NDArray]) -> Probe:
+    def ask(self, question: Question, parts: list[Speech]) -> Probe:
+        """Predict every clip of a corpus, from its other speakers or from another corpus."""
+        if question.n_clips:
+            parts = [(clips, self.standardised(question, clips, layers)) for clips, layers in parts]
+        if question.trained_on:
+            return _across(question, *parts)
+        [(clips, layers)] = parts
         cut = splits.folds(clips, question.folds, seed=self.seed)  # type: ignore[arg-type]
-        layers = self.standardised(question, clips, layers)
         return probing.choose_layer(layers, clips, cut, client=self.client)
-
-    def across(self, question: Question, *parts: tuple[pd.DataFrame, dict[int, NDArray]]) -> Probe:
-        """Train on one corpus's clips of the emotions that both have, and predict those of the other."""
-        common = set(parts[0][0]["emotion"]) & set(parts[1][0]["emotion"])
-        if len(common) < 2:
-            names = f"{question.trained_on} and {question.corpus}"
-            raise ValueError(f"{names} have {len(common)} emotions in common; expected at least two")
-        sides = []
-        for clips, layers in parts:
-            of = clips["emotion"].isin(common).to_numpy()
-            spread = self.standardised(question, clips, layers)
-            sides.append((clips[of].reset_index(drop=True), {k: X[of] for k, X in spread.items()}))
-        (train, X), (test, Y) = sides
-        common_layers = {k: X[k] for k in X if k in Y}
-        if not common_layers:
-            raise ValueError(
-                f"{question.trained_on} and {question.corpus} have no layer of {question.encoder} in common; "
-                f"expected one, which an extraction from their audio gives"
-            )
-        layer = self.best(common_layers, train)
-        fitted = probing.make_probe().fit(X[layer], train["emotion"].to_numpy(str))
-        truth, speakers = (test[name].to_numpy(str) for name in ("emotion", "speaker"))
-        return Probe(truth, fitted.predict(Y[layer]).astype(str), speakers, layer)
-
-    def best(self, layers: dict[int, NDArray], clips: pd.DataFrame) -> int:
-        """Return the layer that is best for unseen speakers of a corpus."""
-        if len(layers) == 1:
-            return next(iter(layers))
-        cut = splits.folds(clips, "speaker", n_folds=3, seed=self.seed)
-        scores = {k: probing.cross_validate(X, clips, cut).ua.value for k, X in layers.items()}
-        return max(scores, key=lambda k: scores[k])
 
     def standardised(
         self, question: Question, clips: pd.DataFrame, layers: dict[int, NDArray]
     ) -> dict[int, NDArray]:
-        if not (n := question.n_clips):
-            return layers
-        options = {"n_clips": n, "prior_clips": 0, "seed": self.seed}
+        options = {"n_clips": question.n_clips, "prior_clips": 0, "seed": self.seed}
         return {k: probing.standardise_speakers(X, clips["speaker"], **options) for k, X in layers.items()}
+
+
+def _across(question: Question, *parts: Speech) -> Probe:
+    """Train on one corpus's clips of the emotions that both have, and predict those of the other."""
+    names = f"{question.trained_on} and {question.corpus}"
+    common = set.intersection(*(set(clips["emotion"]) for clips, _ in parts))
+    if len(common) < 2:
+        raise ValueError(f"{names} have {len(common)} emotions in common; expected at least two")
+    sides = []
+    for clips, layers in parts:
+        rows = clips["emotion"].isin(common).to_numpy()
+        sides.append((clips[rows], {k: X[rows] for k, X in layers.items()}))
+    (train, known), (test, asked) = sides
+    shared = {k: X for k, X in known.items() if k in asked}
+    if not shared:
+        raise ValueError(
+            f"{names} have no layer of {question.encoder} in common; expected one, which an extraction from "
+            f"their audio gives"
+        )
+    layer = probing.best_layer(shared, train, lambda *fold: probing.cross_validate(*fold).ua.value)
+    fitted = probing.make_probe().fit(shared[layer], train["emotion"].to_numpy(str))
+    y_true, speakers = (test[name].to_numpy(str) for name in ("emotion", "speaker"))
+    return Probe(y_true, fitted.predict(asked[layer]).astype(str), speakers, layer)
 
 
 def _has_shared_texts(clips: pd.DataFrame) -> bool:
@@ -269,17 +258,13 @@ def _tabulate(found: dict[Question, Probe], first: str) -> tuple[pd.DataFrame, p
 
 
 def committed(table: Literal["within", "across"] = "within") -> pd.DataFrame:
-    """Return a committed table, of answers within or across corpora, as in `Tables`; empty where none is."""
-    path = paths.CHECKOUT / "data" / "results" / COMMITTED / f"{table}.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    """Return a committed table, of answers within or across corpora, as in `Tables`."""
+    return pd.read_csv(paths.CHECKOUT / "data" / "results" / COMMITTED / f"{table}.csv")
 
 
 def beside_committed(within: pd.DataFrame) -> pd.DataFrame:
     """Return a run's rows and the committed ones of other feature sets on the same clips and folds."""
-    known, key = committed(), ["corpus", "folds", "n_clips", "n"]
-    if known.empty:
-        return within.assign(source="this run")
-    known = known.merge(within[key].drop_duplicates())
+    known = committed().merge(within[["corpus", "folds", "n_clips", "n"]].drop_duplicates())
     known = known[~known["encoder"].isin(within["encoder"])]
     return pd.concat([within.assign(source="this run"), known.assign(source="committed")], ignore_index=True)
 
@@ -290,13 +275,10 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
     for corpus, part in within.groupby("corpus", sort=False):
         first = part.iloc[0]
         about = f"{first['n']} clips, {first['speakers']} speakers; chance {first['chance']:.2f}"
-        part = part.assign(
-            shown=[str(Interval(*row)) for row in part[list(_INTERVAL)].itertuples(index=False)],
-            column=list(map(_protocol, part["folds"], part["n_clips"])),
-        )
+        columns = list(map(_protocol, part["folds"], part["n_clips"]))
+        part = part.assign(column=columns, shown=_intervals(part[_INTERVAL], ".3f"))
         leads = part[(part["column"] == "blind") & part["lead"].notna()]
-        shown = [f"{Interval(*row):+.3f}" for row in leads[list(_LEAD)].itertuples(index=False)]
-        leads = leads.assign(shown=shown, column=f"lead of {first['encoder']}")
+        leads = leads.assign(column=f"lead of {first['encoder']}", shown=_intervals(leads[_LEAD], "+.3f"))
         lines += [f"### {corpus}", "", about, "", *_table(pd.concat([part, leads]), "encoder"), ""]
     if len(across):
         lines += ["### From corpus to corpus", "", "UA (and chance) by the first feature set.", ""]
@@ -307,6 +289,10 @@ def as_markdown(within: pd.DataFrame, across: pd.DataFrame) -> str:
             part = part.assign(shown=shown, column=part["corpus"])
             lines += [*_table(part, "trained_on", part["trained_on"].unique().tolist()), ""]
     return "\n".join(lines).rstrip()
+
+
+def _intervals(table: pd.DataFrame, spec: str) -> list[str]:
+    return [format(Interval(*row), spec) for row in table.itertuples(index=False)]
 
 
 def _protocol(folds: str, n_clips: int) -> str:

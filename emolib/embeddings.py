@@ -200,10 +200,7 @@ def rounded(X: NDArray[np.float32]) -> NDArray[np.float32]:
     return dequantize(*quantize(X))
 
 
-def make(
-    manifest: pd.DataFrame, store: FeatureStore, layers: Sequence[int] | None = None,
-    folder: str | Path | None = None,
-) -> Path:  # fmt: skip
+def make(manifest: pd.DataFrame, store: FeatureStore, folder: str | Path | None = None) -> Path:
     """Write the embeddings of a corpus under one encoder, and the corpus's manifest and card.
 
     Parameters
@@ -212,8 +209,6 @@ def make(
         All clips of one corpus.
     store : FeatureStore
         Of these clips, as `features.extract` returns it.
-    layers : sequence of int, optional
-        All of the store's by default.
     folder : str or Path, optional
         The corpus's; ``data/embeddings/<corpus>`` by default.
 
@@ -226,26 +221,25 @@ def make(
     ValueError
         If the store lacks a clip, or the folder holds embeddings of other clips.
     """
-    corpus, config = _only(manifest), store.config
-    if lack_audio(manifest):
-        raise ValueError(f"{corpus}: embeddings are made from audio; {corpora.way_to_get(corpus)}")
+    corpus, config = _with_audio(manifest), store.config
     if n_missing := int(store.missing(manifest).sum()):
         raise ValueError(f"{store.url} lacks {n_missing} of the clips; extract them first")
     place = Path(folder or paths.data() / "embeddings" / paths.folder_name(corpus))
     clips = manifest.drop(columns="path").sort_values("clip", ignore_index=True)
     if any(config["clips"] != _digest(clips) for config in _made(place).values()):
         raise ValueError(f"{place} holds embeddings of other clips; delete it, or name another folder")
-    layers, is_known = tuple(layers or config.layers), corpus in corpora.names()
+    is_known = corpus in corpora.names()
     card = corpora.info(corpus if is_known else "folder")
     command = f"emolib embeddings make {corpus if is_known else '--manifest TABLE'} --encoder "
-    command += f"{shlex.quote(config.encoder)} --layer {','.join(map(str, layers))}"
+    command += f"{shlex.quote(config.encoder)} --layer {','.join(map(str, config.layers))}"
     told = {name: getattr(config, name) for name in _CONFIG} | config.identity()
     told |= {
-        "corpus": corpus, "layers": layers, "pooling": list(_POOLED), "clips": _digest(clips),
+        "corpus": corpus, "pooling": list(_POOLED), "clips": _digest(clips),
         "source": card.source, "licence": card.licence, "command": command,
     }  # fmt: skip
     arrays: dict[str, NDArray[Any]] = {}
-    pooled = [np.split(store.pooled(k, "mean+std", clips["clip"].tolist()), 2, axis=1) for k in layers]
+    names = clips["clip"].tolist()
+    pooled = [np.split(store.pooled(k, "mean+std", names), 2, axis=1) for k in config.layers]
     for name, tables in zip(_POOLED, zip(*pooled, strict=True), strict=True):
         arrays |= zip(_names(name), map(np.stack, zip(*map(quantize, tables), strict=True)), strict=True)
     corpora.save(clips, place / _MANIFEST)
@@ -257,6 +251,14 @@ def make(
 def _names(pooled: str) -> tuple[str, str, str]:
     """Return the names of the codes, offsets and steps of a pooled tensor."""
     return pooled, f"{pooled}.offset", f"{pooled}.step"
+
+
+def _with_audio(manifest: pd.DataFrame) -> str:
+    """Return the one corpus that clips are of, where they have their audio."""
+    corpus = _only(manifest)
+    if lack_audio(manifest):
+        raise ValueError(f"{corpus}: this takes the clips' audio; {corpora.way_to_get(corpus)}")
+    return corpus
 
 
 def _only(manifest: pd.DataFrame) -> str:
@@ -340,12 +342,7 @@ def check(manifest: pd.DataFrame, store: FeatureStore) -> pd.DataFrame:
         If there are no embeddings of this encoder and layer, they were made by other weights, or they lack a
         clip in this content.
     """
-    corpus, names = _only(manifest), manifest["clip"].tolist()
-    if lack_audio(manifest):
-        raise ValueError(
-            f"{corpus}: nothing to compare with, without the audio; {corpora.way_to_get(corpus)}"
-        )
-    shipped = open(corpus, store.config.encoder)
+    names, shipped = manifest["clip"].tolist(), open(_with_audio(manifest), store.config.encoder)
     if shipped.config.fingerprint != store.config.fingerprint:
         raise ValueError(
             f"{store.url} holds features of other weights ({store.config.fingerprint}) than {shipped.url} "

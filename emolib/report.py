@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import soundfile as sf
 
@@ -90,11 +89,11 @@ def gather(runs: str = "") -> list[Finding]:
     ValueError
         If no run's name begins so.
     """
+    current = os.environ.get("EMOLIB_RUN", "")
     if not runs:
-        current = os.environ.get("EMOLIB_RUN", "")
-        of_run = list(_of_run(paths.runs() / current, current)) if current else []
-        return of_run or list(_committed())
-    everything = [folder for folder in sorted(paths.runs().glob("*")) if _is_run(folder)]
+        return (_of_run(current) if current else []) or list(_committed())
+    folders = sorted(path for path in paths.runs().glob("[!.]*") if path.is_dir() and not path.is_symlink())
+    everything = [folder for folder in folders if folder.name not in ("interactive", current)]
     chosen = [folder for folder in everything if runs == "all" or folder.name.startswith(runs)]
     if not chosen:
         known = ", ".join(folder.name for folder in everything[-8:]) or "none"
@@ -102,10 +101,13 @@ def gather(runs: str = "") -> list[Finding]:
             f"no run {runs!r} in {paths.runs()}; expected 'all' or the beginning of one of: {known}"
         )
     newest: dict[tuple[Number, ...], Finding] = {}
-    for finding in itertools.chain.from_iterable(map(_of_folder, sorted(chosen, key=_time))):
-        what = (finding.notebook, *finding.who.values(), finding.others)
-        if finding.metrics or what not in newest:
-            newest[what] = finding
+    for folder in sorted(chosen, key=_time):
+        cells = read_json(folder / "sweep.json").get("cells")
+        names = [folder.name] if cells is None else [f"{folder.name}/{cell}" for cell in cells]
+        for finding in itertools.chain.from_iterable(map(_of_run, names)):
+            what = (finding.notebook, *finding.who.values(), finding.others)
+            if finding.metrics or what not in newest:
+                newest[what] = finding
     return list(newest.values())
 
 
@@ -115,41 +117,29 @@ def missing(findings: list[Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "notebook", *WHO, "why"])
 
 
-def _is_run(folder: Path) -> bool:
-    is_link = folder.is_symlink() or folder.name.startswith((".", "interactive"))
-    return folder.is_dir() and not is_link and folder.name != os.environ.get("EMOLIB_RUN")
-
-
 def _time(folder: Path) -> float:
     found = folder / "results"
     return (found if found.is_dir() else folder).stat().st_mtime
 
 
-def _of_folder(folder: Path) -> Iterator[Finding]:
-    """Yield the findings of a run, or of each cell that a sweep's grid has."""
-    plan = read_json(folder / "sweep.json")
-    for name, given in plan.get("cells", {}).items():
-        told = {"parameters": given} | {key: plan.get(key, {}) for key in ("notebooks", "defaults")}
-        yield from _of_run(folder / name, f"{folder.name}/{name}", told)
-    if not plan:
-        yield from _of_run(folder, folder.name)
-
-
-def _of_run(folder: Path, run: str, told: dict | None = None) -> Iterator[Finding]:
-    """Yield what each notebook of a run found, those that it should have executed among them."""
-    told = told or read_json(folder / "run.json")
-    found = {path.stem for path in (*folder.glob("results/*.json"), *folder.glob("[0-9][0-9]_*.ipynb"))}
-    own = folder / "figures"
-    for notebook in sorted({*found, *told.get("notebooks", [])} - {OWN}):
-        copy, metrics = folder / f"{notebook}.ipynb", read_json(folder / "results" / f"{notebook}.json")
-        given = told.get("parameters") or _given(copy)
+def _of_run(run: str) -> list[Finding]:
+    """Return what each notebook of a run or a sweep's cell found, those that failed or were not begun too."""
+    folder, findings = paths.runs() / run, []
+    told = read_json(folder / "run.json")
+    given = told.get("parameters", {})
+    recorded = {path.stem for path in folder.glob("results/*.json")}
+    for notebook in sorted({*recorded, *told.get("notebooks", [])} - {OWN}):
+        metrics = read_json(folder / "results" / f"{notebook}.json")
         who, others = _who(given, told.get("defaults", {}).get(notebook, {}))
-        if own.is_dir() or run.startswith("sweep-"):
-            figures = own
+        if run.startswith("sweep-"):
+            figures = folder / "figures"
+        elif {"CORPUS", "ENCODER"} & set(given):
+            figures = paths.gallery(who["corpus"], who["encoder"])
         else:
-            is_default = not {"CORPUS", "ENCODER"} & set(given)
-            figures = paths.figures() if is_default else paths.gallery(who["corpus"], who["encoder"])
-        yield Finding(run, notebook, who, others, metrics, figures, "" if metrics else _error(copy))
+            figures = paths.figures()
+        error = "" if metrics else _error(folder / f"{notebook}.ipynb")
+        findings.append(Finding(run, notebook, who, others, metrics, figures, error))
+    return findings
 
 
 def _committed() -> Iterator[Finding]:
@@ -159,8 +149,8 @@ def _committed() -> Iterator[Finding]:
         metrics = {name: entry["value"] for name, entry in known.get("results", {}).items()}
         error = "" if metrics else "it has no committed results"
         if path.stem != OWN:
-            of = _who(known.get("parameters", {}), {})
-            yield Finding("notebooks", path.stem, *of, metrics, paths.figures(), error)
+            whose = _who(known.get("parameters", {}), {})
+            yield Finding("notebooks", path.stem, *whose, metrics, paths.figures(), error)
 
 
 def _who(given: Mapping[str, Number], defaults: Mapping[str, Number]) -> tuple[dict[str, Any], str]:
@@ -174,20 +164,14 @@ def _who(given: Mapping[str, Number], defaults: Mapping[str, Number]) -> tuple[d
     return {"corpus": corpus, "encoder": encoder, "seed": seed if isinstance(seed, int) else 0}, others
 
 
-def _given(copy: Path) -> dict[str, Number]:
-    """Return the parameters that papermill put into an executed copy."""
-    return (read_json(copy).get("metadata", {}).get("papermill", {}) or {}).get("parameters", {})
-
-
 def _error(copy: Path) -> str:
     """Return the error in an executed copy, in one line."""
     if not copy.is_file():
         return "not executed"
-    cells = read_json(copy).get("cells", [])
-    cells = [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else []
-    for output in (output for cell in cells for output in cell.get("outputs", [])):
-        if output.get("output_type") == "error":
-            return f"{output.get('ename')}: {output.get('evalue')}".splitlines()[0][:200]
+    for cell in read_json(copy).get("cells", []):
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "error":
+                return f"{output['ename']}: {output['evalue']}".splitlines()[0][:200]
     return "broken off, or it records nothing"
 
 
@@ -209,20 +193,16 @@ def tables(findings: list[Finding]) -> dict[str, pd.DataFrame]:
     """
     found = {name: _joined(findings, *of) for name, of in _FIGURES.items()}
     found["ccc"] = found["ccc"].dropna(subset=["value"])
-    gains = [
-        one.who | numbers
-        for one in findings
-        if one.notebook.startswith("07_")
-        and (numbers := {k: v for k, v in one.metrics.items() if k.startswith(("ua_", "gain_"))})
-    ]
-    rows = [
-        [*one.who.values(), one.notebook, name, float(value) if isinstance(value, int | float) else np.nan]
-        for one in findings
-        for name, value in one.metrics.items()
-        if not isinstance(value, str)
-    ]
+    gains, rows = [], []
+    for one in findings:
+        numbers = {name: value for name, value in one.metrics.items() if not isinstance(value, str)}
+        rows += [[*one.who.values(), one.notebook, *entry] for entry in numbers.items()]
+        if one.notebook.startswith("07_"):
+            gained = {name: v for name, v in numbers.items() if name.startswith(("ua_", "gain_"))}
+            gains += [one.who | gained] if gained else []
     found["augmentation"] = pd.DataFrame(gains, columns=None if gains else WHO)
-    return found | {"results": pd.DataFrame(rows, columns=[*WHO, "notebook", "metric", "value"])}
+    results = pd.DataFrame(rows, columns=[*WHO, "notebook", "metric", "value"])
+    return found | {"results": results.astype({"value": float})}
 
 
 def spread(results: pd.DataFrame) -> pd.DataFrame:
@@ -282,12 +262,9 @@ def _rates(numbers: pd.DataFrame, _: str) -> pd.DataFrame:
 
 
 def write_report(
-    folder: Path,
-    title: str,
-    figures: Mapping[str, Path],
-    tables: Mapping[str, pd.DataFrame],
+    folder: Path, title: str, figures: Mapping[str, Path], tables: Mapping[str, pd.DataFrame],
     missing: pd.DataFrame,
-) -> Path:
+) -> Path:  # fmt: skip
     """Write ``report.html``, which needs no other file, and each table as ``<name>.csv``.
 
     Parameters
@@ -305,12 +282,13 @@ def write_report(
     heading, style = html.escape(title), _beside("report.css")
     parts = [f"<h1>{heading}</h1>", _missing(missing)]
     for caption, path in figures.items():
-        image = f'<img alt="{html.escape(caption)}" src="{_data(path)}">'
-        parts.append(f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>")
-    for name, table in tables.items():
+        text, image = html.escape(caption), base64.b64encode(path.read_bytes()).decode()
+        kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+        parts.append(f'<figure><img alt="{text}" src="data:{kind};base64,{image}">')
+        parts.append(f"<figcaption>{text}</figcaption></figure>")
+    parts += [f"<h2>{html.escape(name.capitalize())}</h2>{_table(table)}" for name, table in tables.items()]
+    for name, table in {**tables, "missing": missing}.items():
         write_file(folder / f"{name.replace(' ', '_')}.csv", table.to_csv(index=False).encode())
-        parts += [f"<h2>{html.escape(name.capitalize())}</h2>", _table(table)]
-    write_file(folder / "missing.csv", missing.to_csv(index=False).encode())
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
         f'<meta name="viewport" content="width=device-width"><style>\n{style}</style></head><body>'
@@ -339,11 +317,6 @@ def _beside(name: str) -> str:
     return (Path(__file__).parent / name).read_text("utf-8")
 
 
-def _data(path: Path) -> str:
-    kind = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
 # ------------------------------------------------------------------------------------- the page of clips
 
 
@@ -351,6 +324,8 @@ def _data(path: Path) -> str:
 SAMPLE_RATE = 16_000
 #: Of libsndfile's 0 to 1; 0.96 is some 24 kbit/s.
 COMPRESSION = 0.96
+#: What a page may weigh.
+MOST_MB = 1.5
 
 
 @dataclass(frozen=True)
@@ -386,15 +361,7 @@ class Table:
     rows: Mapping[str, Sequence[Clip | None]]
 
 
-def write_page(
-    path: str | Path,
-    title: str,
-    text: str,
-    tables: Sequence[Table],
-    sample_rate: int,
-    *,
-    most_mb: float = 1.5,
-) -> Path:
+def write_page(path: str | Path, title: str, text: str, tables: Sequence[Table], sample_rate: int) -> Path:
     """Write a page.
 
     Parameters
@@ -403,12 +370,11 @@ def write_page(
     title, text : str
     tables : sequence of Table
     sample_rate : int, Hz; of all waves
-    most_mb : float, MB; what the page may weigh
 
     Raises
     ------
     ValueError
-        If a row has not as many cells as there are columns, or the page would weigh more.
+        If a row has not as many cells as there are columns, or the page would weigh more than `MOST_MB`.
     """
     clips = [clip for table in tables for row in table.rows.values() for clip in row if clip]
     with ThreadPoolExecutor() as pool:
@@ -423,9 +389,9 @@ def write_page(
         title=html.escape(title), text=html.escape(text), legend=legend, body=body, clips=",\n".join(texts),
         style=_beside("gallery.css"), script=_beside("gallery.js"),
     ).encode()  # fmt: skip
-    if len(page) > most_mb * 1e6:
+    if len(page) > MOST_MB * 1e6:
         raise ValueError(
-            f"a page of {len(page) / 1e6:.2f} MB with {len(sounds)} sounds; expected at most {most_mb} MB: "
+            f"a page of {len(page) / 1e6:.2f} MB with {len(sounds)} sounds; expected at most {MOST_MB} MB: "
             f"show fewer or shorter clips"
         )
     write_file(Path(path), page)

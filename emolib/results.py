@@ -16,36 +16,29 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from emolib import __version__, paths
 from emolib.files import write_file
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Number = float | int | str | bool | None
 
 
 def run_folder() -> Path:
     """Return the folder of the run that is going on; a notebook opened by hand writes to ``interactive``."""
-    name = os.environ.get("EMOLIB_RUN") or "interactive"
-    folder = paths.runs() / name
-    (folder / "results").mkdir(parents=True, exist_ok=True)
-    return folder
+    return paths.runs() / (os.environ.get("EMOLIB_RUN") or "interactive")
 
 
 def new_run(label: str) -> Path:
     """Make the folder of a new run, named by time and label, and point ``runs/latest`` at it."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = paths.folder_name(f"{stamp}-{label}")
-    paths.runs().mkdir(parents=True, exist_ok=True)
+    name = paths.folder_name(f"{datetime.now():%Y%m%d-%H%M%S}-{label}")
     for number in itertools.count(1):
         folder = paths.runs() / (name if number == 1 else f"{name}-{number}")
         with contextlib.suppress(FileExistsError):  # another run of this second has the name
-            folder.mkdir()
+            (folder / "results").mkdir(parents=True)
             break
-    (folder / "results").mkdir()
     latest = paths.runs() / "latest"
     pointer = latest.with_name(f".latest.{os.getpid()}")
     pointer.unlink(missing_ok=True)
@@ -67,13 +60,12 @@ def record(notebook: str, metrics: Mapping[str, Number]) -> Path:
     ValueError
         If a value is not a single number, word or truth value.
     """
-    flat = {str(name): _scalar(str(name), value) for name, value in metrics.items()}
     path = run_folder() / "results" / f"{notebook}.json"
-    write_json(path, flat)
+    write_json(path, _flat(metrics))
     return path
 
 
-def compare(notebook: str, metrics: Mapping[str, Number], *setting: Number) -> "pd.DataFrame":
+def compare(notebook: str, metrics: Mapping[str, Number], *setting: Number) -> pd.DataFrame:
     """Compare a notebook's numbers with the committed ones, each within its own tolerance.
 
     Parameters
@@ -89,25 +81,22 @@ def compare(notebook: str, metrics: Mapping[str, Number], *setting: Number) -> "
         One row per result, with the columns committed, tolerance and compared. The last is "ok", or the value
         that was found; a result without a tolerance is not compared, because rounding alone changes it.
     """
-    import pandas as pd
-
-    found = {str(name): _scalar(str(name), value) for name, value in metrics.items()}
-    path = paths.notebooks() / "expected" / f"{notebook}.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = _flat(metrics)
+    known = read_json(paths.notebooks() / "expected" / f"{notebook}.json")
     if known.get("setting") != list(setting):
         print(f"There are no committed results for {' '.join(map(str, setting))}.")
         return pd.Series({name: _show(value) for name, value in found.items()}, name="found").to_frame()
     rows = {}
     for name, entry in known["results"].items():
         value, tolerance = entry["value"], entry["tolerance"]
-        shown = _rounded(value, tolerance) if tolerance is not None else ""
         outcome = _outcome(found[name], value, tolerance) if name in found else "missing"
-        rows[name] = (shown, "" if tolerance is None else f"{tolerance:.2g}", outcome)
+        shown = ("", "") if tolerance is None else (_rounded(value, tolerance), f"{tolerance:.2g}")
+        rows[name] = (*shown, outcome)
     rows |= {name: ("", "", f"{_show(found[name])}, not committed") for name in found if name not in rows}
     return pd.DataFrame.from_dict(rows, "index", columns=["committed", "tolerance", "compared"])
 
 
-def measured(name: str, corpus: str, encoder: str, **parameters: Number) -> "pd.DataFrame":
+def measured(name: str, corpus: str, encoder: str, **parameters: Number) -> pd.DataFrame:
     """Return the committed numbers of a figure of a run on a corpus's audio, and print where they come from.
 
     Parameters
@@ -131,10 +120,8 @@ def measured(name: str, corpus: str, encoder: str, **parameters: Number) -> "pd.
 
 def all_measured(
     names: Iterable[str], corpus: str, encoder: str, **parameters: Number
-) -> dict[str, "pd.DataFrame"]:
+) -> dict[str, pd.DataFrame]:
     """Return what `measured` does of several figures, by name; where they come from is printed once."""
-    import pandas as pd
-
     folder, found, origins = paths.measured(corpus, encoder), {}, []
     for name in names:
         if not (folder / f"{name}.csv").is_file():
@@ -161,15 +148,11 @@ def _outcome(found: Number, committed: Number, tolerance: float | None) -> str:
     """Return "ok", or the value that was found where it is too far from the committed one."""
     if tolerance is None:
         return "not compared"
-    if _is_real(found) and _is_real(committed):
+    if {type(found), type(committed)} <= {int, float}:
         close = abs(found - committed) <= tolerance  # type: ignore[operator]
     else:
         close = type(found) is type(committed) and found == committed
     return "ok" if close else _show(found)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rounded(value: Number, tolerance: float) -> str:
@@ -181,8 +164,7 @@ def _rounded(value: Number, tolerance: float) -> str:
 
 def summarise(folder: Path) -> dict[str, dict[str, Number]]:
     """Join the results of a run into ``summary.json`` and ``summary.md`` and return them by notebook."""
-    found = sorted((folder / "results").glob("*.json"))
-    summary = {path.stem: json.loads(path.read_text()) for path in found}
+    summary = {path.stem: read_json(path) for path in sorted(folder.glob("results/*.json"))}
     write_json(folder / "summary.json", summary)
     lines = ["| notebook | metric | value |", "|---|---|---|"]
     for notebook, metrics in summary.items():
@@ -199,13 +181,10 @@ def environment(device: str = "auto") -> dict[str, str]:
     from emolib.encoders import torch_device
 
     return {
-        "emolib": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "emolib": __version__, "commit": _commit(), "python": platform.python_version(),
+        "torch": torch.__version__, "transformers": transformers.__version__,
         "device": str(torch_device(device)),
-    }
+    }  # fmt: skip
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -228,6 +207,10 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _flat(metrics: Mapping[str, Number]) -> dict[str, Number]:
+    return {str(name): _scalar(str(name), value) for name, value in metrics.items()}
 
 
 def _scalar(name: str, value: object) -> Number:

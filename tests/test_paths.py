@@ -43,16 +43,11 @@ def test_overrides_are_made_absolute(tmp_path, monkeypatch):
     assert paths.home() == (root if (root / "notebooks").is_dir() else Path.cwd())
 
 
-def test_figures_of_each_corpus_and_encoder_have_a_folder_of_their_own():
-    assert paths.gallery() == paths.figures()
+def test_each_corpus_and_encoder_has_folders_of_its_own():
     others = {paths.gallery("demo", "logmel"), paths.gallery("nemo", "logmel"), paths.gallery("nemo")}
-    assert len(others) == 3 and all(folder.parent == paths.figures() for folder in others)
-
-
-def test_feature_stores_of_two_encoders_are_apart():
-    stores = [paths.feature_store("demo", name) for name in ("a/b", "a-b", "random:a/b")]
-    assert len(set(stores)) == 3
-    assert all(store.parent == paths.data() / "features" / "demo" for store in stores)
+    assert len(others) == 3 and all(folder.parent == paths.figures() == paths.gallery() for folder in others)
+    stores = {paths.feature_store("demo", name) for name in ("a/b", "a-b", "random:a/b")}
+    assert len(stores) == 3 and {store.parent for store in stores} == {paths.data() / "features" / "demo"}
 
 
 @example("..")

@@ -18,20 +18,13 @@ def of(*values, seeds=()):
     return pd.Series(padded, index=names, dtype=object)
 
 
-def test_a_steady_result_has_the_least_tolerance_whatever_the_seeds_do():
-    assert spread.tolerance(of(0.5, seeds=(0.3, 0.9))) == 0.01
-    assert spread.tolerance(of(40.0)) == pytest.approx(0.4)
-
-
-def test_a_result_that_rounding_moves_may_move_farther_and_as_far_as_seeds():
-    assert spread.tolerance(of(0.50, 0.505)) == pytest.approx(0.015)
-    assert spread.tolerance(of(0.50, 0.53, seeds=(0.45, 0.52))) == pytest.approx(0.15)
-
-
-def test_a_word_a_count_or_a_nan_that_rounding_turns_is_not_compared():
-    assert spread.tolerance(of("a", "b")) is None and spread.tolerance(of("a")) == 0.0
-    assert spread.tolerance(of(3, 4)) is None and spread.tolerance(of(3, seeds=(4, 5))) == 0.0
-    assert spread.tolerance(of(True, False)) is None and spread.tolerance(of(None, 0.5)) is None
+def test_tolerance_follows_rounding_and_where_that_decides_the_seeds():
+    for result, expected in (
+        (of(0.5, seeds=(0.3, 0.9)), 0.01), (of(40.0), 0.4), (of(0.50, 0.505), 0.015),
+        (of(0.50, 0.53, seeds=(0.45, 0.52)), 0.15), (of("a"), 0), (of(3, seeds=(4, 5)), 0),
+        (of("a", "b"), None), (of(3, 4), None), (of(True, False), None), (of(None, 0.5), None),
+    ):  # fmt: skip
+        assert spread.tolerance(result) == (None if expected is None else pytest.approx(expected))
 
 
 def test_every_notebook_has_committed_results_of_its_defaults():

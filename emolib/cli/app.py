@@ -293,6 +293,13 @@ def pooled_layers(
     return clips, layers, done.store
 
 
+def write_answers(clips: pd.DataFrame, out: Path | None, **columns: Any) -> None:
+    """Write something about each clip as CSV, where `out` says so."""
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        clips[["clip", "speaker", "emotion"]].assign(**columns).to_csv(out, index=False)
+
+
 def print_skipped(entries: Iterable[Mapping[str, object]]) -> None:
     """Say what could not be read, and why: nothing is left out in silence."""
     for entry in entries:

@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -129,39 +128,29 @@ def extract(
         raise ValueError(
             "--parts goes with --manifest MANIFEST.csv and --out FOLDER, and with no other option of a corpus"
         )
-    options = {
-        "layers": _layers(layer), "frames": frames, "device": device, "precision": precision,
-        "replace": replace, "progress": sys.stderr.isatty(),
-    }  # fmt: skip
-    told: Counter[str] = Counter()
-    with scheduling.connect(scheduler) as client:
-        for done in _extractions(corpus, encoder, store, parts, options | {"client": client}):
-            print_skipped(done.skipped)
-            print(
-                f"{done.n_new} clips encoded in {done.seconds:.1f} s, {done.n_cached} were there: "
-                f"{done.store.url}"
-            )
-            told["clips"] += len(done.store)
-            told["new"] += done.n_new
-            told["cached"] += done.n_cached
-            told["skipped"] += len(done.skipped)
-            told["seconds"] += round(done.seconds, 3)
-            told["speech_s"] += round(done.speech_s, 3)
-    layers = list(done.store.config.layers)
-    return dict(told) | {"layers": layers, "store": store if parts else done.store.url}
-
-
-def _extractions(
-    corpus: Corpus, encoder: str, store: str | None, parts: int, options: dict[str, Any]
-) -> Iterator[Any]:
-    """Yield the extraction of a corpus, or that of each part of a manifest that is read as a stream."""
     from emolib import features
 
-    if not parts:
-        yield features.extract(corpus.load(), encoder, url=store, **options)
-    else:
-        found = features.extract_parts(str(corpus.table), encoder, url=str(store), clips=parts, **options)
-        yield from (done for _, done in found)
+    told: Any = Counter()
+    with scheduling.connect(scheduler) as client:
+        options: dict[str, Any] = {
+            "layers": _layers(layer), "frames": frames, "device": device, "precision": precision,
+            "replace": replace, "progress": sys.stderr.isatty(), "client": client,
+        }  # fmt: skip
+        if parts:
+            found = features.extract_parts(str(corpus.table), encoder, url=str(store), clips=parts, **options)
+        else:
+            clips = corpus.load()
+            found = iter([(clips, features.extract(clips, encoder, url=store, **options))])
+        for _, done in found:
+            print_skipped(done.skipped)
+            new = f"{done.n_new} clips encoded in {done.seconds:.1f} s"
+            print(f"{new}, {done.n_cached} were there: {done.store.url}")
+            told.update(
+                clips=len(done.store), new=done.n_new, cached=done.n_cached, skipped=len(done.skipped),
+                seconds=round(done.seconds, 3), speech_s=round(done.speech_s, 3),
+            )  # fmt: skip
+    layers = list(done.store.config.layers)
+    return dict(told) | {"layers": layers, "store": store if parts else done.store.url}
 
 
 @command("export-npy")
@@ -241,4 +230,4 @@ def check_embeddings(
 
 def _layers(text: str) -> list[int] | None:
     """Read the option: numbers with commas, or all."""
-    return None if text == "all" else [whole_number(part) for part in text.split(",")]
+    return None if text == "all" else [whole_number(number) for number in text.split(",")]

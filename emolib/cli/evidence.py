@@ -20,6 +20,7 @@ from emolib.cli.app import (
     encoded,
     pooled_layers,
     print_skipped,
+    write_answers,
 )
 from emolib.paths import DEFAULT_ENCODER, SHIPPED_ENCODER
 
@@ -83,12 +84,10 @@ def probe(
         print(f"standardised by {n_known or 'all'} unlabelled clips of each speaker, test speakers included")
         if n_few := int((clips["speaker"].value_counts() < (n_known or 0)).sum()):
             print(f"{n_few} speakers have fewer than {n_known} clips: all of theirs were used")
-    if out:
-        tested = clips.iloc[sorted({row for _, test in cut for row in test})]
-        tested[["clip", "speaker", "emotion"]].assign(predicted=answer.y_pred).to_csv(out, index=False)
-    scores = {"wa": answer.wa, "macro_f1": answer.macro_f1}
+    tested = clips.iloc[sorted({row for _, test in cut for row in test})]
+    write_answers(tested, out, predicted=answer.y_pred)
     rest = {"layer": answer.layer, "n": len(answer), "standardise": standardise}
-    return _interval("ua", answer.ua) | scores | rest
+    return {**_interval("ua", answer.ua), "wa": answer.wa, "macro_f1": answer.macro_f1, **rest}
 
 
 def _probe_soft(layers: Any, clips: pd.DataFrame, cut: Any, out: Path | None) -> dict[str, Any]:
@@ -96,29 +95,30 @@ def _probe_soft(layers: Any, clips: pd.DataFrame, cut: Any, out: Path | None) ->
     from emolib import metrics, probing
 
     votes = probing.votes(clips)
-    soft, hard, prior = (
-        probing.cross_validate_soft(layers, clips, cut, labels=kind) for kind in ("soft", "hard", "prior")
-    )
+    kinds: tuple[Literal["soft", "hard", "prior"], ...] = ("soft", "hard", "prior")
+    probes = {kind: probing.cross_validate_soft(layers, clips, cut, labels=kind) for kind in kinds}
+    soft = probes["soft"]
     print(f"{len(clips)} clips, {clips['speaker'].nunique()} speakers, layer {soft.layer}")
     counted = metrics.Agreement(float("nan"), float("nan"), float("nan"))
     if (votes % 1 == 0).to_numpy().all() and (votes.sum(axis=1) > 1).any():
         counted = metrics.agreement(votes)
-        told = f"alpha {counted.alpha:.3f}, {counted.pairwise:.3f} of pairs agree"
-        print(f"{counted.raters:.1f} raters a clip: {told}")
-    for name, one in (("soft", soft), ("hard", hard), ("prior", prior)):
+        print(
+            f"{counted.raters:.1f} raters a clip: alpha {counted.alpha:.3f}, {counted.pairwise:.3f} of pairs "
+            f"agree"
+        )
+    for name, one in probes.items():
         print(
             f"{name:5} cross-entropy {one.cross_entropy} nats, Jensen-Shannon {one.jensen_shannon} bits, "
             f"best {one.n_best(1)}, among two {one.n_best(2)}"
         )
-    if out:
-        shares = dict(zip(soft.words, soft.y_pred.T, strict=True))
-        clips[["clip", "speaker", "emotion"]].assign(**shares).to_csv(out, index=False)
-    found = {"cross_entropy": soft.cross_entropy, "jensen_shannon": soft.jensen_shannon}
-    found |= {"best_1": soft.n_best(1), "best_2": soft.n_best(2)}
-    found |= {"lead_over_hard": soft.lead_over(hard), "lead_over_prior": soft.lead_over(prior)}
-    result = {key: value for name, one in found.items() for key, value in _interval(name, one).items()}
-    rest = {"alpha": counted.alpha, "pairwise": counted.pairwise, "layer": soft.layer, "n": len(soft)}
-    return result | rest
+    write_answers(clips, out, **dict(zip(soft.words, soft.y_pred.T, strict=True)))
+    return {
+        **_interval("cross_entropy", soft.cross_entropy), **_interval("jensen_shannon", soft.jensen_shannon),
+        **_interval("best_1", soft.n_best(1)), **_interval("best_2", soft.n_best(2)),
+        **_interval("lead_over_hard", soft.lead_over(probes["hard"])),
+        **_interval("lead_over_prior", soft.lead_over(probes["prior"])),
+        "alpha": counted.alpha, "pairwise": counted.pairwise, "layer": soft.layer, "n": len(soft),
+    }  # fmt: skip
 
 
 def _clips_to_know(standardise: str) -> int | None:
@@ -254,6 +254,7 @@ def av(
         Take the places from this network with a regression head, a folder or a Hugging Face id. Nothing is
         fitted, so the options of encoders, methods and folds are not used.
     """
+    from emolib import ser
     from emolib.av import AVLearner, Plane, place, transfer
     from emolib.probing import standardise_speakers
     from emolib.splits import folds as cut
@@ -266,36 +267,30 @@ def av(
     if predict and trained_on:
         raise ValueError(f"--predict {predict} fits nothing; leave --trained-on out")
     learner = AVLearner(method, seed=seed)
-    clips, layers = (_predicted(corpus, predict, store, device), {}) if predict else features(corpus, store)
     if predict:
+        clips = ser.dimensional(
+            corpus.load(), predict, url=store, device=device, progress=sys.stderr.isatty()
+        )
+        print_skipped(clips.attrs["skipped"])
+        clips = clips.dropna(subset="predicted_valence")
         places, ratings = (clips[[f"{kind}valence", f"{kind}arousal"]] for kind in ("predicted_", ""))
         plane = Plane(places.to_numpy(float), ratings.to_numpy(float), clips["speaker"].to_numpy(str))
     elif trained_on:
+        clips, layers = features(corpus, store)
         tables, parts = zip(*(features(Corpus(name), None) for name in trained_on), strict=True)
         known: pd.DataFrame = pd.concat(tables, ignore_index=True)
         joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
         plane = transfer(joined, known, layers, clips, learner=learner, anchors=anchors)
     else:
+        clips, layers = features(corpus, store)
         plane = place(layers, clips, cut(clips, folds, seed=seed), learner=learner, anchors=anchors)
     arousal, valence, n_rated = plane.arousal, plane.valence, int(plane.rated.sum())
     origin = f"by {predict}" if predict else f"layer {plane.layer}"
     print(f"{len(plane)} clips placed, {n_rated} of them rated, {origin}")
     print(f"CCC arousal {arousal}, valence {valence}" if n_rated else "no ratings to judge by in this corpus")
-    if out:
-        points = dict(zip(("valence", "arousal"), plane.points.T, strict=True))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        clips[["clip", "speaker", "emotion"]].assign(**points).to_csv(out, index=False)
+    write_answers(clips, out, valence=plane.points[:, 0], arousal=plane.points[:, 1])
     scores = _interval("ccc_arousal", arousal) | _interval("ccc_valence", valence)
     return scores | {"n": n_rated, "layer": plane.layer, "clips": len(plane)}
-
-
-def _predicted(corpus: Corpus, model: str, store: str | None, device: str) -> pd.DataFrame:
-    """Return the clips for which a network predicts arousal and valence, and print which it can't read."""
-    from emolib import ser
-
-    clips = ser.dimensional(corpus.load(), model, url=store, device=device, progress=sys.stderr.isatty())
-    print_skipped(clips.attrs["skipped"])
-    return clips.dropna(subset="predicted_valence")
 
 
 def _interval(name: str, interval: Any) -> dict[str, float]:
@@ -446,14 +441,13 @@ def augment(
         clips, folder, device=device, seed=seed, settings=cells, limit_s=limit, progress=sys.stderr.isatty()
     )
     others = [entry for entry in done.skipped if "none of the classes" in entry["reason"]]
-    print(f"left out {len(others)} clips of other emotions" if others else "", end="\n" if others else "")
+    if others:
+        print(f"left out {len(others)} clips of other emotions")
     print_skipped([entry for entry in done.skipped if entry not in others])
     print("\nScores, intervals over speakers")
     _print_scores(done.table(), ".3f")
-    for over, meaning in (
-        (augmentation.CLASSICAL, "the same steps"),
-        (augmentation.EQUAL, "each real clip drawn as often"),
-    ):
+    meanings = {augmentation.CLASSICAL: "the same steps", augmentation.EQUAL: "each real clip drawn as often"}
+    for over, meaning in meanings.items():
         print(f"\nGains over {over.name} ({meaning}), paired")
         _print_scores(done.differences(over.name), "+.3f")
     print("\nLeak audit\n" + done.leaks.to_string(index=False, float_format="%.3f"))

@@ -243,12 +243,9 @@ def finetune_train(
 
 @command("infer", _finetune)
 def finetune_infer(
-    model: Annotated[Path, Argument()],
-    corpus: Corpus,
-    files: Path | None = None,
-    store: str | None = None,
+    model: Annotated[Path, Argument()], corpus: Corpus, files: Path | None = None, store: str | None = None,
     device: str = "auto",
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Write a fine-tuned encoder's features to a feature store, with its answers as CSV beside them.
 
     JSON: clips, skipped, store, answers.
@@ -262,7 +259,7 @@ def finetune_infer(
     """
     from emolib import finetune as tuning
 
-    if files and (corpus.corpus or corpus.corpus_option or corpus.table):
+    if files and corpus.is_named:
         raise ValueError(f"--files {files} beside a corpus; expected one of both")
     clips = tuning.files_manifest(files) if files else corpus.load()
     done = tuning.infer(model, clips, url=store, device=device)
@@ -303,15 +300,11 @@ def generate_train(
     seed
         Seed of weights, order and noise.
     """
-    from emolib import generate
+    from emolib import generate, mapper
 
     preset = generate.Settings.full() if profile == "full" else generate.Settings.quick()
     settings = _changed(preset, space=space, seed=seed, precision=precision, steps=steps).check()
-    clips = corpus.load()
-    if unknown := sorted(set(leave_out or []) - set(clips["speaker"])):
-        known = ", ".join(sorted(set(clips["speaker"])))
-        raise ValueError(f"--leave-out {', '.join(unknown)}: no such speaker; expected some of: {known}")
-    clips = clips[~clips["speaker"].isin(leave_out or [])]
+    clips = mapper.leave_out(corpus.load(), leave_out or [])
     mels, skipped = generate.load_mels(clips, emotions or generate.SIX)
     print_skipped(skipped)
     folder = out or default_folder("generator", clips, emotions, settings)

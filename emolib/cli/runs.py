@@ -98,10 +98,9 @@ def run(
 
 @command()
 def sweep(
-    grid: Annotated[Path, Argument(metavar="GRID.yaml")],
-    jobs: Annotated[int, Option(min=1)] = 1,
+    grid: Annotated[Path, Argument(metavar="GRID.yaml")], jobs: Annotated[int, Option(min=1)] = 1,
     scheduler: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Execute notebooks over a grid, a folder of runs/sweep-NAME a cell; exit code 1 if one fails.
 
     What is done and unchanged is skipped; broken off, the same command goes on.
