@@ -207,15 +207,17 @@ def test_phone_labels_are_read_and_anchor_the_alignment(tmp_path):
     refused("no label file", read_phones, path)
 
 
-def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed):
+def test_every_pair_is_one_speaker_and_one_sentence(manifest, analysed, monkeypatch):
     found = prosody.pairs(manifest, "neutral", "angry", analysed=analysed)
     assert len(found.pairs) == 4 * 2 and found.skipped == []
     for pair in found.pairs:
         assert len(pair.at) == len(pair.source.voiced) and pair.at.max() < len(pair.target.voiced)
-    assert len(prosody.pairs(manifest, "neutral", "angry", per_speaker=1, analysed=analysed).pairs) == 4
+    with monkeypatch.context() as few:
+        few.setitem(prosody.pairs.__globals__, "MOST_PAIRS", 1)
+        assert len(prosody.pairs(manifest, "neutral", "angry", analysed=analysed).pairs) == 4
     for table, target, known, message in (
-        (manifest, "happy", analysed, "no happy clip in the manifest; it has: neutral, sad, angry"),
-        (manifest, "furious", analysed, "no furious clip in the manifest"),
+        (manifest, "happy", analysed, "no clip of 'happy' in these of"),
+        (manifest, "furious", analysed, "no clip of 'furious' in these of"),
         (manifest.assign(text_id=""), "angry", analysed, "equal text_id"),
         (manifest, "angry", prosody.Renditions({}, []), "were not analysed"),
     ):
@@ -266,41 +268,39 @@ def test_emodb_is_aligned_by_its_phones():
 # ------------------------------------------------------------------------------------- regression
 
 
-def rows(n_speakers: int, noise: float) -> dict[str, tuple]:
+def rows(n_speakers: int, noise: float) -> list[tuple]:
     rng = np.random.default_rng(0)
     weights = np.random.default_rng(99).standard_normal((4, 2))
-    data = {}
-    for speaker in range(n_speakers):
+    data = []
+    for _ in range(n_speakers):
         x = 3 + 2 * rng.standard_normal((200, 4))
-        data[str(speaker)] = (x, x @ weights + 1 + noise * rng.standard_normal((200, 2)), np.ones((200, 2)))
+        data.append((x, x @ weights + 1 + noise * rng.standard_normal((200, 2)), np.ones((200, 2))))
     return data
 
 
 def test_ridge_finds_a_linear_map_and_ignores_rows_without_weight():
     data = rows(3, noise=0.01)
-    x, y, _ = data["1"]
+    x, y, _ = data[1]
     assert np.abs(transform.fit_ridge(data)(x) - y).max() < 0.1
-    for _, outputs, weights in data.values():
+    for _, outputs, weights in data:
         outputs[::2, 1], weights[::2, 1] = 1e3, 0
-    x, y, w = data["1"]
+    x, y, w = data[1]
     assert np.abs(transform.fit_ridge(data)(x) - y)[w > 0].max() < 0.1
-    silent = {speaker: (x, y, np.zeros_like(w)) for speaker, (x, y, w) in data.items()}
+    silent = [(x, y, np.zeros_like(w)) for x, y, w in data]
     np.testing.assert_array_equal(transform.fit_ridge(silent)(x), 0)
 
 
 def test_one_speaker_gets_the_ridge_of_scikit_learn():
-    x, y, w = rows(1, noise=1.0)["0"]
+    [(x, y, w)] = rows(1, noise=1.0)
     standard = (x - x.mean(0)) / x.std(0)
     theirs = Ridge(alpha=transform.PENALTIES[-2] * len(x)).fit(standard, y)
-    np.testing.assert_allclose(transform.fit_ridge({"0": (x, y, w)})(x), theirs.predict(standard), atol=1e-9)
+    np.testing.assert_allclose(transform.fit_ridge([(x, y, w)])(x), theirs.predict(standard), atol=1e-9)
 
 
 def test_what_differs_between_speakers_only_by_chance_is_shrunk():
     rng = np.random.default_rng(0)
-    sizes = {str(s): ((6, 10), (6, 1)) for s in range(8)}
-    data = {s: (*map(rng.standard_normal, shapes), np.ones((6, 1))) for s, shapes in sizes.items()}
+    data = [(*map(rng.standard_normal, ((6, 10), (6, 1))), np.ones((6, 1))) for _ in range(8)]
     assert np.abs(transform.fit_ridge(data).weights).max() < 0.05
-    refused("no rows", transform.fit_ridge, {})
 
 
 # ------------------------------------------------------------------------------------- transform
@@ -349,7 +349,7 @@ def test_minus_delta_leads_back(transforms, held_out):
 def test_a_saved_transform_is_the_same_and_blends_lie_between(transforms, held_out, tmp_path):
     angry, sad = transforms["angry"], transforms["sad"]
     again = ProsodyTransform.load(angry.save(tmp_path / "angry"))
-    assert repr(again) == repr(angry) and again.provenance == angry.provenance
+    assert again.provenance == angry.provenance
     assert again.provenance["speakers"] == ["folder-F1", "folder-F2", "folder-F3"]
     ours, theirs = (one.apply(held_out.speech, 0.7) for one in (again, angry))
     for mine, other in zip(ours[:3], theirs[:3], strict=True):
@@ -370,8 +370,8 @@ def test_nonsense_is_refused(transforms, held_out, tmp_path):
         "isn't fitted; call": lambda: unfitted.apply(held_out.speech, 1.0),
         "isn't fitted can't": lambda: unfitted.save(tmp_path),
         "delta inf; expected a finite": lambda: angry.apply(held_out.speech, np.inf),
-        "one each": lambda: ProsodyTransform.blend([angry], [1.0, 2.0]),
-        "nan.*; expected finite": lambda: ProsodyTransform.blend([angry], [np.nan]),
+        r"weights \[1.0, 2.0\]; expected a number each": lambda: ProsodyTransform.blend([angry], [1.0, 2.0]),
+        "nan.*; expected a number": lambda: ProsodyTransform.blend([angry], [np.nan]),
         "is not of a saved prosody-transform": lambda: ProsodyTransform.load(tmp_path / "other"),
     }.items():
         refused(message, call)

@@ -27,19 +27,12 @@ from tqdm.auto import tqdm
 from emolib import audio, emotions, quality, threads
 from emolib.audio import HIFIGAN_MEL, Wave
 from emolib.corpora.tables import VOTES
-from emolib.prosody.analysis import (
-    SILENCE,
-    Contours,
-    contours,
-    in_bands,
-    record,
-    relative_energy,
-    relative_pitch,
-    smooth,
-)
+from emolib.prosody import analysis
+from emolib.prosody.analysis import SILENCE, Contours, contours, relative_energy, relative_pitch, smooth
 from emolib.world import HOP_MS, Array
 
 LEAST_SPEAKERS = 6  # what fewer voices have in common is chance
+MOST_PAIRS = 60  # of each speaker, spread evenly over the sentences: more add little
 _STRIDE = 2  # every 10 ms: a phone is longer, and the matrix is a quarter as large
 _BAND = 0.3  # how far, as a share of the longer clip, the path may leave the diagonal
 _RATE_FRAMES = 31  # local rate is one of syllables, not of frames
@@ -99,28 +92,42 @@ def renditions(manifest: pd.DataFrame, *, progress: bool = False) -> Renditions:
     manifest : DataFrame; each row's clip and sound are read
     progress : bool; show a bar on standard error
     """
-    by_clip: dict[str, Rendition] = {}
-    skipped: list[dict[str, str]] = []
     rows = tqdm(manifest.to_dict("records"), desc="prosody", unit="clip", disable=not progress)
-    for clip, result in zip(manifest["clip"], threads.each(_analyse, rows), strict=True):
-        if isinstance(result, str):
-            skipped.append({"clip": clip, "reason": result})
-        else:
-            by_clip[clip] = result
-    return Renditions(by_clip, skipped)
+    found = dict(zip(manifest["clip"], threads.each(_analyse, rows), strict=True))
+    failed = {clip: reason for clip, reason in found.items() if isinstance(reason, str)}
+    return Renditions(
+        {clip: rendition for clip, rendition in found.items() if not isinstance(rendition, str)},
+        [{"clip": clip, "reason": reason} for clip, reason in failed.items()],
+    )
+
+
+def corpus_name(manifest: pd.DataFrame) -> str:
+    """Return the names of the corpora of a manifest, as one."""
+    return "+".join(sorted(set(manifest["corpus"].astype(str))))
+
+
+def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
+    """Raise ValueError if an emotion is named twice, or not in a manifest."""
+    present = set(manifest["emotion"])
+    if absent := [word for word in wanted if word not in present]:
+        known = ", ".join(emotions.ordered(present))
+        raise ValueError(f"no clip of {absent[0]!r} in these of {corpus_name(manifest)}; they have: {known}")
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"source and target are both {wanted[0]!r}; expected two emotions")
+
+
+def evenly(n: int, most: int) -> NDArray[np.intp]:
+    """Return at most so many of the numbers from 0 to n - 1, spread evenly over them."""
+    return np.linspace(0, n - 1, min(most, n)).round().astype(int)
 
 
 def pairs(
-    manifest: pd.DataFrame,
-    source: str,
-    target: str,
-    *,
-    per_speaker: int = 60,
-    agreement: float = 0.5,
-    analysed: Renditions | None = None,
-    progress: bool = False,
-) -> Parallel:
-    """Return every pair of a source and a target rendition of one sentence by one speaker.
+    manifest: pd.DataFrame, source: str, target: str, *, agreement: float = 0.5,
+    analysed: Renditions | None = None, progress: bool = False,
+) -> Parallel:  # fmt: skip
+    """Return the pairs of a source and a target rendition of one sentence by one speaker.
+
+    Of each speaker there are `MOST_PAIRS` at most, spread evenly over the sentences.
 
     Parameters
     ----------
@@ -128,8 +135,6 @@ def pairs(
         Its columns clip, path, corpus, speaker, emotion and text_id are read. What it leaves out (a test
         set's speakers, weak intensities) is left out of the pairs.
     source, target : str; emotions
-    per_speaker : int
-        At most so many pairs of each speaker, spread evenly over the sentences: more add little.
     agreement : float
         Where raters have voted (columns such as votes_angry), the share of them who must have heard a clip's
         own emotion. An emotion that fewer than six speakers could teach so keeps all its clips.
@@ -143,19 +148,19 @@ def pairs(
         If an emotion isn't in the manifest, no clip says which sentence it is, or no speaker says one
         sentence in both emotions.
     """
+    check_emotions(manifest, source, target)
     misheard = _misheard(manifest[manifest["emotion"].isin([source, target])], agreement)
-    planned = _plan(manifest[~manifest["clip"].isin(misheard)], source, target, per_speaker)
+    planned = _plan(manifest[~manifest["clip"].isin(misheard)], source, target)
     wanted = set(planned["source"]) | set(planned["target"])
     known = analysed or renditions(manifest[manifest["clip"].isin(wanted)], progress=progress)
     skipped = [entry for entry in known.skipped if entry["clip"] in wanted]
     if missing := sorted(wanted - {entry["clip"] for entry in skipped} - set(known.by_clip)):
         raise ValueError(f"{len(missing)} clips were not analysed, {missing[0]} for one; analyse them too")
     usable = planned[planned[["source", "target"]].isin(list(known.by_clip)).all(axis=1)]
-    made = [
-        Pair(a.contours, b.contours, _aligned(a, b), str(row.speaker), str(row.corpus))
-        for row in usable.itertuples()
-        for a, b in [(known.by_clip[str(row.source)], known.by_clip[str(row.target)])]
-    ]
+    made = []
+    for row in usable.itertuples():
+        a, b = known.by_clip[str(row.source)], known.by_clip[str(row.target)]
+        made.append(Pair(a.contours, b.contours, _aligned(a, b), str(row.speaker), str(row.corpus)))
     skipped += [{"clip": clip, "reason": reason} for clip, reason in misheard.items()]
     return Parallel(made, skipped)
 
@@ -177,30 +182,19 @@ def _misheard(rows: pd.DataFrame, agreement: float) -> dict[str, str]:
     return found
 
 
-def _plan(manifest: pd.DataFrame, source: str, target: str, per_speaker: int) -> pd.DataFrame:
+def _plan(manifest: pd.DataFrame, source: str, target: str) -> pd.DataFrame:
     """Return the clips to pair: columns corpus, speaker, text_id, source and target."""
-    present = set(manifest["emotion"])
-    for word in (source, target):
-        if word not in present:
-            raise ValueError(
-                f"no {word} clip in the manifest; it has: {', '.join(emotions.ordered(present)) or 'nothing'}"
-            )
-    rows = manifest[manifest["text_id"] != ""]
     keys = ["corpus", "speaker", "text_id"]
-    sides = [
-        rows.loc[rows["emotion"] == word, [*keys, "clip"]].rename(columns={"clip": side})
-        for side, word in (("source", source), ("target", target))
-    ]
-    planned = sides[0].merge(sides[1], on=keys).sort_values([*keys, "source", "target"])
+    rows = manifest[manifest["text_id"] != ""]
+    before, after = (rows.loc[rows["emotion"] == word, [*keys, "clip"]] for word in (source, target))
+    both = before.merge(after, on=keys).set_axis([*keys, "source", "target"], axis=1)
+    planned = both.sort_values([*keys, "source", "target"])
     if planned.empty:
         raise ValueError(
             f"no speaker says one sentence both {source} and {target}: pairs need equal text_id, and the "
             f"manifest has {rows['text_id'].nunique()} different ones"
         )
-    kept = [
-        group.iloc[np.linspace(0, len(group) - 1, min(per_speaker, len(group))).round().astype(int)]
-        for _, group in planned.groupby(keys[:2])
-    ]
+    kept = [part.iloc[evenly(len(part), MOST_PAIRS)] for _, part in planned.groupby(keys[:2])]
     return pd.concat(kept, ignore_index=True)
 
 
@@ -232,7 +226,7 @@ def frame_changes(pair: Pair) -> tuple[Array, Array]:
 def _analyse(row: audio.Row) -> Rendition | str:
     """Return a rendition, or in one line why there is none."""
     try:
-        recording = record(*audio.load_clip(row))
+        recording = analysis.record(*audio.load_clip(row))
     except ValueError as error:
         return str(error)
     start_s = len(recording.head) / recording.speech.sample_rate
@@ -370,7 +364,7 @@ def track(wave: Wave, sample_rate: int) -> Track:
     ValueError
         As `analysis.record` does.
     """
-    recording = record(wave, sample_rate, aperiodicity=False)
+    recording = analysis.record(wave, sample_rate, aperiodicity=False)
     speech = recording.speech
     log_mel = audio.log_mel(recording.wave, sample_rate)
     hop_s = HIFIGAN_MEL.hop_length / HIFIGAN_MEL.sample_rate
@@ -378,7 +372,7 @@ def track(wave: Wave, sample_rate: int) -> Track:
     frames = np.round(seconds * 1000 / HOP_MS).astype(int)
     kept = quality.speech_frames(log_mel) & (frames >= 0) & (frames < len(speech.f0_hz))
     f0_hz, envelope = speech.f0_hz[frames[kept]], speech.log_envelope[frames[kept]]
-    bands = in_bands(0.5 * envelope, speech.sample_rate, _N_BANDS)  # of magnitudes
+    bands = analysis.in_bands(0.5 * envelope, speech.sample_rate, _N_BANDS)  # of magnitudes
     log_f0 = np.log(f0_hz, out=np.full(len(f0_hz), np.nan), where=f0_hz > 0)
     return Track(quality.cepstra(bands, _ORDER), log_f0)
 

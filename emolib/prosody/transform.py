@@ -129,10 +129,6 @@ class ProsodyTransform(Saved):
         if source == target:
             raise ValueError(f"source and target are both {source!r}; expected two different emotions")
 
-    def __repr__(self) -> str:
-        fitted = f", fitted on {self.provenance.get('pairs', 0)} pairs" if hasattr(self, "frame_") else ""
-        return f"ProsodyTransform({self.source!r}, {self.target!r}{fitted})"
-
     def fit(self, pairs: Sequence[Pair]) -> "ProsodyTransform":
         """Learn from pairs of renditions of equal sentences by equal speakers.
 
@@ -149,13 +145,12 @@ class ProsodyTransform(Saved):
         """
         if not pairs:
             raise ValueError(f"no pairs to learn {self.source} to {self.target} from; expected at least one")
-        speakers = dict.fromkeys(pair.speaker for pair in pairs)
-        own = {who: [pair for pair in pairs if pair.speaker == who] for who in speakers}
+        own: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            own.setdefault(pair.speaker, []).append(pair)
         by_voice = len(own) >= LEAST_SPEAKERS
-        self.utterance_, self.frame_ = (
-            fit_ridge({who: rows(own[who], by_voice) for who in own})
-            for rows in (_utterance_rows, _frame_rows)
-        )
+        self.utterance_ = fit_ridge([_utterance_rows(some, by_voice) for some in own.values()])
+        self.frame_ = fit_ridge([_frame_rows(some, by_voice) for some in own.values()])
         corpora = sorted({pair.corpus for pair in pairs})
         self.provenance = {"corpora": corpora, "speakers": sorted(own), "pairs": len(pairs)}
         return self
@@ -229,28 +224,18 @@ class ProsodyTransform(Saved):
         ValueError
             If their numbers differ, there are none, a weight isn't finite, or the sources differ.
         """
-        if len(transforms) != len(weights) or not transforms:
-            raise ValueError(f"{len(transforms)} transforms and {len(weights)} weights; expected one each")
-        if not np.isfinite(weights).all():
-            raise ValueError(f"weights {list(weights)}; expected finite numbers")
+        if len(transforms) != len(weights) or not transforms or not np.isfinite(weights).all():
+            raise ValueError(f"{len(transforms)} transforms, weights {list(weights)}; expected a number each")
         if len(sources := {transform.source for transform in transforms}) > 1:
             raise ValueError(f"transforms from {', '.join(sorted(sources))}; expected one source emotion")
         share = np.asarray(weights, np.float64)
-        utterance, frame = (
-            Linear(*(np.tensordot(share, parts, axes=1) for parts in zip(*maps, strict=True)))
-            for maps in ([t.utterance_ for t in transforms], [t.frame_ for t in transforms])
-        )
         name = " + ".join(f"{w:.2f} {t.target}" for t, w in zip(transforms, weights, strict=True))
-        provenance = {"blend_of": [transform.provenance for transform in transforms]}
-        return cls._of(transforms[0].source, name, utterance, frame, provenance)
-
-    @classmethod
-    def _of(
-        cls, source: str, target: str, utterance: Linear, frame: Linear, provenance: dict[str, Any]
-    ) -> "ProsodyTransform":
-        """Return a fitted transform."""
-        made = cls(source, target)
-        made.utterance_, made.frame_, made.provenance = utterance, frame, provenance
+        made = cls(transforms[0].source, name)
+        made.provenance = {"blend_of": [transform.provenance for transform in transforms]}
+        for part in ("utterance_", "frame_"):
+            maps = [getattr(transform, part) for transform in transforms]
+            summed = (np.tensordot(share, arrays, axes=1) for arrays in zip(*maps, strict=True))
+            setattr(made, part, Linear(*summed))
         return made
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -262,19 +247,23 @@ class ProsodyTransform(Saved):
 
     @classmethod
     def _loaded(cls, config: dict[str, Any], arrays: dict[str, Array], **given: Any) -> "ProsodyTransform":
-        utterance, frame = (
-            Linear(arrays[f"{name}.weights"], arrays[f"{name}.offset"]) for name in ("utterance", "frame")
-        )
-        return cls._of(config["source"], config["target"], utterance, frame, config["provenance"])
+        made = cls(config["source"], config["target"])
+        made.provenance = config["provenance"]
+        made.utterance_ = Linear(arrays["utterance.weights"], arrays["utterance.offset"])
+        made.frame_ = Linear(arrays["frame.weights"], arrays["frame.offset"])
+        return made
 
 
 def _utterance_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
     inputs = np.array([analysis.voice(pair.source) for pair in pairs]) * by_voice
-    before, after = (
-        np.array([np.append(analysis.statistics(c), analysis.band_spread(c)) for c in side])
-        for side in zip(*((pair.source, pair.target) for pair in pairs), strict=True)
-    )
-    return inputs, after - before, np.ones_like(before)
+    whole = [[_whole(pair.source), _whole(pair.target)] for pair in pairs]
+    changes = np.diff(whole, axis=1)[:, 0]
+    return inputs, changes, np.ones_like(changes)
+
+
+def _whole(c: Contours) -> Array:
+    """Return what changes of an utterance as a whole, (40,)."""
+    return np.append(analysis.statistics(c), analysis.band_spread(c))
 
 
 def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
@@ -284,12 +273,12 @@ def _frame_rows(pairs: Sequence[Pair], by_voice: bool) -> Rows:
     return inputs, np.vstack(changes), np.vstack(weights)
 
 
-def fit_ridge(rows: Mapping[str, Rows]) -> Linear:
+def fit_ridge(rows: Sequence[Rows]) -> Linear:
     """Fit outputs to inputs with, for each output, the penalty that is best for a held-out speaker.
 
     Parameters
     ----------
-    rows : mapping from speaker to inputs, outputs and weights
+    rows : sequence of inputs, outputs and weights, of one speaker each
         A row's weight may differ between outputs: an unvoiced frame says nothing about pitch. Every speaker
         counts alike.
 
@@ -304,13 +293,11 @@ def fit_ridge(rows: Mapping[str, Rows]) -> Linear:
     largest whose error is within one standard error of the least. With one speaker nobody can be held out,
     and the largest penalty but one is used.
     """
-    if not rows or not all(len(inputs) for inputs, _, _ in rows.values()):
-        raise ValueError("no rows to fit; expected at least one for every speaker")
-    inputs, outputs, weights = (np.vstack(tables) for tables in zip(*rows.values(), strict=True))
+    inputs, outputs, weights = (np.vstack(tables) for tables in zip(*rows, strict=True))
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0)
     scale[scale < 1e-9] = 1.0
     table = np.column_stack([np.ones(len(inputs)), (inputs - mean) / scale])
-    ends = np.cumsum([len(x) for x, _, _ in rows.values()])[:-1]
+    ends = np.cumsum([len(x) for x, _, _ in rows])[:-1]
     fitted = np.zeros((table.shape[1], outputs.shape[1]))
     kinds: dict[bytes, list[int]] = {}
     for column, weight in enumerate(weights.T):

@@ -15,6 +15,7 @@ Resynthesis from Discrete Disentangled Self-Supervised Representations", arXiv:2
 import copy
 from dataclasses import dataclass
 
+import librosa
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -121,9 +122,9 @@ class LatentSteerer(Steerer):
                 f"a direction of shape {values.shape} and length {length:g}; expected "
                 f"{self.axis.direction_.shape} and a length above 0"
             )
-        other, moved = copy.copy(self), copy.copy(self.axis)
-        moved.direction_ = values / length
-        other.axis = moved
+        other = copy.copy(self)
+        other.axis = copy.copy(self.axis)
+        other.axis.direction_ = values / length
         return other
 
     def analyse(self, wave: Wave, sample_rate: int) -> Analysis:
@@ -136,15 +137,9 @@ class LatentSteerer(Steerer):
         frames = states[self.encoder.layers.index(self.mapper.layer)]
         level_dbfs = audio.rms_dbfs(resampled - resampled.mean())  # the encoder takes the mean out, too
         resampled = resampled[: n_frames * HIFIGAN_MEL.hop_length]
-        return Analysis(
-            wave=wave,
-            sample_rate=sample_rate,
-            resampled=resampled,
-            frames=frames,
-            log_mel=audio.log_mel(resampled, HIFIGAN_MEL.sample_rate),
-            mapped=self.mapper.map(frames, n_frames=n_frames, level_dbfs=level_dbfs),
-            level_dbfs=level_dbfs,
-        )
+        log_mel = audio.log_mel(resampled, HIFIGAN_MEL.sample_rate)
+        mapped = self.mapper.map(frames, n_frames=n_frames, level_dbfs=level_dbfs)
+        return Analysis(wave, sample_rate, resampled, frames, log_mel, mapped, level_dbfs)
 
     def moved_mel(self, analysis: Analysis, delta: float) -> NDArray[np.float32]:
         """Return the log-mel-spectrogram, (M, 80), that an analysed clip is given at `delta`."""
@@ -157,15 +152,11 @@ class LatentSteerer(Steerer):
         delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
         if delta == 0:
             return analysis.wave.copy()
-        log_mel, rates = self.moved_mel(analysis, delta), (HIFIGAN_MEL.sample_rate, analysis.sample_rate)
+        log_mel, clip = self.moved_mel(analysis, delta), analysis.wave
         if self.rebuild:
-            wave = _as_long(audio.resample(self.vocoder.vocode(log_mel), *rates), len(analysis.wave))
+            made = self.vocoder.vocode(log_mel)
         else:  # the change alone is resampled: on the way and back the clip would lose its highest band
-            change = phase.fit_to_mel(analysis.resampled, log_mel, n_iter=N_ITER) - analysis.resampled
-            wave = analysis.wave + _as_long(audio.resample(change, *rates), len(analysis.wave))
-        return audio.level(wave, audio.rms_dbfs(analysis.wave))
-
-
-def _as_long(wave: Wave, n_samples: int) -> Wave:
-    """Cut a wave, or add silence to it, so that it has so many samples."""
-    return np.pad(wave[:n_samples], (0, max(0, n_samples - len(wave))))
+            made = phase.fit_to_mel(analysis.resampled, log_mel, n_iter=N_ITER) - analysis.resampled
+        made = audio.resample(made, HIFIGAN_MEL.sample_rate, analysis.sample_rate)
+        made = librosa.util.fix_length(made, size=len(clip))
+        return audio.level(made if self.rebuild else clip + made, audio.rms_dbfs(clip))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from emolib import av, corpora, emotions, encoders, features, files, mapper, paths, prosody, ser, vocoder
 from emolib.audio import Wave
 from emolib.axis import fit_axis
+from emolib.embeddings import lack_audio
+from emolib.prosody import ProsodyTransform
+from emolib.prosody.pairs import check_emotions, corpus_name
 from emolib.ser.judge import RECIPE
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
@@ -29,7 +32,9 @@ METHODS: tuple[str, ...] = get_args(Method)
 LAYER = 3
 #: Encoder frames that a linear mapper reads for one mel frame.
 CONTEXT = 5
+_REACH = 0.35
 
+Part = TypeVar("Part", bound=files.Saved)
 Point = tuple[float, float]
 
 
@@ -110,31 +115,18 @@ def at_full_strength(manifest: pd.DataFrame, source: str, targets: Sequence[str]
     return manifest[(manifest["emotion"] == source) | (is_target & (strong | ~has_strong))]
 
 
-def check_emotions(manifest: pd.DataFrame, *wanted: str) -> None:
-    """Raise ValueError if an emotion is named twice, or not in a manifest."""
-    present = set(manifest["emotion"])
-    for word in wanted:
-        if word not in present:
-            raise ValueError(
-                f"no clip of {word!r} in these of {_corpus_name(manifest)}; they have: "
-                f"{', '.join(emotions.ordered(present))}"
-            )
-    if len(set(wanted)) < len(wanted):
-        raise ValueError(f"source and target are both {wanted[0]!r}; expected two emotions")
-
-
 def by_method(
-    method: str, prosodic: Callable[[], ProsodySteerer], latent: Callable[[], LatentSteerer]
-) -> Steerer:
+    method: str, prosodic: Callable[[], ProsodySteerer], latent: Callable[[], LatentSteerer], *,
+    allow_extrapolation: bool,
+) -> Steerer:  # fmt: skip
     """Return the steerer of a method, made of those of the two steerers that it needs."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; expected one of: {', '.join(METHODS)}")
-    if method == "prosody":
-        return prosodic()
-    moved = latent()
-    if method == "latent":
-        return moved
-    return HybridSteerer(prosodic(), moved, allow_extrapolation=moved.allow_extrapolation)
+    makers: dict[str, Callable[[], Any]] = {"prosody": prosodic, "latent": latent}
+    made = [make() for name, make in makers.items() if method in (name, "hybrid")]
+    for steerer in made:
+        steerer.allow_extrapolation = allow_extrapolation
+    return HybridSteerer(*made) if method == "hybrid" else made[0]
 
 
 def prepare(
@@ -166,23 +158,21 @@ def prepare(
         If the method is unknown, an emotion isn't spoken by the makers, or there are fewer than five
         speakers.
     """
-    clips = corpora.load(corpus) if manifest is None else manifest
-    check_emotions(clips, source, target)
-    makers = _makers(clips)
+    makers = _makers(corpora.load(corpus) if manifest is None else manifest)
     check_emotions(makers, source, target)
-    options = {"allow_extrapolation": allow_extrapolation, "progress": progress}
-    latent = partial(
-        latent_steerer, makers, source, target, encoder=encoder, layer=layer, device=device, **options
-    )
-    return by_method(method, partial(prosodic_steerer, makers, source, target, **options), latent)
+    ends = makers, source, target
+    prosodic = partial(prosodic_steerer, *ends, progress=progress)
+    latent = partial(latent_steerer, *ends, encoder=encoder, layer=layer, device=device, progress=progress)
+    return by_method(method, prosodic, latent, allow_extrapolation=allow_extrapolation)
 
 
 def latent_steerer(
-    makers: pd.DataFrame, source: str, target: str, *,
-    encoder: str | encoders.Encoder = paths.SHIPPED_ENCODER, layer: int = LAYER, device: str = "auto",
-    allow_extrapolation: bool = False, progress: bool = False,
+    makers: pd.DataFrame, source: str, target: str, *, encoder: str | encoders.Encoder, layer: int,
+    learned: mapper.Mapper | None = None, device: str = "auto", progress: bool = False,
 ) -> LatentSteerer:  # fmt: skip
     """Return a latent steerer learned from the clips of a manifest, all of them; see `prepare`.
+
+    `learned` is the mapper, where there is one already; with it the clips need no audio, but embeddings.
 
     Notes
     -----
@@ -192,17 +182,15 @@ def latent_steerer(
     """
     if isinstance(encoder, str):
         encoder = encoders.load(encoder, layers=[layer], device=device)
-    store = features.extract(makers, encoder, frames=True, progress=progress).store
-    direction = fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
-    name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
-    recipe = {"clips": ser.digest(makers), "encoder": store.config.fingerprint, "context": CONTEXT}
-    recipe |= {"first_frame_s": store.config.first_frame_s}
-
-    def fit(place: Path) -> None:
-        linear_mapper(makers, store, layer, progress=progress).save(place)
-
-    learned, voice = mapper.Mapper.load(_once(makers, name, recipe, fit)), vocoder.load(device=device)
-    return LatentSteerer(encoder, direction, learned, voice, allow_extrapolation=allow_extrapolation)
+    store = features.extract(makers, encoder, frames=not lack_audio(makers), progress=progress).store
+    axis = fit_axis(makers, store, layer, source=source, target=target, method="mean-difference")
+    if learned is None:
+        name = f"mapper-{paths.folder_name(store.config.encoder)}-layer{layer}"
+        recipe = {"clips": ser.digest(makers), "encoder": store.config.fingerprint, "context": CONTEXT}
+        recipe |= {"first_frame_s": store.config.first_frame_s}
+        fit = partial(linear_mapper, makers, store, layer, progress=progress)
+        learned = _once(mapper.Mapper, makers, name, recipe, fit)
+    return LatentSteerer(encoder, axis, learned, vocoder.load(device=device))
 
 
 def linear_mapper(
@@ -214,19 +202,17 @@ def linear_mapper(
 
 
 def prosodic_steerer(
-    makers: pd.DataFrame, source: str, target: str, *, allow_extrapolation: bool = False,
-    progress: bool = False,
-) -> ProsodySteerer:  # fmt: skip
+    makers: pd.DataFrame, source: str, target: str, *, progress: bool = False
+) -> ProsodySteerer:
     """Return a prosodic steerer learned from the clips of a manifest, all of them; see `prepare`."""
 
-    def fit(place: Path) -> None:
+    def fit() -> ProsodyTransform:
         found = prosody.pairs(makers, source, target, progress=progress)
-        prosody.ProsodyTransform(source, target).fit(found.pairs).save(place)
+        return ProsodyTransform(source, target).fit(found.pairs)
 
     clips = ser.digest(makers[makers["emotion"].isin([source, target])])
     recipe = {"clips": clips, "prosody": prosody.VERSION}
-    transform = prosody.ProsodyTransform.load(_once(makers, f"prosody-{source}-{target}", recipe, fit))
-    return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
+    return ProsodySteerer(_once(ProsodyTransform, makers, f"prosody-{source}-{target}", recipe, fit))
 
 
 def judge(manifest: pd.DataFrame, speakers: Sequence[str] | None = None) -> ser.Judge:
@@ -241,33 +227,35 @@ def _makers(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["speaker"].isin(roles(manifest).makers)].reset_index(drop=True)
 
 
-def _corpus_name(manifest: pd.DataFrame) -> str:
-    return "+".join(sorted(set(manifest["corpus"].astype(str))))
+def _once(
+    kind: type[Part], clips: pd.DataFrame, name: str, recipe: dict[str, object], fit: Callable[[], Part]
+) -> Part:
+    """Return a part, fitted and saved unless it is there; its folder differs from recipe to recipe."""
 
+    def fill(place: Path) -> None:
+        fit().save(place)
 
-def _once(clips: pd.DataFrame, name: str, recipe: dict[str, object], make: Callable[[Path], None]) -> Path:
-    """Return the folder of a part, made unless it is there; its name differs from recipe to recipe."""
-    return files.build_folder(_model_folder(clips, name, recipe), RECIPE, recipe, make)
+    return kind.load(files.build_folder(_model_folder(clips, name, recipe), RECIPE, recipe, fill))
 
 
 def _model_folder(manifest: pd.DataFrame, name: str, *decided_by: object) -> Path:
     """Return where a part learned from a corpus is kept: ``models/steering-<corpus>/<name>-<digest>``."""
     part = paths.trained(name, *decided_by).name
-    return paths.models() / f"steering-{paths.folder_name(_corpus_name(manifest))}" / part
+    return paths.models() / f"steering-{paths.folder_name(corpus_name(manifest))}" / part
 
 
-def shares_at(point: Point, anchors: Mapping[str, Point], reach: float = 0.35) -> dict[str, float]:
+def anchors_of(words: Sequence[str]) -> dict[str, Point]:
+    """Return where emotions lie on the plane: (valence, arousal)."""
+    return {word: (v, a) for word, (v, a) in zip(words, av.resolve(words).tolist(), strict=True)}
+
+
+def shares_at(point: Point, anchors: Mapping[str, Point]) -> dict[str, float]:
     """Return the share of each emotion in a point of the arousal-valence plane; they sum to 1.
 
-    Parameters
-    ----------
-    point : (valence, arousal)
-    anchors : mapping of emotion to (valence, arousal)
-    reach : float
-        Shares fall off with the distance to an anchor as a Gaussian of this deviation.
+    Shares fall off with the distance to an anchor as a Gaussian of the deviation `_REACH`.
     """
     places = np.array(list(anchors.values()), dtype=np.float64)
-    nearness: NDArray[np.float64] = -np.square(places - point).sum(axis=1) / (2 * reach**2)
+    nearness: NDArray[np.float64] = -np.square(places - point).sum(axis=1) / (2 * _REACH**2)
     weights = np.exp(nearness - nearness.max())
     return dict(zip(anchors, (weights / weights.sum()).tolist(), strict=True))
 
@@ -314,11 +302,8 @@ class Studio:
     ) -> None:  # fmt: skip
         self.manifest, self.encoder, self.layer, self.device = manifest, encoder, layer, device
         self.makers = _makers(manifest)
-        words = emotions.ordered(set(manifest["emotion"]))
-        self.anchors: dict[str, Point] = {
-            word: (float(v), float(a)) for word, (v, a) in zip(words, av.resolve(words), strict=True)
-        }
-        self.targets = tuple(words)
+        self.targets = tuple(emotions.ordered(set(manifest["emotion"])))
+        self.anchors = anchors_of(self.targets)
         self.steerer = cache(self._steerer)
 
     def _steerer(self, method: Method, source: str, target: str) -> Steerer:

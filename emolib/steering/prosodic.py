@@ -6,7 +6,7 @@ the speaker stay. `HybridSteerer` joins two steerers.
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from emolib import audio, prosody
 from emolib.audio import Wave
 from emolib.prosody import Contours, ProsodyTransform, Recording
 from emolib.steering.base import Steerer, check_delta
+
+#: Of delta, what a hybrid steerer moves speech along the latent axis.
+LATENT_SHARE = 0.5
 
 
 class ProsodicAnalysis(NamedTuple):
@@ -90,78 +93,55 @@ def blend(steerers: Sequence[Steerer], weights: Sequence[float]) -> ProsodySteer
     ValueError
         If one isn't prosodic, or as `ProsodyTransform.blend` does.
     """
-    transforms = [steerer.transform for steerer in steerers if isinstance(steerer, ProsodySteerer)]
-    if len(transforms) < len(steerers):
+    known = [steerer for steerer in steerers if isinstance(steerer, ProsodySteerer)]
+    if len(known) < len(steerers):
         raise ValueError("several emotions at once by a latent steerer; expected prosodic ones alone")
-    far = any(getattr(steerer, "allow_extrapolation", False) for steerer in steerers)
-    return ProsodySteerer(ProsodyTransform.blend(transforms, weights), allow_extrapolation=far)
-
-
-class HybridAnalysis(NamedTuple):
-    """The first steerer's analysis of a clip, and the clip's sampling rate."""
-
-    first: Any
-    sample_rate: int
+    transform = ProsodyTransform.blend([steerer.transform for steerer in known], weights)
+    far = any(steerer.allow_extrapolation for steerer in known)
+    return ProsodySteerer(transform, allow_extrapolation=far)
 
 
 class HybridSteerer(Steerer):
-    """Move speech by one steerer, and what comes out by another.
+    """Move speech by prosody, and what comes out along an axis by `LATENT_SHARE` of delta.
 
     Parameters
     ----------
     prosodic, latent : Steerer
-        Any two of equal source and target; the first is rendered first. If deltas beyond [-1, 1] are to be
-        taken, both must take them.
-    prosodic_share, latent_share : float, in [0, 1]
-        Each steerer is given its share of delta; with 0 it changes nothing.
-    allow_extrapolation : bool
-        Take deltas beyond [-1, 1].
+        Of equal source and target; the prosodic one is rendered first. Deltas beyond [-1, 1] are taken if it
+        takes them.
 
     Raises
     ------
     ValueError
-        If a share is out of its range, both are 0, or the steerers lead elsewhere.
+        If the steerers lead elsewhere.
 
     Notes
     -----
-    The output has the input's sampling rate and level, and the length that the first steerer gives it. Delta
-    0 gives the input back, sample for sample. The first steerer analyses a clip once; the second must
-    analyse what the first one rendered, at each delta.
+    The output has the input's sampling rate and level, and the length that prosody gives it. Delta 0 gives
+    the input back, sample for sample. Prosody analyses a clip once; the latent steerer must analyse what
+    prosody rendered, at each delta.
     """
 
-    def __init__(
-        self, prosodic: ProsodySteerer, latent: Steerer, *, prosodic_share: float = 1.0,
-        latent_share: float = 0.5, allow_extrapolation: bool = False,
-    ) -> None:  # fmt: skip
-        for share in (prosodic_share, latent_share):
-            if not 0 <= share <= 1:  # also true of NaN
-                raise ValueError(f"a share of {share}; expected a number from 0 to 1")
-        if prosodic_share == latent_share == 0:
-            raise ValueError("both shares are 0, which moves nothing; expected at least one above 0")
+    def __init__(self, prosodic: ProsodySteerer, latent: Steerer) -> None:
         if (prosodic.source, prosodic.target) != (latent.source, latent.target):
             raise ValueError(
                 f"steerers from {prosodic.source} to {prosodic.target} and from {latent.source} to "
                 f"{latent.target}; expected the same two emotions"
             )
         self.prosodic, self.latent = prosodic, latent
-        self.prosodic_share, self.latent_share = prosodic_share, latent_share
-        self.allow_extrapolation = allow_extrapolation
         self.source, self.target = prosodic.source, prosodic.target
 
     def turned(self, knobs: Mapping[str, float]) -> "HybridSteerer":
         """Return a steerer whose prosodic one has other knobs; it renders what this one analysed."""
-        other = copy.copy(self)
-        other.prosodic = self.prosodic.turned(knobs)
-        return other
+        return HybridSteerer(self.prosodic.turned(knobs), self.latent)
 
-    def analyse(self, wave: Wave, sample_rate: int) -> HybridAnalysis:
-        """Analyse a wave with the first steerer."""
-        return HybridAnalysis(self.prosodic.analyse(wave, sample_rate), int(sample_rate))
+    def analyse(self, wave: Wave, sample_rate: int) -> ProsodicAnalysis:
+        """Analyse a wave as its prosodic steerer does."""
+        return self.prosodic.analyse(wave, sample_rate)
 
-    def render(self, analysis: HybridAnalysis, delta: float) -> Wave:
+    def render(self, analysis: ProsodicAnalysis, delta: float) -> Wave:
         """Return an analysed clip moved by `delta`; float32, at its own sampling rate."""
-        delta = check_delta(delta, allow_extrapolation=self.allow_extrapolation)
-        wave = self.prosodic.render(analysis.first, delta * self.prosodic_share)
-        if delta * self.latent_share == 0:
+        wave = self.prosodic.render(analysis, delta)
+        if delta == 0:
             return wave
-        return np.asarray(self.latent.steer(wave, analysis.sample_rate, delta * self.latent_share))
+        return np.asarray(self.latent.steer(wave, analysis.recording.sample_rate, LATENT_SHARE * delta))

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import av, corpora, encoders, features, files, mapper, paths, prosody, ser, vocoder
-from emolib.axis import fit_axis
+from emolib import corpora, encoders, features, files, mapper, paths, prosody, ser
 from emolib.steering import preparation
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.preparation import LAYER, Method, at_full_strength, blended, linear_mapper, rotations
+from emolib.steering.preparation import LAYER, Method, anchors_of, at_full_strength, blended, linear_mapper
 from emolib.steering.prosodic import ProsodySteerer
 
 #: The name of the folder in ``models/``.
@@ -32,7 +31,7 @@ def available() -> bool:
     return (paths.model(FOLDER) / _JUDGE / files.CONFIG).is_file()
 
 
-def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> ProsodySteerer:
+def steerer(source: str, target: str) -> ProsodySteerer:
     """Return the shipped steerer from one emotion to another.
 
     Raises
@@ -46,14 +45,12 @@ def steerer(source: str, target: str, *, allow_extrapolation: bool = False) -> P
                 f"nothing shipped leads from {source} to {target}; it leads from {' and '.join(SOURCES)} to "
                 f"{', '.join(TARGETS)}: name a corpus to learn from (`--corpus`)"
             )
-    transform = prosody.ProsodyTransform.load(paths.model(FOLDER) / f"{source}-{target}")
-    return ProsodySteerer(transform, allow_extrapolation=allow_extrapolation)
+    return ProsodySteerer(prosody.ProsodyTransform.load(paths.model(FOLDER) / f"{source}-{target}"))
 
 
 def blend(source: str, valence: float, arousal: float) -> ProsodySteerer:
     """Return a shipped steerer whose delta 1 is a point of the plane; see `blended`."""
-    words = (source, *TARGETS)
-    anchors = {word: (v, a) for word, (v, a) in zip(words, av.resolve(words).tolist(), strict=True)}
+    anchors = anchors_of((source, *TARGETS))
     return blended(source, (valence, arousal), anchors, TARGETS, partial(steerer, source))
 
 
@@ -68,36 +65,24 @@ def makers() -> pd.DataFrame:
     return clips[clips["speaker"].isin(_mapper().provenance["speakers"])].reset_index(drop=True)
 
 
-def latent_steerer(
-    source: str, target: str, encoder: encoders.Encoder | None = None, *, allow_extrapolation: bool = False
-) -> LatentSteerer:
-    """Return a steerer along the axis between two of RAVDESS's emotions, in the shipped encoder's layer.
-
-    Parameters
-    ----------
-    source, target : str
-    encoder : Encoder, optional; where it is loaded already
-
-    Notes
-    -----
-    The axis is the mean difference of the shipped embeddings, which hold each clip's mean frame.
-    """
-    learned, clips = _mapper(), makers()
-    preparation.check_emotions(clips, source, target)
-    network = encoder or encoders.load(learned.encoder, layers=[learned.layer])
-    store = features.extract(clips, network).store
-    axis = fit_axis(clips, store, learned.layer, source=source, target=target, method="mean-difference")
-    return LatentSteerer(network, axis, learned, vocoder.load(), allow_extrapolation=allow_extrapolation)
-
-
 def prepare(
     method: Method, source: str, target: str, encoder: encoders.Encoder | None = None, *,
     allow_extrapolation: bool = False,
 ) -> Steerer:  # fmt: skip
-    """Return a shipped steerer by any method; see `steerer` and `latent_steerer`."""
-    far = {"allow_extrapolation": allow_extrapolation}
-    latent = partial(latent_steerer, source, target, encoder, **far)
-    return preparation.by_method(method, partial(steerer, source, target, **far), latent)
+    """Return a shipped steerer by any method.
+
+    Latent steering moves along the mean difference of the shipped embeddings, which hold each clip's mean
+    frame, in the layer of `encoder`, which is loaded where it is not given.
+    """
+
+    def latent() -> LatentSteerer:
+        learned, clips = _mapper(), makers()
+        return preparation.latent_steerer(
+            clips, source, target, encoder=encoder or learned.encoder, layer=learned.layer, learned=learned
+        )
+
+    prosodic = partial(steerer, source, target)
+    return preparation.by_method(method, prosodic, latent, allow_extrapolation=allow_extrapolation)
 
 
 @cache
@@ -133,7 +118,7 @@ def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool =
     progress : bool
     """
     folder = folder or paths.models() / FOLDER
-    [first, *_] = rotations(manifest, 3)
+    [first, *_] = preparation.rotations(manifest, 3)
     taught = manifest[manifest["speaker"].isin([*first.makers, *first.heard])].reset_index(drop=True)
     parts = {source: at_full_strength(taught, source, TARGETS) for source in SOURCES}
     wanted = pd.concat(parts.values()).drop_duplicates("clip")

@@ -35,13 +35,14 @@ from emolib.encoders import Encoder
 from emolib.metrics import Interval, speaker_bootstrap, ua_interval
 from emolib.probing import standardise_speakers
 from emolib.prosody import ProsodyTransform, Renditions, Track
+from emolib.prosody.pairs import check_emotions, evenly
 from emolib.prosody.transform import Linear
 from emolib.ser import Judge
 from emolib.steering import preparation
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
 from emolib.steering.preparation import LAYER, METHODS, Roles, rotations
-from emolib.steering.prosodic import HybridAnalysis, HybridSteerer, ProsodicAnalysis, ProsodySteerer, analyse
+from emolib.steering.prosodic import HybridSteerer, ProsodicAnalysis, ProsodySteerer, analyse
 
 #: Hz of the sound that is compared, at most; see `sample_rate`.
 RATE = 22_050
@@ -384,7 +385,7 @@ class _Take(_Sound):
     def analysed_by(self, steerer: Steerer) -> Any:
         """Return a steerer's analysis; WORLD's is the same for all transforms, and taken once."""
         if isinstance(steerer, HybridSteerer):
-            return HybridAnalysis(self.analysed_by(steerer.prosodic), self.rate)
+            return self.analysed_by(steerer.prosodic)
         return self.analysis if isinstance(steerer, ProsodySteerer) else steerer.analyse(self.wave, self.rate)
 
     @cached_property
@@ -428,7 +429,7 @@ class _Round:
         self.skipped: list[dict[str, str]] = []
         for speaker, some in evaluated.groupby("speaker"):
             own = [_Take(row, material.rate) for _, row in some.iterrows()]
-            at = np.linspace(0, len(own) - 1, min(len(own), per_speaker)).round().astype(int)
+            at = evenly(len(own), per_speaker)
             for take in (own[k] for k in np.unique(at)):
                 try:
                     take.analysis  # noqa: B018 - a clip may fail at this rate that passed at its own
@@ -756,7 +757,7 @@ def hold(
     if is_latent and encoder == JUDGE_ENCODER:
         raise ValueError(f"the judge reads {encoder}, too; expected another encoder for latent steering")
     clips = some_speakers(manifest, n_speakers)
-    preparation.check_emotions(clips, source, *targets)
+    check_emotions(clips, source, *targets)
     outside = outside_judge(clips, device)
     for word in targets:
         outside.judge.column(word)
@@ -782,8 +783,8 @@ def hold(
 def some_speakers(manifest: pd.DataFrame, n_speakers: int | None) -> pd.DataFrame:
     """Return the clips of so many speakers, evenly drawn from both genders; of all by default."""
     names = preparation.by_gender(manifest)
-    at = np.linspace(0, len(names) - 1, min(n_speakers or len(names), len(names))).round().astype(int)
-    return manifest[manifest["speaker"].isin([names[k] for k in at])].reset_index(drop=True)
+    drawn = [names[k] for k in evenly(len(names), n_speakers or len(names))]
+    return manifest[manifest["speaker"].isin(drawn)].reset_index(drop=True)
 
 
 def _told(material: Material) -> dict[str, Any]:
