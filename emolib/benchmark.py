@@ -258,13 +258,17 @@ def _tabulate(found: dict[Question, Probe], first: str) -> tuple[pd.DataFrame, p
 
 
 def committed(table: Literal["within", "across"] = "within") -> pd.DataFrame:
-    """Return a committed table, of answers within or across corpora, as in `Tables`."""
-    return pd.read_csv(paths.CHECKOUT / "data" / "results" / COMMITTED / f"{table}.csv")
+    """Return a committed table, of answers within or across corpora, as in `Tables`; empty where none is."""
+    path = paths.CHECKOUT / "data" / "results" / COMMITTED / f"{table}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
 def beside_committed(within: pd.DataFrame) -> pd.DataFrame:
     """Return a run's rows and the committed ones of other feature sets on the same clips and folds."""
-    known = committed().merge(within[["corpus", "folds", "n_clips", "n"]].drop_duplicates())
+    known, key = committed(), ["corpus", "folds", "n_clips", "n"]
+    if known.empty:
+        return within.assign(source="this run")
+    known = known.merge(within[key].drop_duplicates())
     known = known[~known["encoder"].isin(within["encoder"])]
     return pd.concat([within.assign(source="this run"), known.assign(source="committed")], ignore_index=True)
 

@@ -25,7 +25,7 @@ SLOW_FILES = re.compile(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, and what one process has to run because it shares what is made once.
 
-    What reads the executed notebooks comes first, as nothing else takes as long; then the browser and the faults.
+    What reads the executed notebooks comes first, as nothing else takes as long; then browser and faults.
     """
     order: dict[pytest.Item, int] = {}
     for item in items:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -103,13 +102,19 @@ def tree(command, name: str = ""):
 
 def test_every_command_and_option_has_help():
     found = dict(tree(typer.main.get_command(app)))
-    assert set(found) == {"", *COMMANDS.split()} and all(command.help for command in found.values())
-    assert [(name, o.opts) for name, command in found.items() for o in command.params if not o.help] == []
-    leaves = [command for command in found.values() if not hasattr(command, "commands")]
-    assert all("--json" in [o.opts[-1] for o in command.params] for command in leaves)
+    assert set(found) == {"", *COMMANDS.split()}
+    bare = [
+        (name, option.opts) for name, command in found.items() for option in command.params if not option.help
+    ]
+    assert not bare and all(command.help for command in found.values())
+    leaves = {name: command for name, command in found.items() if not hasattr(command, "commands")}
+    assert all("--json" in [o.opts[-1] for o in command.params] for command in leaves.values())
+
+
+def test_help_is_shown_as_text_and_without_any_command():
+    runner = CliRunner(env={"COLUMNS": "120"})
     for words in ([], ["generate", "train"], ["probe"]):
-        shown = CliRunner(env={"COLUMNS": "120"}).invoke(app, [*words, "--help"]).stdout
-        text = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", runner.invoke(app, [*words, "--help"]).stdout)
         assert "Usage:" in text and "Parameters" not in text
     assert f"[default: {encoders.DEFAULT}]" in text
     assert "Usage:" in call(code=2).output and "train" in call("generate", code=2).output
@@ -139,21 +144,22 @@ def test_manifest_counts_what_is_there(tmp_path):
     folder = table.parent / "audio"
     shutil.copy(folder / "s0-sad-0.wav", folder / "twin.wav")
     (folder / "text.wav").write_text("not a sound")
+    (folder / "empty.wav").touch()
+    rows = "twin.wav,s0,sad text.wav,s0,sad empty.wav,s1,sad gone.wav,s1,sad s1-sad-0.wav,s1,xxx"
     with table.open("a") as file:
-        rows = "twin.wav,s0,sad text.wav,s0,sad gone.wav,s1,sad s1-sad-0.wav,s1,xxx"
         file.writelines(f"audio/{row},,\n" for row in rows.split())
-    words = ("manifest", "--manifest", table, "--out", tmp_path / "out.csv", "--json")
-    *lines, last = call(*words).stdout.splitlines()
-    found, text = json.loads(last), "\n".join(lines)
-    expected = {"clips": 8, "speakers": 2, "emotions": 2, "duplicates": 1, "skipped": 3}
-    assert {name: found[name] for name in expected} == expected
+    found = answer("manifest", "--manifest", table, "--out", tmp_path / "out.csv")
+    assert {name: found[name] for name in ("clips", "speakers", "emotions", "duplicates", "skipped")} == {
+        "clips": 8, "speakers": 2, "emotions": 2, "duplicates": 1, "skipped": 4,
+    }  # fmt: skip
     assert sum(found["by_emotion"].values()) == found["clips"] == len(corpora.read(tmp_path / "out.csv"))
+    text = call("manifest", "--manifest", table).stdout
     told = re.findall(r"^skipped .*?(\w+)\.wav: \S+", text, flags=re.MULTILINE)
-    assert {"text", "gone"} <= {*told}, text
+    assert {"text", "empty", "gone"} <= {*told}, text
     assert "no emotion, but 'xxx'" in text and "\nduplicate " in text and ": same content as" in text
 
 
-def test_extract_keeps_what_is_there_and_exports_the_classic_tree(table, model_folder, tmp_path):
+def test_extract_keeps_what_is_there(table, model_folder, tmp_path):
     words = ("extract", "--manifest", table, "--encoder", "logmel")
     first, again = answer(*words), answer(*words)
     assert (first["clips"], first["new"], first["cached"], first["skipped"]) == (24, 24, 0, 0)
@@ -165,9 +171,6 @@ def test_extract_keeps_what_is_there_and_exports_the_classic_tree(table, model_f
         assert done["store"] == str(place) and list(place.glob("shard-*.safetensors"))
     done = answer(*words[:-1], model_folder(), "--layer", "1,3", "--store", tmp_path / "s")
     assert done["layers"] == [1, 3] and done["new"] == 24
-    done = answer("export-npy", *words[1:], "--out", tmp_path / "tree")
-    files = list((tmp_path / "tree").glob("Actor_s[012]/*.npy"))
-    assert done["files"] == len(files) == 24 and done["skipped"] == 0
 
 
 def test_extract_by_parts(table, tmp_path):
@@ -176,40 +179,46 @@ def test_extract_by_parts(table, tmp_path):
     first, again = (answer(*words, "--out", tmp_path / "parts") for _ in range(2))
     assert (first["clips"], first["new"], again["new"], again["cached"]) == (24, 24, 0, 24)
     assert first["store"] == str(tmp_path / "parts") and len(list((tmp_path / "parts").glob("part-*"))) == 3
-    for unfit in ((), ("--out", tmp_path / "o", "--map", "sad=angry")):
-        assert "--parts goes with --manifest" in complaint(*words, *unfit)
+    assert "--parts goes with --manifest" in complaint(*words)
+    assert "--parts goes with --manifest" in complaint(*words, "--out", tmp_path / "o", "--map", "sad=angry")
+
+
+def test_export_npy_writes_the_classic_tree(table, tmp_path):
+    done = answer("export-npy", "--manifest", table, "--encoder", "logmel", "--out", tmp_path / "tree")
+    files = sorted((tmp_path / "tree").glob("Actor_s[012]/*.npy"))
+    assert done["files"] == len(files) == 24 and done["skipped"] == 0
 
 
 # ------------------------------------------------------------------------------------- probe, axis, av
 
 
-def test_probe_holds_out_speakers_and_sentences(table, tmp_path):
-    clips = pd.read_csv(table)
-    clips["path"] = str(table.parent) + "/" + clips["path"]
-    clips.assign(text_id=clips["path"].str[-5]).to_csv(tmp_path / "said.csv", index=False)
-    words = ("probe", "--manifest", tmp_path / "said.csv", "--encoder", "logmel")
-    for folds in ("speaker", "loso", "random", "text", "speaker+text"):
-        *lines, last = call(*words, "--folds", folds, "--json").stdout.splitlines()
-        found, text = json.loads(last), "\n".join(lines)
+def test_probe_finds_the_pitch(table):
+    for folds in ("speaker", "loso", "random"):
+        words = ("probe", "--manifest", table, "--encoder", "logmel", "--folds", folds)
+        found, text = answer(*words), call(*words).stdout
         assert set(found) == {"ua", "ua_low", "ua_high", "wa", "macro_f1", "layer", "n", "standardise"}
         assert found["standardise"] == "none" and "unlabelled" not in text
         assert found["n"] == 24 and found["layer"] == 0 and 0.7 < found["ua"] <= 1
         assert found["ua_low"] is found["ua_high"] is None, "three speakers give no interval"
         assert "24 clips, 3 speakers" in text and "chance 0.500" in text and "no interval" in text
-        if "text" in folds:
-            assert "have no text_id" in complaint("probe", "--manifest", table, *words[3:], "--folds", folds)
 
 
-def test_probe_standardises_speakers(table):
-    words = ("probe", "--manifest", table, "--encoder", "logmel", "--standardise")
-    *lines, last = call(*words, "speaker", "--json").stdout.splitlines()
-    assert json.loads(last)["standardise"] == "speaker"
-    assert "by all unlabelled clips of each speaker" in "\n".join(lines)
-    text = call(*words, "8").stdout
+def test_probe_holds_out_sentences_and_standardises_speakers(table, tmp_path):
+    clips = pd.read_csv(table)
+    clips["path"] = str(table.parent) + "/" + clips["path"]
+    clips.assign(text_id=clips["path"].str[-5]).to_csv(tmp_path / "said.csv", index=False)
+    words = ("probe", "--manifest", tmp_path / "said.csv", "--encoder", "logmel")
+    for folds in ("text", "speaker+text"):
+        assert answer(*words, "--folds", folds)["n"] == 24
+        assert "have no text_id" in complaint("probe", "--manifest", table, *words[3:], "--folds", folds)
+    assert answer(*words, "--standardise", "speaker")["standardise"] == "speaker"
+    assert "by all unlabelled clips of each speaker" in call(*words, "--standardise", "speaker").stdout
+    text = call(*words, "--standardise", "8").stdout
     assert "by 8 unlabelled clips of each speaker, test speakers included" in text
-    assert "all of theirs" not in text and "3 speakers have fewer than 9 clips" in call(*words, "9").stdout
+    assert "all of theirs" not in text
+    assert call(*words, "--standardise", "9").stdout.count("3 speakers have fewer than 9 clips") == 1
     for rule in ("1", "all", "-4"):
-        assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, rule)
+        assert f"standardise {rule!r}; expected none, speaker" in complaint(*words, "--standardise", rule)
 
 
 def test_probe_on_the_shares_of_raters(table, tmp_path):
@@ -231,8 +240,37 @@ def test_probe_joins_layers(table, model_folder):
     words = ("probe", "--manifest", table, "--encoder", model_folder())
     joined, single = (answer(*words, "--layer", layer) for layer in ("2+1", "2"))
     assert joined["layer"] == "1+2" and single["layer"] == 2 and joined["n"] == 24
+    assert "layer 1+2" in call(*words, "--layer", "1+2").stdout
     assert "layer 'x'; expected" in complaint(*words, "--layer", "1+x")
     assert "layer '1+2'; expected" in complaint("axis", *words[1:], "--layer", "1+2", *PAIR[2:])
+
+
+def test_probe_on_parts_of_files_is_probe_on_files(table, model_folder, tmp_path):
+    rows = []
+    for speaker, clips in pd.read_csv(table).groupby("speaker"):
+        waves = [sf.read(table.parent / path, dtype="int16")[0] for path in clips["path"]]
+        sf.write(tmp_path / f"{speaker}.wav", np.concatenate(waves), RATE, subtype="PCM_16")
+        ends = np.cumsum([len(wave) for wave in waves]) / RATE
+        starts = ends - [len(wave) / RATE for wave in waves]
+        names = [Path(path).stem for path in clips["path"]]
+        rows.append(clips.assign(clip=names, path=f"{speaker}.wav", start=starts, end=ends))
+    pd.concat(rows).to_csv(tmp_path / "parts.csv", index=False)
+    files = pd.read_csv(table)
+    files = files.assign(clip=files["path"].str[6:-4], path=str(table.parent) + "/" + files["path"])
+    files.to_csv(tmp_path / "files.csv", index=False)
+    for encoder in ("logmel", model_folder()):
+        parts, whole = (
+            answer("probe", "--manifest", tmp_path / name, "--encoder", encoder, "--pooling", "mean")
+            for name in ("parts.csv", "files.csv")
+        )
+        assert parts["n"] == 24 and parts == whole and parts["layer"] in range(5)
+
+
+def test_one_or_two_speakers_are_enough_where_nothing_is_chosen(tmp_path):
+    two, one = (write_corpus(tmp_path / str(n), n_speakers=n) for n in (2, 1))
+    assert answer("probe", "--manifest", two, "--encoder", "prosody", "--layer", "0")["n"] == 16
+    assert answer("probe", "--manifest", one, "--encoder", "logmel", "--folds", "random")["ua"] > 0
+    assert "1 speaker; 'speaker' folds" in complaint("probe", "--manifest", one, "--encoder", "logmel")
 
 
 PAIR = ("--encoder", "prosody", "--source", "sad", "--target", "angry")
@@ -240,21 +278,30 @@ PAIR = ("--encoder", "prosody", "--source", "sad", "--target", "angry")
 
 def test_an_axis_is_tried_on_unseen_speakers_and_saved(table, tmp_path):
     words = ("axis", "--manifest", table, *PAIR)
-    shown = call(*words, "--out", tmp_path / "axis", "--store", tmp_path / "s", "--json").stdout
-    text, found = shown, json.loads(shown.splitlines()[-1])
+    found = answer(*words, "--out", tmp_path / "axis", "--store", tmp_path / "s")
     assert found["auc"] > 0.9 and found["auc_low"] is found["auc_high"] is None
     assert (found["method"], found["n_speakers"], found["n"]) == ("logistic", 3, 24)
     axis = EmotionAxis.load(tmp_path / "axis")
     told = {"encoder": "prosody", "layer": 0, "pooling": "mean", "corpus": "folder"}
-    told["speakers"] = ["folder-s0", "folder-s1", "folder-s2"]
     assert {name: axis.provenance[name] for name in told} == told
+    assert axis.provenance["speakers"] == ["folder-s0", "folder-s1", "folder-s2"]
     assert np.isfinite(axis.project(FeatureStore(tmp_path / "s").pooled(0))).all()
+    text = call(*words, "--folds", "speaker").stdout
     assert "sad to angry, logistic, layer 0: 24 clips, 3 speakers" in text
-    assert re.search(r"AUC \d\.\d+ \(no interval.*\), loso folds; random directions 0\.\d+", text)
+    assert re.search(r"AUC \d\.\d+ \(no interval.*\), speaker folds; random directions 0\.\d+", text)
     for method in ("mean-difference", "lda", "pca"):
         found = answer(*words, "--method", method, "--pooling", "mean+std", "--no-centre")
         assert found["method"] == method and 0 <= found["auc"] <= 1
+
+
+def test_an_axis_that_can_not_be_fitted(table, tmp_path):
+    words = ("axis", "--manifest", table, *PAIR)
+    assert "no clip of emotion 'joyful'" in complaint(*words, "--source", "joyful")
+    assert "one class" in complaint(*words, "--source", "angry")
     assert "unknown method 'svm'" in complaint(*words, "--method", "svm")
+    assert "layer" in complaint(*words, "--layer", "7")
+    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
+    assert "is not of a saved EmotionAxis" in complaint(*words, "--out", tmp_path)
 
 
 def test_av_places_and_judges(table, tmp_path):
@@ -268,18 +315,18 @@ def test_av_places_and_judges(table, tmp_path):
     words = ("av", "--manifest", tmp_path / "bare.csv", "--root", table.parent, "--encoder", "logmel")
     found = answer(*words, "--no-normalise", "--folds", "speaker")
     assert found["ccc_arousal"] is None and found["n"] == 0 and found["clips"] == 24
+    assert "unknown anchors 'nowhere'" in complaint(*words, "--anchors", "nowhere")
+    assert "no anchor for tense" in complaint(*words, "--map", "angry=tense")
     (tmp_path / "own.csv").write_text("word,arousal,valence\ntense,0.6,-0.5\n")
     (tmp_path / "map.json").write_text('{"Angry": "tense"}')
     own = (*words, "--map", tmp_path / "map.json", "--anchors", tmp_path / "own.csv")
     assert "folder: labels renamed: angry to tense (12)" in call(*own).stdout
-
-
-def test_emotions_are_renamed(table, tmp_path):
-    (tmp_path / "own.json").write_text('["angry"]')
-    words = ("manifest", "--manifest", table, "--map")
     for wrong in ("angry", "angry=", tmp_path / "own.json"):
-        assert "expected old=new,old=new or a JSON file" in complaint(*words, wrong)
-    text = call(*words, "sad=low,angry=low").stdout
+        (tmp_path / "own.json").write_text('["angry"]')
+        assert "expected old=new,old=new or a JSON file" in complaint(*words, "--map", wrong)
+    renaming = ("manifest", "--manifest", table, "--map")
+    assert "renames 'jyo', which no clip has" in complaint(*renaming, "jyo=sad")
+    text = call(*renaming, "sad=low,angry=low").stdout
     assert text.count("labels renamed: angry to low (12), sad to low (12)") == 1 and "low    24" in text
 
 
@@ -289,14 +336,29 @@ SMALL = ("--encoder", "logmel", "--layer", 0, "--codes", 16, "--stages", 3, "--c
 
 
 def test_a_trial_is_shown_written_and_answered(table, tmp_path, monkeypatch):
-    told, row = {"judge": "another's", "missing": ["no words"]}, pd.DataFrame({"clip": ["c"], "p": [0.5]})
-    made = SimpleNamespace(table=row, rows=row, setting=told, skipped=[], flat=lambda: {"p_angry": 0.5})
+    others = {*trial.MEASURES, "p_0", "p_1", "p_2", "p_3", "errors", "said"}
+    others -= {"p", "effect", "recognised"}
+    ways = {"unmodified": 0.2, "prosody": 0.5, "natural target": 0.8}
+    rows = pd.DataFrame(
+        [
+            {"speaker": f"s{i}", "clip": f"c{i}", "target": "angry", "way": way, "p": p, "effect": p - 0.2,
+             "recognised": float(p > 0.4), **dict.fromkeys(others, np.nan)}
+            for i in range(6)
+            for way, p in ways.items()
+        ]
+    )  # fmt: skip
+    told = dict.fromkeys(("judge_ua", "judge_ua_low", "judge_ua_high"), 0.5) | {"judge": "another's"}
+    told |= {"corpus": "folder", "source": "sad", "targets": ["angry"], "speakers": 6, "rounds": 6}
+    told |= {"judge_emotions": ["angry", "sad"], "missing": ["no instrument for words"]}
+    made = trial.Outcome(trial.tabulate(rows), rows, told, [])
     monkeypatch.setattr(trial, "hold", lambda *_, **__: made)
     found = answer("trial", "--manifest", table, "--targets", "angry", "--out", tmp_path / "out")
-    told |= {"clips": 1, "skipped": 0, "seconds": 0}
-    assert found == told | {"p_angry": 0.5}
-    assert json.loads((tmp_path / "out" / "trial.json").read_text()) == told
-    assert all(len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == 1 for name in ("trial", "clips"))
+    assert found["effect_unmodified_angry"] == 0 and found["p_prosody_angry_low"] == pytest.approx(0.5)
+    assert found["recognised_minus_natural_prosody_all"] == 0 and found["judge"] == "another's"
+    written = pd.read_csv(tmp_path / "out" / "trial.csv")
+    assert len(written) == len(made.table) and len(pd.read_csv(tmp_path / "out" / "clips.csv")) == len(rows)
+    assert json.loads((tmp_path / "out" / "trial.json").read_text())["missing"] == told["missing"]
+    assert "no instrument for words" in call("trial", "--manifest", table).stdout
 
 
 def test_a_corpus_trains_a_codebook_and_its_streams_are_the_bits(table, tmp_path):
@@ -347,6 +409,11 @@ def test_a_file_becomes_a_stream_and_comes_back(table, tmp_path):
     assert "bits" in text and "drift" in text and (tmp_path / "s0-sad-0.emoq").is_file()
     (tmp_path / "cut.emoq").write_bytes((tmp_path / "a.emoq").read_bytes()[:-2])
     assert "damaged or cut short" in complaint("quantize", "cut.emoq", "--codebook", "book")
+    call("quantize", "--manifest", table, *SMALL[:-1], "other", "--seed", 1)
+    assert "decode with the codebook" in complaint("quantize", "a.emoq", "--codebook", "other")
+    assert "lam=-1" in complaint("quantize", "--manifest", table, *SMALL, "--lam", -1)
+    sf.write(tmp_path / "nan.wav", np.full(RATE, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
+    complaint("quantize", "nan.wav", *SMALL)
 
 
 # ------------------------------------------------------------------------------------- notebooks, benchmarks
@@ -359,17 +426,25 @@ results.record("00_a", {"words": " ".join([CORPUS, ENCODER, PROFILE, DEVICE])})"
 def test_run_ends_with_a_table_and_fails_where_a_notebook_does(home):
     write_notebook(home, "00_a", PARAMETERS, RECORD)
     write_notebook(home, "01_b", "SEED = 1", "1 / 0")
-    shown = call("run", "--corpus", "nemo", "--encoder", "logmel", "--device", "cpu", "--json", code=1).stdout
-    found = json.loads(shown.splitlines()[-1])
+    words = ("--corpus", "nemo", "--encoder", "logmel", "--device", "cpu")
+    found = answer("run", *words, code=1)
     assert set(found) == {"notebooks", "failed", "seconds", "summary"}
     assert (found["notebooks"], found["failed"]) == (2, 1) and found["seconds"] > 0
     assert json.loads(Path(found["summary"]).read_text()) == {"00_a": {"words": "nemo logmel quick cpu"}}
-    assert re.search(r"01_b +\d+ s +ZeroDivisionError", shown) and "figures" in shown
+    result = call("run", "01", *words, code=1)
+    assert re.search(r"01_b +\d+ s +ZeroDivisionError", result.stdout) and "figures" in result.stdout
+
+
+def test_run_of_chosen_notebooks(home):
+    write_notebook(home, "00_a", PARAMETERS, RECORD)
+    write_notebook(home, "01_b", PARAMETERS, "1 / 0")
     found = answer("run", "00", "--profile", "full")
     assert (found["notebooks"], found["failed"]) == (1, 0)
     words = json.loads(Path(found["summary"]).read_text())["00_a"]["words"]
     assert words == "x x full auto", "the notebook's own corpus and encoder"
+    assert "no notebook 07" in complaint("run", "07")
     assert "no notebook has a parameter ROOT" in complaint("run", "00", "--root", ".")
+    assert "'fast' is not one of 'quick', 'full'" in complaint("run", "--profile", "fast")
     assert "unknown corpus 'nemmo'" in complaint("run", "--corpus", "nemmo")
 
 
@@ -389,35 +464,44 @@ def test_bench_joins_the_ratios(home):
 # ------------------------------------------------------------------------------------- errors in one sentence
 
 
-def test_what_is_unknown_or_unfit_is_one_sentence(table, model_folder, tmp_path, monkeypatch):
-    given = ("--manifest", table, "--encoder", "logmel")
-    assert call("probe", *given, "--layer", "3", "--json", code=2).stdout == ""
+def test_what_is_unknown_is_named(table, model_folder):
+    assert "unknown corpus 'nosuch'; expected one of: demo," in complaint("manifest", "nosuch")
+    assert "did you mean 'ravdess'?" in complaint("probe", "--corpus", "ravdes")
+    for command in ("fetch", "extract"):
+        assert "unknown corpus 'nosuch'" in complaint(command, "nosuch")
+    given = ("--manifest", table, "--encoder")
+    for command in ("probe", "extract", "export-npy"):
+        assert "no-such-encoder" in complaint(command, *given, "no-such-encoder")
+    assert "layers [3] of 'logmel'" in complaint("probe", *given, "logmel", "--layer", "3")
+    assert call("probe", *given, "logmel", "--layer", "3", "--json", code=2).stdout == ""
+    assert "layer 'top'; expected" in complaint("probe", *given, "logmel", "--layer", "top")
+    assert "layer 'x'; expected" in complaint("extract", *given, "logmel", "--layer", "0,x")
+    assert "99" in complaint("probe", *given, model_folder(), "--layer", "99")
+    assert "'abacus'" in complaint("extract", *given, model_folder(), "--device", "abacus")
+    assert "'middle'" in complaint("probe", *given, "logmel", "--folds", "middle")
+    assert "'median'" in complaint("probe", *given, "logmel", "--pooling", "median")
+    assert "'emobox' folds" in complaint("probe", *given, "logmel", "--folds", "emobox")
+
+
+def test_wrong_commands_and_options_are_one_sentence_too():
+    assert "No such command 'prob'" in (said := complaint("prob")) and "'probe'" in said
+    assert "--fold" in complaint("probe", "--fold", "loso")
+    assert "--verbose" in complaint("--verbose")
+    assert "--seed" in complaint("probe", "--seed", "zero")
+    assert "corpus" in complaint("fetch").lower()
+
+
+def test_folders_and_tables_that_are_not_there_or_unfit(tmp_path, table, monkeypatch):
     monkeypatch.setattr(paths, "CHECKOUT", tmp_path)
-    for words, why in {
-        ("manifest", "nosuch"): "unknown corpus 'nosuch'; expected one of: demo,",
-        ("probe", "--corpus", "ravdes"): "did you mean 'ravdess'?",
-        ("fetch", "nosuch"): "unknown corpus 'nosuch'",
-        ("manifest", "ravdess", "--root", tmp_path / "nowhere"): str(tmp_path / "nowhere"),
-        ("manifest", "emodb"): "emolib fetch emodb",
-        ("manifest", "--manifest", "gone.csv"): "gone.csv",
-        ("manifest", "folder"): "--manifest",
-        ("manifest", "emodb", "--corpus", "nemo"): "two corpora",
-        ("manifest", "emodb", "--manifest", table): "belongs to the corpus 'folder'",
-        ("probe", *given[:3], "no-such-encoder"): "no-such-encoder",
-        ("probe", *given, "--layer", "3"): "layers [3] of 'logmel'",
-        ("probe", *given, "--folds", "middle"): "'middle'",
-        ("probe", *given, "--folds", "emobox"): "'emobox' folds",
-        ("extract", *given, "--layer", "0,x"): "layer 'x'; expected",
-        ("extract", *given[:3], model_folder(), "--device", "abacus"): "'abacus'",
-        ("run",): "no notebooks in",
-        ("bench",): "no comparisons in",
-        ("prob",): "No such command 'prob'",
-        ("probe", "--fold", "loso"): "--fold",
-        ("--verbose",): "--verbose",
-        ("probe", "--seed", "zero"): "--seed",
-        ("fetch",): "corpus",
-    }.items():
-        assert why in complaint(*words)
+    assert str(tmp_path / "nowhere") in complaint("manifest", "ravdess", "--root", tmp_path / "nowhere")
+    assert "emolib fetch emodb" in complaint("manifest", "emodb")
+    assert "gone.csv" in complaint("manifest", "--manifest", tmp_path / "gone.csv")
+    assert "--manifest" in complaint("manifest", "folder")
+    assert "no notebooks in" in complaint("run") and "no comparisons in" in complaint("bench")
+    assert "two corpora" in complaint("manifest", "emodb", "--corpus", "nemo")
+    assert "belongs to the corpus 'folder'" in complaint("manifest", "emodb", "--manifest", table)
+    (tmp_path / "poor.csv").write_text("path,speaker\na.wav,s0\n")
+    assert "lacks the columns emotion" in complaint("manifest", "--manifest", tmp_path / "poor.csv")
 
 
 def test_a_message_of_many_lines_becomes_one_and_a_fault_of_ours_keeps_its_traceback(monkeypatch):

@@ -61,8 +61,14 @@ def test_a_mapper_is_trained_and_done_at_once_the_second_time(spoken, model_fold
     assert Path(other) != folder, "another seed has a folder of its own"
     assert "`--replace`" in complaint(*words, "--seed", 1, "--out", folder)
     call(*words, "--seed", 1, "--out", folder, "--replace")
-    assert "logmel gives a frame every 11.61 ms" in complaint(*words, "--encoder", "logmel", "--layer", 0)
-    assert "no speaker 77" in complaint(*words, "--without", 77)
+
+
+def test_what_can_not_be_mapped(spoken, model_folder):
+    words = ("train-mapper", "--device", "cpu", "--manifest", spoken, "--encoder")
+    assert "logmel gives a frame every 11.61 ms" in complaint(*words, "logmel", "--layer", 0)
+    assert "layers [9]" in complaint(*words, model_folder(), "--layer", 9)
+    assert "two speakers" in complaint(*words, model_folder(), "--without", "folder-01,folder-02")
+    assert "no speaker 77" in complaint(*words, model_folder(), "--without", 77)
 
 
 def test_a_vocoder_is_trained_and_taken_up(tmp_path, monkeypatch):
@@ -74,8 +80,10 @@ def test_a_vocoder_is_trained_and_taken_up(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "VocoderSettings", lambda: tiny)
     words = ["train-vocoder", "--manifest", "my.csv", "--out", "own", "--device", "cpu", "--steps"]
     found = answer(*words, 2, "--hold-out", "folder-s1")
-    expected = "folder steps loss log_mel_l1 pesq pesq_refined clips skipped speech_s seconds"
-    assert set(found) == set(expected.split())
+    assert set(found) == {
+        "folder", "steps", "loss", "log_mel_l1", "pesq", "pesq_refined", "clips", "skipped", "speech_s",
+        "seconds",
+    }  # fmt: skip
     assert (found["steps"], found["clips"], found["skipped"]) == (2, 4, 0)
     assert vocoder.load(found["folder"]).sample_rate == 22_050
     assert answer(*words, 3, "--hold-out", "folder-s1")["steps"] == 3
@@ -109,8 +117,9 @@ def test_a_generator_is_trained_resumed_and_sampled_into_a_corpus(table, tmp_pat
     asked = ["generate", "train", "--manifest", table, "--out", model]
     words = [*asked, "--emotion", "angry", "--emotion", "sad", "--leave-out", "folder-s3"]
     done = answer(*words)
-    expected = "folder classes clips speakers skipped loss reconstruction seconds"
-    assert set(done) == set(expected.split())
+    assert set(done) == {
+        "folder", "classes", "clips", "speakers", "skipped", "loss", "reconstruction", "seconds"
+    }  # fmt: skip
     assert done["clips"] == 12 and done["speakers"] == 3 and done["classes"] == ["angry", "sad"]
     config = json.loads((model / "config.json").read_text())
     assert config["kind"] == "Generator" and config["settings"]["steps"] == TINY.steps
@@ -125,8 +134,11 @@ def test_a_generator_is_trained_resumed_and_sampled_into_a_corpus(table, tmp_pat
     assert answer(*words) == done, "what is there is not trained again"
     assert "other settings or other clips" in complaint(*words, "--seed", 1)
     assert answer(*words, "--no-resume", "--steps", 3)["loss"] != done["loss"]
-    assert "no speaker nobody" in complaint(*asked, "--leave-out", "nobody")
+    assert "no speaker nobody; expected some of" in complaint(*asked, "--leave-out", "nobody")
+    assert "bored" in complaint(*asked, "--emotion", "bored", "--emotion", "sad")
+    assert "no Generator in" in complaint("generate", "sample", tmp_path / "nowhere")
     assert "--count 0" in complaint(*sample, 0)
+    assert "guidance" in complaint(*sample, 1, "--guidance", 99)
 
 
 # ------------------------------------------------------------------------------------- steer
@@ -181,7 +193,10 @@ def test_what_can_not_be_steered(setup, tmp_path):
     recording, options = setup
     for words, why in {
         ("--delta", 2): "--allow-extrapolation",
+        ("--delta", "nan"): "finite",
+        ("--delta", 0.5, "--target", "happy"): "'happy'",
         ("--delta", 0.5, "--source", "rage"): "no clip of 'rage'",
+        ("--delta", 0.5, "--target", "calm"): "both",
         ("--delta", 0.5, "--layer", 9): "layer",
         ("--delta", 0.5, "--pitch", 0.5): "expected prosody or hybrid",
     }.items():
@@ -276,14 +291,27 @@ def test_references_are_followed_and_scored(alone, references, axis):
 
 
 def test_what_can_not_be_spoken(alone, references):
+    silence = audio.write(alone / "silence.wav", np.zeros(16_000, np.float32), 16_000)
+    long = audio.write(alone / "long.wav", np.tile(speech(1.0), 600), 16_000)
+    (alone / "text.wav").write_text("not a sound")
+    angry = references[2:]
     for words, why in {
+        ("--text", " "): "empty text",
+        ("--text", "a" * 2000): "at most 1000",
+        ("--voice", "nobody"): "unknown voice 'nobody'",
+        ("--target", "furious"): "unknown emotion 'furious'",
         ("--alpha", 1.5): "alpha 1.5; expected a number from -1 to 1",
+        ("--alpha", "nan"): "alpha nan",
         references[:2]: "--ref-calm alone",
-        references[2:]: "--ref-angry alone",
+        angry: "--ref-angry alone",
         (*references, "--target", "sad"): "both a target, 'sad'",
         ("--encoder", "no-encoder"): "unknown encoder 'no-encoder'",
         ("--axis", alone / "gone"): "gone",
         ("--out", "out.xyz"): "out.xyz",
+        ("--ref-calm", alone / "text.wav", *angry): "text.wav: not readable as sound",
+        ("--ref-calm", alone / "gone.wav", *angry): "gone.wav: can't be opened",
+        ("--ref-calm", silence, *angry): "silent",
+        ("--ref-calm", long, *angry): "long.wav: a clip of 600 s",
     }.items():
         assert why in complaint(*SAY, *words)
     assert not (alone / "out.wav").exists()

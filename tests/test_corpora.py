@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from itertools import chain, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -20,7 +21,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from samples import needs_audio, reasons, refused, speech, write_noise
 
-from emolib import audio, corpora, splits
+from emolib import audio, corpora, finetune, mapper, metrics, pretrain, probing, prosody, splits, steering
+from emolib.axis import EmotionAxis
 from emolib.cli.app import TableFormat
 from emolib.corpora import tables
 
@@ -93,10 +95,38 @@ def test_names_cards_and_where_to_get_a_corpus(tmp_path, monkeypatch):
     assert len(corpora.load("ravdess")) == 3
 
 
+def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
+    """Three speakers 1, 2, 3 of each of two corpora are six, whatever groups them."""
+    rows = []
+    for i, (corpus, who, word, text) in enumerate(product(("a", "b"), "123", ("sad", "angry"), "xy")):
+        audio.write(tmp_path / f"{i:02d}.wav", speech(0.8, seed=i), RATE)
+        rows.append(f"{i:02d}.wav,{who},{word},{text},{corpus}")
+    manifest = load(tmp_path, rows, "path,speaker,emotion,text_id,corpus")
+    y, speakers = manifest["emotion"], manifest["speaker"]
+    people = sorted(set(speakers))
+    assert people == ["a-1", "a-2", "a-3", "b-1", "b-2", "b-3"]
+    X = np.random.default_rng(0).normal(size=(len(manifest), 4))
+    X += 9 * (manifest[["corpus"]] == "a").to_numpy()
+    centred = pd.DataFrame(probing.centre_speakers(X, speakers)).groupby(speakers.to_numpy()).mean()
+    assert np.allclose(centred, 0)
+    assert len(splits.folds(manifest, "loso")) == 6
+    drawn = metrics.speaker_bootstrap(lambda a, _: a.mean(), X[:, 0], X[:, 0], speakers.to_numpy())
+    assert np.isfinite(drawn.low)
+    fitted = EmotionAxis("sad", "angry", "mean-difference").fit(X, y, speakers)
+    assert sorted(fitted.speakers_) == people
+    transform = prosody.ProsodyTransform("sad", "angry").fit(prosody.pairs(manifest, "sad", "angry").pairs)
+    assert transform.provenance["speakers"] == people
+    assert sorted(chain(*steering.roles(manifest))) == people
+    assert sorted(chain(*mapper.training.hold_out(manifest, mapper.Settings()))) == people
+    done = finetune.finetune(manifest, tmp_path / "out", finetune.Settings(n_epochs=1))
+    assert set(done.held_out) < set(people)
+    assert set(pretrain.batches.load_speech(manifest).speakers) == set(people)
+
+
 # ----------------------------------------------------------------------------------------- speakers
 
 
-def test_equal_codes_of_two_corpora_are_two_people_named_once(tmp_path):
+def test_a_corpus_column_names_the_speaker_once(tmp_path):
     rows = ["a.wav,1,sad,one", "b.wav,one-1,sad,one", "c.wav,1,sad,", "d.wav,1,sad,two"]
     manifest = load(tmp_path, rows, "path,speaker,emotion,corpus")
     assert list(manifest["speaker"]) == ["one-1", "one-1", "folder-1", "two-1"]

@@ -157,7 +157,7 @@ def test_the_package_and_the_demo_corpus_follow_their_code_alone(tmp_path, monke
     monkeypatch.setattr(demo, "__file__", str(tmp_path / "demo.py"))
 
     def look() -> tuple[str, object]:
-        return scheduling.package_digest.__wrapped__(), demo._recipe([], 0)["sha256"]
+        return scheduling.package_digest.__wrapped__(), demo._recipe([])["sha256"]
 
     before = look()
     (tmp_path / "demo.py").write_text(CODE + "# a comment\n")

@@ -62,6 +62,24 @@ def test_test_clips_may_be_heard_otherwise_than_training_clips():
     refused(r"test features of shape \(240, 2\)", probing.cross_validate, X, MANIFEST, CUT, **wrong)
 
 
+def test_shuffled_labels_are_at_chance():
+    for seed in range(3):  # the signal stays with the clips, the labels move
+        shuffled = MANIFEST.assign(emotion=MANIFEST["emotion"].sample(frac=1, random_state=seed).to_numpy())
+        ua = probing.cross_validate(planted(MANIFEST, 3), shuffled, CUT).ua
+        assert ua.low - 0.03 < CHANCE < ua.high + 0.03 and abs(ua.value - CHANCE) < 0.1
+
+
+def test_a_leak_flatters():
+    """Each speaker says each emotion in a way of their own: of no use for others."""
+    rng = np.random.default_rng(0)
+    X = 0.3 * rng.standard_normal((len(MANIFEST), 40))
+    for _, rows in MANIFEST.groupby(["speaker", "emotion"]).indices.items():
+        X[rows] += rng.standard_normal(40)
+    fair = probing.cross_validate(X, MANIFEST, splits.folds(MANIFEST)).ua
+    leaky = probing.cross_validate(X, MANIFEST, splits.folds(MANIFEST, "random")).ua
+    assert fair.value < CHANCE + 0.2 < 0.95 < leaky.value
+
+
 def test_the_default_probe_scales_inside_the_fold():
     X, (train, test) = planted(MANIFEST, 3) * 10.0 ** np.arange(-5, 7), CUT[0]
     X[test, 5] += 1e6  # the far clips would squash this column to nothing for all the others
@@ -88,6 +106,22 @@ def test_two_speakers_are_enough_for_one_layer():
 
 
 # ------------------------------------------------------------------------------------- geometry
+
+
+def test_the_layer_is_chosen_without_the_test_speaker():
+    """Layer 1 works for one speaker alone, layer 2 for all others: an oracle would choose layer 1 there."""
+    manifest = clips(n_speakers=4)
+    odd = (manifest["speaker"] == "00").to_numpy()
+    weak, good = planted(manifest, 0.8), planted(manifest, 4)
+    layers = {1: np.where(odd[:, None], good, weak), 2: np.where(odd[:, None], -good, good)}
+    cut = splits.folds(manifest, "loso")
+    _, test = cut[0]
+    assert odd[test].all()
+    oracle = {k: probing.cross_validate(X, manifest, cut) for k, X in layers.items()}
+    right = {k: (probe.y_pred[test] == probe.y_true[test]).mean() for k, probe in oracle.items()}
+    assert right[1] > 0.7 > 0.3 > right[2]
+    probe = probing.choose_layer(layers, manifest, cut)
+    assert np.array_equal(probe.y_pred[test], oracle[2].y_pred[test])
 
 
 def test_similarity_is_symmetric_with_ones_on_its_diagonal_and_voices_do_not_hide_emotions():

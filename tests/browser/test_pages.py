@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 import re
+import time
 from pathlib import Path
 
 import nbformat
@@ -85,13 +87,19 @@ def lab(page, folder):
 @pytest.fixture
 def voila(page, folder):
     """The page of `make app`, once its first clip has been steered."""
-    [line] = re.findall(r"^\t(JUPYTER_PATH=.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    [line] = re.findall(
+        r"^\t(JUPYTER_PATH=.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     port = free_port()
     options = f"--no-browser --port={port} --Voila.ip=127.0.0.1"
     command = ["sh", "-c", f"cd '{ROOT}' && {line.replace('$(BIN)', str(BIN))} {options}"]
     with serving(command, port, folder) as address:
+        started = time.perf_counter()
         page.goto(address, wait_until="domcontentloaded", timeout=120_000)
         wait_for(page, "delta +0.80")
+        told = {"s_to_first_sound": time.perf_counter() - started}
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        (PICTURES / "voila_first_sound.json").write_text(json.dumps(told))
         page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
         yield page
 
@@ -99,6 +107,25 @@ def voila(page, folder):
 #: The source of the player named "after", which changes when there is something new to hear.
 AFTER = "document.querySelectorAll('.emolib-panel audio')[1].src"
 STATUS = "span[role=status], span[role=alert]:not(:empty)"  # the panel's, not the empty one of its upload
+#: Starts a clock, presses End or Home on the slider and waits for the player's new source.
+TIMED_PRESS = """async (key) => {
+  const player = document.querySelectorAll('.emolib-panel audio')[1];
+  const before = player.src, started = performance.now();
+  const handle = document.querySelector('.widget-slider .noUi-handle');
+  handle.focus();
+  handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+  while (player.src === before) await new Promise((go) => setTimeout(go, 2));
+  return performance.now() - started;
+}"""
+
+
+def opened(page):
+    """Wait for the panel and return its slider's handle."""
+    page.wait_for_selector(".emolib-pad", timeout=120_000)
+    page.wait_for_selector("svg[data-emolib=judge]", timeout=120_000)
+    handle = page.locator(".widget-slider .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    return handle
 
 
 def seen(page) -> dict[str, str]:
@@ -124,25 +151,21 @@ def seen_anew(page, before: dict[str, str]) -> dict[str, str]:
     raise AssertionError(f"{', '.join(same)} did not follow the slider")
 
 
-def wait_for(page, *words: str):
-    """Wait for a status or an alert that holds all of some words."""
+def wait_for(page, words: str):
     page.wait_for_function(
         "words => [...document.querySelectorAll('[role=status], [role=alert]')]"
-        ".some(e => words.every(word => e.innerText.includes(word)))",
+        ".some(e => e.innerText.includes(words))",
         arg=words,
         timeout=600_000,
     )
 
 
-@pytest.mark.parametrize("place", ["lab", "voila"])
-def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
-    page = request.getfixturevalue(place)
-    for part in (".emolib-pad", "svg[data-emolib=judge]"):
-        page.wait_for_selector(part, timeout=120_000)
-    handle = page.locator(".widget-slider .noUi-handle").first
-    handle.scroll_into_view_if_needed()
-    first, start = seen(page), float(handle.get_attribute("aria-valuenow") or 0)
+def use(page, name: str):
+    """Move everything that moves; return how long a new sound took, in ms."""
+    handle = opened(page)
+    first = seen(page)
     handle.focus()
+    start = float(handle.get_attribute("aria-valuenow") or 0)
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
     wait_for(page, f"delta {start - 0.2:+.2f}")
@@ -153,7 +176,10 @@ def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
         " return [a.duration, a.error && a.error.code]; }"
     )
     assert playable[0] > 0.5 and playable[1] is None
-    page.screenshot(path=PICTURES / f"{place}_slider.png")
+    page.screenshot(path=PICTURES / f"{name}_slider.png")
+
+    waits_ms = [page.evaluate(TIMED_PRESS, key) for key in ("End", "Home", "End", "Home", "End")]
+    wait_for(page, "delta +1.00")  # the pictures come after the sound, and the page may move as they do
 
     pad = page.locator(".emolib-pad").first
     pad.scroll_into_view_if_needed()
@@ -165,12 +191,18 @@ def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
     wait_for(page, "toward valence -0")
     third = seen(page)
     assert third["sound"] != second["sound"] and third["pitch"] != second["pitch"]
-    page.screenshot(path=PICTURES / f"{place}_pad.png")
+    page.screenshot(path=PICTURES / f"{name}_pad.png")
+    return waits_ms
 
 
-def test_the_app_is_used_by_keyboard_alone_fits_a_phone_and_names_what_it_cannot_take(voila, tmp_path):
-    """Tab reaches every control, in this order, and the ring moves by an arrow key."""
+@pytest.mark.parametrize("place", ["lab", "voila"])
+def test_sound_and_pictures_follow_the_slider_and_the_pad(place, request):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    waits_ms = use(request.getfixturevalue(place), place)
+    (PICTURES / f"{place}_latency.json").write_text(json.dumps({"ms_to_sound": waits_ms}))
 
+
+def test_the_app_fits_a_phone_and_names_what_it_cannot_take(voila, tmp_path):
     def columns(width: int) -> int:
         voila.set_viewport_size({"width": width, "height": 1400})
         lefts = voila.locator(".emolib-panel > *").evaluate_all(
@@ -181,17 +213,7 @@ def test_the_app_is_used_by_keyboard_alone_fits_a_phone_and_names_what_it_cannot
         voila.screenshot(path=PICTURES / f"app_{width}.png")
         return len(set(lefts))
 
-    name, reached = "e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText || e.tagName", []
-    while len(reached) < 30 and reached[-1:] != ["a point on the plane of valence and arousal"]:
-        voila.keyboard.press("Tab")
-        reached.append(voila.evaluate(f"(e => {name})(document.activeElement)").strip())
-    wanted = ["speaker", "sentence", "source", "target", "delta", "record", "play each change", "save"]
-    assert [name for name in reached if name in wanted] == wanted
-    sound = voila.evaluate(AFTER)
-    voila.keyboard.press("ArrowUp")
-    wait_for(voila, "toward valence +0.00, arousal +0.10")
-    assert voila.evaluate(AFTER) != sound
-
+    PICTURES.mkdir(parents=True, exist_ok=True)
     assert columns(1100) == 2 and columns(390) == 1
     sound = voila.evaluate(AFTER)
     with (tmp_path / "vast.wav").open("wb") as file:
@@ -200,67 +222,116 @@ def test_the_app_is_used_by_keyboard_alone_fits_a_phone_and_names_what_it_cannot
     sf.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
     for name, reason in (("vast", "150 MB"), ("broken", "not readable"), ("silent", "silent (")):
         voila.locator(".emolib-upload input").set_input_files(tmp_path / f"{name}.wav")
-        wait_for(voila, f"{name}.wav", reason)
+        voila.wait_for_function(
+            "words => [...document.querySelectorAll('[role=alert]')]"
+            ".some(alert => words.every(word => alert.innerText.includes(word)))",
+            arg=[f"{name}.wav", reason],
+            timeout=60_000,
+        )
     assert voila.evaluate(AFTER) == sound
 
 
-CELL = """
+def test_the_app_is_used_by_keyboard_alone(voila):
+    """Tab reaches every control, in this order, and the ring moves by an arrow key."""
+    reached = []
+    for _ in range(30):
+        voila.keyboard.press("Tab")
+        reached.append(
+            voila.evaluate(
+                "(e => e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText || e.tagName)"
+                "(document.activeElement)"
+            ).strip()
+        )
+        if reached[-1] == "a point on the plane of valence and arousal":
+            break
+    wanted = ["speaker", "sentence", "source", "target", "delta", "record", "play each change", "save"]
+    assert [name for name in reached if name in wanted] == wanted
+    sound = voila.evaluate(AFTER)
+    voila.keyboard.press("ArrowUp")
+    wait_for(voila, "toward valence +0.00, arousal +0.10")
+    assert voila.evaluate(AFTER) != sound
+
+
+UPLOAD = """
 import hashlib
 from ipywidgets import HTML, VBox
-from emolib import corpora, widgets
+from emolib.widgets import Upload
 words = HTML("nothing yet")
 def take(name, content):
     words.value = f"{name} {len(content)} {hashlib.sha256(content).hexdigest()}"
-upload = widgets.Upload(take)
+upload = Upload(take)
 upload.most_bytes = 24_000_000
+VBox([upload, words])
+"""
+
+
+@contextlib.contextmanager
+def as_page(page, folder: Path, cell: str):
+    """Show one cell as a Voila page, as `make app` serves it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / "cell.ipynb")
+    port = free_port()
+    command = [
+        str(BIN / "voila"),
+        "cell.ipynb",
+        "--template=emolib",
+        "--no-browser",
+        f"--port={port}",
+        "--Voila.ip=127.0.0.1",
+    ]
+    with serving(command, port, folder) as address:
+        page.goto(address, wait_until="domcontentloaded", timeout=300_000)
+        yield page
+
+
+def test_an_upload_of_more_than_one_message_holds_arrives(page, tmp_path):
+    """Tornado closes the connection at 10 MB; what is over the limit is refused in the page."""
+    content = bytes(range(256)) * 80_000
+    (tmp_path / "own.wav").write_bytes(content)
+    (tmp_path / "vast.wav").write_bytes(bytes(25_000_000))
+    with as_page(page, tmp_path, UPLOAD):
+        chooser = page.locator(".emolib-upload input")
+        chooser.wait_for(timeout=300_000)
+        chooser.set_input_files(tmp_path / "vast.wav")
+        wait_for(page, "vast.wav: it has 25 MB; expected at most 24 MB: cut it first")
+        chooser.set_input_files(tmp_path / "own.wav")
+        told = f"own.wav {len(content)} {hashlib.sha256(content).hexdigest()}"
+        page.wait_for_function("w => document.body.innerText.includes(w)", arg=told, timeout=60_000)
+        assert page.locator(".emolib-upload [role=alert]").inner_text() == ""
+
+
+CELL = """
+from emolib import corpora, widgets
 manifest = corpora.load("demo").iloc[:3]
-VBox([upload, words, widgets.AudibleScatter([[-0.5, 0.5], [0.5, 0.5], [0.0, -0.5]], manifest)])
+widgets.AudibleScatter([[-0.5, 0.5], [0.5, 0.5], [0.0, -0.5]], manifest)
 """
 
 
 @pytest.fixture
-def cell(page, tmp_path):
-    """One cell as a Voila page, as `make app` serves it."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, tmp_path / "cell.ipynb")
-    port = free_port()
-    command = [str(BIN / "voila"), "cell.ipynb", "--template=emolib", "--no-browser", f"--port={port}",
-               "--Voila.ip=127.0.0.1"]  # fmt: skip
-    with serving(command, port, tmp_path) as address:
-        page.goto(address, wait_until="domcontentloaded", timeout=300_000)
+def scatter(page, tmp_path):
+    with as_page(page, tmp_path, CELL):
         page.wait_for_selector(".emolib-scatter", timeout=300_000)
         yield page
 
 
-def test_an_upload_of_more_than_one_message_holds_arrives_and_a_click_chooses_and_plays(cell, tmp_path):
-    """Tornado closes the connection at 10 MB; what is over the limit is refused in the page."""
-
+def test_a_click_chooses_and_plays(scatter):
     def named(words: str) -> None:
-        cell.wait_for_function("w => document.body.innerText.includes(w)", arg=words, timeout=60_000)
+        scatter.wait_for_function("w => document.body.innerText.includes(w)", arg=words, timeout=20_000)
 
     def wait_for_sound(before: str) -> str:
         source = "document.querySelector('audio').src"
-        cell.wait_for_function(f"old => {source} !== old", arg=before, timeout=20_000)
-        return cell.evaluate(source)
+        scatter.wait_for_function(f"old => {source} !== old", arg=before, timeout=20_000)
+        return scatter.evaluate(source)
 
-    content = bytes(range(256)) * 80_000
-    (tmp_path / "own.wav").write_bytes(content)
-    (tmp_path / "vast.wav").write_bytes(bytes(25_000_000))
-    chooser = cell.locator(".emolib-upload input")
-    chooser.set_input_files(tmp_path / "vast.wav")
-    wait_for(cell, "vast.wav: it has 25 MB; expected at most 24 MB: cut it first")
-    chooser.set_input_files(tmp_path / "own.wav")
-    named(f"own.wav {len(content)} {hashlib.sha256(content).hexdigest()}")
-    assert cell.locator(".emolib-upload [role=alert]").inner_text() == ""
-
-    box = cell.locator(".emolib-scatter").bounding_box()
-    silence = cell.evaluate("document.querySelector('audio').src")
+    box = scatter.locator(".emolib-scatter").bounding_box()
+    silence = scatter.evaluate("document.querySelector('audio').src")
     named("click a point")
-    cell.mouse.click(box["x"] + 0.72 * box["width"], box["y"] + 0.28 * box["height"])
+    scatter.mouse.click(box["x"] + 0.72 * box["width"], box["y"] + 0.28 * box["height"])
     named("valence +0.50, arousal +0.50")
     first = wait_for_sound(silence)
-    cell.locator(".emolib-scatter").press("ArrowRight")
+    scatter.locator(".emolib-scatter").press("ArrowRight")
     named("valence +0.00, arousal -0.50")
     assert wait_for_sound(first).startswith("blob:")
-    cell.screenshot(path=PICTURES / "scatter.png")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    scatter.screenshot(path=PICTURES / "scatter.png")
