@@ -22,6 +22,7 @@ SLOW_FILES = re.compile(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, and what one process has to run because it shares what is made once.
 
