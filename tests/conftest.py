@@ -26,7 +26,8 @@ SLOW_FILES = re.compile(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, and what one process has to run because it shares what is made once.
 
-    What reads the executed notebooks comes first, as nothing else takes as long; then browser and faults.
+    What reads the executed notebooks comes first, as nothing else takes as long, and then the browser, which
+    does not get on with two notebooks at a time.
     """
     order: dict[pytest.Item, int] = {}
     for item in items:
@@ -35,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         if folder in ("browser", "faults") or reads or SLOW_FILES.match(item.path.name):
             item.add_marker("slow")
-        shared = "notebooks" if reads else folder if folder == "faults" else item.path.name
+        shared = "pages" if reads or folder == "browser" else folder if folder == "faults" else item.path.name
         item.add_marker(pytest.mark.xdist_group(shared))
         order[item] = 0 if reads else 1 if folder in ("browser", "faults") else 2
     items.sort(key=order.__getitem__)

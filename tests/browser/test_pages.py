@@ -75,6 +75,8 @@ def lab(page, folder):
                f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
                f"--ServerApp.root_dir={folder}",
                "--LabApp.extension_manager=readonly"]  # fmt: skip
+    # on a busy machine JupyterLab asks whether to go on loading
+    page.add_locator_handler(page.get_by_role("button", name="Keep Waiting"), lambda button: button.click())
     with serving(command, port, folder) as address:
         page.goto(f"{address}/lab/workspaces/auto-test/tree/04_steering.ipynb?reset")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
