@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emolib import corpora, emotions, features, paths, probing, results, splits
+from emolib import corpora, emotions, features, files, paths, probing, splits
 from emolib.metrics import Interval
 from emolib.probing import Probe
 from emolib.store import Pooling
@@ -156,11 +156,11 @@ class _Bench:
             return None
         path = self.folder / "answers" / f"{question.name}.json"
         identity = _identity(question, self.seed, parts)
-        if (kept := results.read_json(path)).get("identity") != identity:
+        if (kept := files.read_json(path)).get("identity") != identity:
             probe = self.ask(question, parts)
             kept = {"identity": identity, "question": asdict(question), "layer": probe.layer}
             kept |= {name: getattr(probe, name).tolist() for name in ("y_true", "y_pred", "speakers")}
-            results.write_json(path, kept)
+            files.write_json(path, kept)
         y_true, y_pred, speakers = (np.array(kept[name], str) for name in ("y_true", "y_pred", "speakers"))
         return Probe(y_true, y_pred, speakers, kept["layer"])
 

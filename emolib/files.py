@@ -72,6 +72,20 @@ def only_writer(path: Path) -> Iterator[IO[bytes]]:
                 return
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, empty where the file is absent or holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, whole or not at all."""
+    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
@@ -121,14 +135,14 @@ def build_folder(folder: Path, stamp: str, recipe: Config, fill: Callable[[Path]
     The content is written beside its place and moved there when it is whole. A second process that wants the
     same folder waits for the first and reuses its work; what a killed one left behind is cleared by the next.
     """
-    if _config(folder / stamp) == recipe:
+    if read_json(folder / stamp) == recipe:
         return folder
     if folder.exists() and not (folder / stamp).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} holds files that were not made here; expected an empty or a new folder")
     with locked(folder.parent):
         for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
-        if _config(folder / stamp) != recipe:
+        if read_json(folder / stamp) != recipe:
             unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
             unfinished.mkdir()
             try:
@@ -250,8 +264,8 @@ def read_model(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArr
         before, weights = digest, (folder / WEIGHTS).read_bytes()
         digest = hashlib.sha256(weights).hexdigest()
         for name in (CONFIG, _NEW):
-            config = _config(folder / name)
-            if config is not None and (config.get("sha256"), config.get("kind")) == (digest, kind):
+            config = read_json(folder / name)
+            if (config.get("sha256"), config.get("kind")) == (digest, kind):
                 return config, load(weights)
         if digest == before:  # else a new model came between the reading of weights and of config
             read_config(folder, kind)
@@ -262,18 +276,10 @@ def read_model(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArr
 
 def read_config(folder: Path, kind: str) -> dict[str, Any]:
     """Return the config of a saved model, or raise a ValueError that says what is wrong with it."""
-    config = _config(folder / CONFIG)
-    if config is None or config.get("kind") != kind:
+    config = read_json(folder / CONFIG)
+    if config.get("kind") != kind:
         raise ValueError(f"{folder / CONFIG} is not of a saved {kind}; name another folder")
     return config
-
-
-def _config(path: Path) -> dict[str, Any] | None:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return config if isinstance(config, dict) else None
 
 
 def _pack(kind: str, config: Config, arrays: Arrays) -> tuple[bytes, dict[str, Any]]:

@@ -26,8 +26,8 @@ import soundfile as sf
 
 from emolib import __version__, audio, emotions, paths
 from emolib.audio import Wave
-from emolib.files import write_file
-from emolib.results import Number, read_json
+from emolib.files import read_json, write_file
+from emolib.results import Number
 
 #: The notebook that reports; it is no part of what it reports on.
 OWN = "08_report"

@@ -8,7 +8,6 @@ default run, each with a tolerance; ``tests/spread.py`` measures how far results
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import platform
@@ -16,12 +15,11 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from emolib import __version__, paths
-from emolib.files import write_file
+from emolib.files import read_json, write_json
 
 Number = float | int | str | bool | None
 
@@ -185,20 +183,6 @@ def environment(device: str = "auto") -> dict[str, str]:
         "torch": torch.__version__, "transformers": transformers.__version__,
         "device": str(torch_device(device)),
     }  # fmt: skip
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, empty where the file is absent or holds none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _commit() -> str:

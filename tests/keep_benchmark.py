@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import benchmark, results
+from emolib import benchmark, files, results
 
 ROOT = Path(__file__).parent.parent
 MARK = "<!-- tables -->\n"
@@ -21,7 +21,7 @@ def keep(folder: Path, command: str) -> None:
     out = ROOT / "data" / "results" / benchmark.COMMITTED
     out.mkdir(parents=True, exist_ok=True)
     within, across = (pd.read_csv(shutil.copy(folder / f"{name}.csv", out)) for name in ("within", "across"))
-    results.write_json(out / "source.json", {"command": command, "commit": results.environment()["commit"]})
+    files.write_json(out / "source.json", {"command": command, "commit": results.environment()["commit"]})
     page = ROOT / "docs" / "benchmark.md"
     text = page.read_text(encoding="utf-8").split(MARK)[0]
     page.write_text(text + MARK + "\n" + benchmark.as_markdown(within, across) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import paths, results
+from emolib import files, paths
 from emolib.sweep.grid import cells, declared
 
 COMMON = {"CORPUS", "ROOT", "TABLE", "ENCODER", "DEVICE", "PROFILE", "SEED"}  # the command says these
@@ -23,7 +23,7 @@ OUT = Path(__file__).parent.parent / "data" / "results"
 def keep(run: Path, name: str) -> Path:
     """Copy the numbers of one figure, and say where they come from."""
     [copy] = run.glob(f"{name[:2]}_*.ipynb")
-    told = results.read_json(run / "run.json")
+    told = files.read_json(run / "run.json")
     given = told.get("defaults", {}).get(copy.stem, {}) | told["parameters"]
     options = [
         f"--{key.lower()} {value}" if key in ("CORPUS", "ENCODER", "PROFILE") else f"--set {key}={value}"
@@ -41,13 +41,13 @@ def keep(run: Path, name: str) -> Path:
         "commit": commit,
         "parameters": own,
     }
-    results.write_json(folder / "source.json", results.read_json(folder / "source.json") | {name: source})
+    files.write_json(folder / "source.json", files.read_json(folder / "source.json") | {name: source})
     return Path(shutil.copy(drawn, folder))
 
 
 def keep_trial(trial: Path, commit: str) -> Path:
     """Copy the table and the setting of `emolib trial --out`, as 04_trial."""
-    told = results.read_json(trial / "trial.json")
+    told = files.read_json(trial / "trial.json")
     folder = OUT / paths.gallery(told["corpus"], told["encoder"]).name
     folder.mkdir(parents=True, exist_ok=True)
     given = {"methods": told["methods"], "targets": told["targets"]}
@@ -55,8 +55,8 @@ def keep_trial(trial: Path, commit: str) -> Path:
     options += [f"--source {told['source']}", f"--per-speaker {told['per_speaker']}"]
     options += [f"--speakers {told['speakers']}", f"--layer {told['layer']}"]
     command = " ".join(["emolib trial", told["corpus"], *options])
-    known = results.read_json(folder / "source.json") if (folder / "source.json").is_file() else {}
-    results.write_json(folder / "source.json", known | {"04_trial": {"command": command, "commit": commit}})
+    known = files.read_json(folder / "source.json")
+    files.write_json(folder / "source.json", known | {"04_trial": {"command": command, "commit": commit}})
     shutil.copy(trial / "trial.json", folder / "04_trial.json")
     table = pd.read_csv(trial / "trial.csv", dtype=str, na_filter=False)
     table = table[~table["measure"].isin(["words", "own_voice"])]  # that older trials have

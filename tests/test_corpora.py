@@ -24,7 +24,7 @@ from samples import needs_audio, reasons, refused, speech, write_noise
 from emolib import audio, corpora, finetune, mapper, metrics, pretrain, probing, prosody, splits, steering
 from emolib.axis import EmotionAxis
 from emolib.cli.app import TableFormat
-from emolib.corpora import tables
+from emolib.corpora import scan, tables
 
 RATE = 16_000
 
@@ -218,6 +218,38 @@ def test_bad_files_get_their_reason_and_good_ones_stay(tmp_path):
     for name, pattern in BAD.items():
         assert re.search(pattern, found[name]) and "\n" not in found[name], (name, found[name])
     assert manifest["channels"]["stereo"] == 2 and manifest["sample_rate"]["high"] == 96_000
+
+
+def test_a_file_is_decoded_again_only_after_it_was_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMOLIB_HOME", str(tmp_path / "home"))
+    decoded, read = [], audio.read
+    monkeypatch.setattr(audio, "read", lambda path, *part: (decoded.append(path.name), read(path, *part))[1])
+    (tmp_path / "empty.wav").touch()
+    rows = ["a.wav,1,calm,,", "b.wav,2,calm,0.02,0.08", "empty.wav,1,calm,,"]
+
+    def once_more(**options) -> pd.DataFrame:
+        decoded.clear()
+        return load(tmp_path, rows, "path,speaker,emotion,start,end", **options)
+
+    once_more()
+    first = once_more()
+    assert sorted(decoded) == ["a.wav", "b.wav", "empty.wav"]  # written a moment ago: they may still change
+    monkeypatch.setattr(scan, "_SETTLED_S", -1.0)
+    once_more()
+    again = once_more()
+    assert decoded == ["empty.wav"]  # what can't be used is looked at each time
+    pd.testing.assert_frame_equal(again, first)
+    assert again.attrs == first.attrs
+    once_more(trim_silence=True)
+    assert len(decoded) == 3
+    write_noise(tmp_path / "a.wav", 7)
+    changed = once_more()
+    assert sorted(decoded) == ["a.wav", "empty.wav"] and changed["sha256"][0] != first["sha256"][0]
+    for damage in ("", "[]", '{"code": "another"}'):
+        for note in (tmp_path / "home" / "data" / "manifests").iterdir():
+            note.write_text(damage)
+        pd.testing.assert_frame_equal(once_more(), changed)
+        assert len(decoded) == 3
 
 
 def test_odd_names_hidden_files_and_links(tmp_path):

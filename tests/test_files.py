@@ -49,7 +49,7 @@ def test_a_failed_build_leaves_what_was_there(tmp_path):
         assert len(names(tmp_path)) == n_built
         build_folder(tmp_path / "corpus", "stamp.json", {"a": 1}, fill)
     assert (tmp_path / "corpus" / "content.txt").read_text() == "whole" and names(tmp_path) == {"corpus"}
-    refused("not made here", build_folder, tmp_path, "stamp.json", {}, fill)
+    refused("not made here", build_folder, tmp_path, "stamp.json", {"a": 1}, fill)
     assert names(tmp_path) == {"corpus"}, "another's files are safe"
 
 

@@ -16,15 +16,15 @@ import soundfile as sf
 from matplotlib.figure import Figure
 from samples import refused
 
-from emolib import plots, report, results
+from emolib import files, plots, report
 
 
 def write_run(home: Path, name: str, parameters: dict, found: dict[str, dict], *planned: str) -> Path:
     """Write what a run, or a cell of a sweep, leaves: results and its plan."""
     folder = home / "runs" / name
     for notebook, metrics in found.items():
-        results.write_json(folder / "results" / f"{notebook}.json", metrics)
-    results.write_json(folder / "run.json", {"parameters": parameters, "notebooks": [*found, *planned]})
+        files.write_json(folder / "results" / f"{notebook}.json", metrics)
+    files.write_json(folder / "run.json", {"parameters": parameters, "notebooks": [*found, *planned]})
     return folder
 
 
@@ -61,7 +61,7 @@ def sweep(home):
     sweep = home / "runs" / "sweep-s"
     nbformat.write(nbformat.v4.new_notebook(cells=[broken]), sweep / "y_seed0" / f"{axis}.ipynb")
     cells: dict[str, dict] = {name: {} for name in ("x_seed0", "x_seed1", "y_seed0", "y_seed1")}
-    results.write_json(sweep / "sweep.json", {"cells": cells})
+    files.write_json(sweep / "sweep.json", {"cells": cells})
     return sweep
 
 
@@ -117,9 +117,9 @@ def test_of_two_runs_of_one_thing_the_newer_with_results_counts(home):
 
 def test_the_run_that_goes_on_is_reported_and_not_itself(home, monkeypatch):
     folder = write_run(home, "now", {"SEED": 0}, {"01_probing_layers": {"ua": 0.4}}, "02_axis", "08_report")
-    told = results.read_json(folder / "run.json")
+    told = files.read_json(folder / "run.json")
     defaults = {"01_probing_layers": {"CORPUS": "demo", "ENCODER": "wav2vec2-nano"}}
-    results.write_json(folder / "run.json", told | {"defaults": defaults})
+    files.write_json(folder / "run.json", told | {"defaults": defaults})
     write_figures(home / "figures", "wav2vec2-nano")
     monkeypatch.setenv("EMOLIB_RUN", "now")
     findings = report.gather()
@@ -133,8 +133,8 @@ def test_without_a_run_the_committed_results_are_read(home):
     told = {"ua": {"value": 0.66, "tolerance": 0.02}, "gone": {"value": None, "tolerance": None}}
     content = {"parameters": {"CORPUS": "demo", "ENCODER": "wav2vec2-nano"}, "results": told}
     for name in ("01_probing_layers", "02_axis_construction", "08_report"):
-        results.write_json(home / "notebooks" / f"{name}.ipynb", {})
-    results.write_json(home / "notebooks" / "expected" / "01_probing_layers.json", content)
+        files.write_json(home / "notebooks" / f"{name}.ipynb", {})
+    files.write_json(home / "notebooks" / "expected" / "01_probing_layers.json", content)
     write_figures(home / "figures", "wav2vec2-nano")
     findings = report.gather()
     assert findings[0].metrics == {"ua": 0.66, "gone": None}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from samples import refused
 
-from emolib import __version__, paths, results
+from emolib import __version__, files, paths, results
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,7 @@ def committed(home):
     tolerances = {"ua": 0.02, "layer": None}
     known = {name: {"value": v, "tolerance": tolerances.get(name, 0.0)} for name, v in values.items()}
     content = {"setting": ["demo", 0], "results": known}
-    results.write_json(home / "notebooks" / "expected" / "01_x.json", content)
+    files.write_json(home / "notebooks" / "expected" / "01_x.json", content)
     return values
 
 
@@ -121,7 +121,7 @@ def test_a_run_of_another_setting_is_shown_and_not_compared(committed, capsys):
 def test_measured_numbers_say_where_they_come_from_and_are_never_made_up(home, capsys):
     folder = home / "data" / "results" / "nemo-x"
     told = {"command": "emolib run 01", "commit": "ab1", "parameters": {"TARGET": "angry", "LAYER": 3}}
-    results.write_json(folder / "source.json", {"01_channels": told, "01_frames": told})
+    files.write_json(folder / "source.json", {"01_channels": told, "01_frames": told})
     (folder / "01_channels.csv").write_text("channel,value\nroom,0.5\n")
     (folder / "01_frames.csv").write_text("frame\n1\n")
     found = results.measured("01_channels", "nemo", "x", TARGET="angry", LAYER=3)

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from emolib import audio, corpora, embeddings, encoders, paths, probing, results, steering
+from emolib import audio, corpora, embeddings, encoders, files, paths, probing, results, steering
 from emolib.axis import EmotionAxis, apply_axes
 from emolib.metrics import mean_interval
 
@@ -149,7 +149,7 @@ def main(words: list[str]) -> None:
         "command": " ".join(["python benchmarks/long/steering_layers.py", *words]),
         "commit": results._commit(),
     }
-    results.write_json(folder / "source.json", results.read_json(folder / "source.json") | {NAME: source})
+    files.write_json(folder / "source.json", files.read_json(folder / "source.json") | {NAME: source})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from typer import Argument, Option
 
-from emolib import paths, results, scheduling
+from emolib import files, paths, scheduling
 from emolib.cli.app import (
     Corpus,
     CorpusByOption,
@@ -530,6 +530,6 @@ def trial(
         out.mkdir(parents=True, exist_ok=True)
         done.table.to_csv(out / "trial.csv", index=False, float_format="%.4f")
         done.rows.to_csv(out / "clips.csv", index=False, float_format="%.4f")
-        results.write_json(out / "trial.json", told)
+        files.write_json(out / "trial.json", told)
         print(f"wrote trial.csv, trial.json and clips.csv: {out}")
     return told | done.flat()

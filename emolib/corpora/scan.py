@@ -1,5 +1,6 @@
 """From labels to a manifest: every file is found, decoded once from end to end, measured, and counted once.
 
+What was measured is kept in ``data/manifests/``, so that a file is decoded again only after it was changed.
 Nothing is dropped in silence: what can't be used is listed with its reason, what stands twice with the clip
 it repeats.
 """
@@ -8,15 +9,16 @@ import contextlib
 import hashlib
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from emolib import audio, files, threads
+from emolib import audio, files, paths, threads
 from emolib.corpora import manifest
 from emolib.corpora.manifest import CorpusInfo, Label, Note, Skipped
 
@@ -26,6 +28,8 @@ CONTAINERS = frozenset({".m4a", ".mp4", ".webm"})
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}) | CONTAINERS
 #: Shorter runs of zeros at a clip's end are no padding: a 16-bit recording may end so by itself.
 SHORTEST_PADDING_S = 0.05
+#: A file that was changed so shortly ago might be changed again without a later time of change.
+_SETTLED_S = 2.0
 _LFS_POINTER = b"version https://git-lfs"
 _POINTER_REASON = "a Git LFS pointer, not the sound itself; run `git lfs pull` or `emolib fetch`"
 
@@ -154,11 +158,7 @@ def assemble(
     labels = [replace(item, corpus=item.corpus or info.name) for item in items if isinstance(item, Label)]
     labels = [replace(one, speaker=manifest.full_speaker(one.corpus, one.speaker)) for one in labels]
     labels.sort(key=lambda label: (label.path, label.start_s, label.end_s))
-    # No bar where the work is short, and none in a file or a notebook's stored output.
-    bar = tqdm(labels, info.name, unit="clip", delay=2, disable=None)
-    sounds = threads.each(
-        lambda label: measure(label.path, label.start_s, label.end_s, trim_silence=trim_silence), bar
-    )
+    sounds = _measured(info.name, labels, where, trim_silence)
     rows, repeats, unfit = _keep(info, zip(labels, sounds, strict=True))
     skipped = [item for item in items if isinstance(item, Skipped)] + unfit
     if not rows:
@@ -180,6 +180,39 @@ def assemble(
     ]
     table.attrs["notes"] = [f"{info.name}: {note}" for note in notes]
     return table
+
+
+def _measured(name: str, labels: list[Label], where: str | Path, trim_silence: bool) -> list[Sound | Skipped]:
+    """Measure each clip, but for those of files that are as they were when they were measured before."""
+    place = hashlib.sha256(os.fsencode(where) + bytes([trim_silence])).hexdigest()[:10]
+    note = paths.data() / "manifests" / f"{paths.folder_name(name)}-{place}.json"
+    code = files.code_digest({"audio": Path(audio.__file__), "scan": Path(__file__)})
+    told = files.read_json(note)
+    kept = told.get("sounds", {}) if told.get("code") == code else {}
+    keys = list(map(_key, labels))
+    todo = [label for label, key in zip(labels, keys, strict=True) if key not in kept]
+    # No bar where the work is short, and none in a file or a notebook's stored output.
+    bar = tqdm(todo, name, unit="clip", delay=2, disable=None)
+    fresh = iter(
+        threads.each(lambda one: measure(one.path, one.start_s, one.end_s, trim_silence=trim_silence), bar)
+    )
+    sounds = [Sound(*kept[key]) if key in kept else next(fresh) for key in keys]
+    pairs = zip(keys, sounds, strict=True)
+    keep = {key: astuple(sound) for key, sound in pairs if key and isinstance(sound, Sound)}
+    if keep.keys() != kept.keys():
+        with contextlib.suppress(OSError):  # a home that can't be written to
+            files.write_json(note, {"code": code, "sounds": keep})
+    return sounds
+
+
+def _key(label: Label) -> str:
+    """Name a clip, its file's size and times of change; empty where the file may still be changing."""
+    with contextlib.suppress(OSError, ValueError):
+        told = label.path.stat()
+        if time.time() - max(told.st_mtime, told.st_ctime) > _SETTLED_S:
+            state = f"{told.st_size} {told.st_mtime_ns} {told.st_ctime_ns}"
+            return f"{str(label.path)!a} {label.start_s} {label.end_s} {state}"
+    return ""
 
 
 #: A clip that repeats another, the one that was kept, and what differs.

@@ -12,7 +12,6 @@ Weights are read as safetensors, or by transformers with ``weights_only``; nothi
 import contextlib
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from emolib.encoders.transformer import TransformerEncoder, check_layers, inputs
 from emolib.encoders.w2v_bert import W2VBertEncoder
 from emolib.encoders.wav2vec2 import Wav2Vec2Encoder
 from emolib.encoders.whisper import WhisperEncoder
-from emolib.files import open_tensors, sha256, write_file
+from emolib.files import open_tensors, read_json, sha256, write_json
 from emolib.training import torch_device
 
 __all__ = [
@@ -172,14 +171,12 @@ def load_deferred(
     for path in files:
         digest.update(f"{path.name} {sha256(path)}".encode())
     note = paths.data() / "encoders" / f"{digest.hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, json.JSONDecodeError):
-        noted = json.loads(note.read_text(encoding="utf-8"))
+    if noted := read_json(note):
         torch_device(device)  # an absent one is refused now
         return DeferredEncoder(name, check_layers(layers, noted.pop("n_blocks"), name), load_now, **noted)
     encoder = load_now()
     with contextlib.suppress(OSError):  # a home that can't be written to
-        text = json.dumps({field: getattr(encoder, field) for field in _NOTED})
-        write_file(note, text.encode())
+        write_json(note, {field: getattr(encoder, field) for field in _NOTED})
     return encoder
 
 

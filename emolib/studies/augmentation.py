@@ -30,7 +30,7 @@ from safetensors.numpy import save as pack
 from tqdm.auto import tqdm
 
 from emolib import generate
-from emolib.files import write_file
+from emolib.files import read_json, write_file
 from emolib.generate import Settings as GeneratorSettings
 from emolib.generate.mels import N_FRAMES, N_MELS, Mels
 from emolib.generate.quality import NEAR, nearest_of_own
@@ -457,10 +457,7 @@ class Grid:
 
     def read(self, cell: Cell) -> dict[str, Any] | None:
         """Return what a cell's file holds, or None where there is none of the same speech and settings."""
-        try:
-            found = json.loads(self._path(cell).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            return None
+        found = read_json(self._path(cell))
         return found if found.get("identity") == self.identity(cell) else None
 
     def run(self, cell: Cell) -> dict[str, Any]:

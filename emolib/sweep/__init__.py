@@ -23,9 +23,9 @@ from typing import Any
 
 import psutil
 
-from emolib import paths, results, scheduling, threads
-from emolib.files import locked, write_file
-from emolib.results import Number, read_json
+from emolib import files, paths, results, scheduling, threads
+from emolib.files import locked, read_json, write_file
+from emolib.results import Number
 from emolib.sweep.grid import Grid, check, declared, from_text, look_again, notebook_key, notebooks, read_grid
 
 #: Notebooks that take longest. Begun early, none of them is left over to run alone at the end.
@@ -263,7 +263,7 @@ def _run_notebook(cell: Cell, notebook: Path, children: Children) -> NotebookRun
         error = children.run(task, cell.environment)
         if not error:
             told = {"key": cell.keys[notebook], "seconds": round(time.perf_counter() - started, 3)}
-            results.write_json(stamp, told | {"recorded": record.is_file()})
+            files.write_json(stamp, told | {"recorded": record.is_file()})
     except OSError as failure:
         error = f"{type(failure).__name__}: {failure}"
     return NotebookRun(notebook.stem, time.perf_counter() - started, error)
@@ -344,7 +344,7 @@ def run(
     plan = {"parameters": dict(parameters), **_what(chosen)}
     label = "-".join(str(parameters[name]) for name in ("CORPUS", "ENCODER") if name in parameters)
     folder = (None if fresh else _unfinished(plan)) or results.new_run(label or "default")
-    results.write_json(folder / "run.json", plan | {"ended": False})
+    files.write_json(folder / "run.json", plan | {"ended": False})
     figures = None if {"CORPUS", "ENCODER"} & set(parameters) else paths.figures()
     cell = _cell(folder.name, chosen, parameters, figures)
     if not fresh:
@@ -352,7 +352,7 @@ def run(
     jobs = min(jobs or _at_once(parameters), len(chosen))
     with contextlib.closing(Children(jobs)) as children:
         ended = run_cell(cell, children, _Progress([cell], jobs).tell, jobs)
-    results.write_json(folder / "run.json", plan | {"ended": True})
+    files.write_json(folder / "run.json", plan | {"ended": True})
     return folder, ended
 
 
@@ -386,9 +386,9 @@ def run_grid(grid: Grid, *, jobs: int = 1, client: Any = None) -> Sweep:
 
 def _run_grid(grid: Grid, folder: Path, jobs: int, client: Any) -> Sweep:
     started, plan, cells = time.perf_counter(), _what(grid.notebooks), []
-    results.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
+    files.write_json(folder / "sweep.json", {"name": grid.name} | plan | {"cells": grid.cells})
     for name, given in grid.cells.items():
-        results.write_json(folder / name / "run.json", {"parameters": given} | plan)
+        files.write_json(folder / name / "run.json", {"parameters": given} | plan)
         cells.append(_cell(f"{folder.name}/{name}", grid.notebooks, given, folder / name / "figures"))
     workers = sum(client.nthreads().values()) if client else jobs
     progress = _Progress(cells, at_once=max(1, min(workers, len(cells))))
@@ -501,7 +501,7 @@ class _Progress:
 def _summarise(sweep: Sweep, notebooks: list[str]) -> None:
     """Write what every cell found as ``summary.json``, and how each ended as ``summary.md``."""
     found = {name: read_json(sweep.folder / name / "summary.json") for name in sweep.cells}
-    results.write_json(sweep.folder / "summary.json", found)
+    files.write_json(sweep.folder / "summary.json", found)
     lines = [f"| cell | {' | '.join(notebooks)} |", "|---" * (len(notebooks) + 1) + "|"]
     for name, ended in sweep.cells.items():
         shown = [(entry.error or f"{entry.seconds:.0f} s").replace("|", "\\|") for entry in ended]
