@@ -29,8 +29,9 @@ TINY = {
     "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
 
-#: Trainings of a few steps.
-PRETRAINING = pretrain.Settings(
+#: The recipes of the shipped encoder and of a vocoder, and trainings of a few steps.
+NANO, HIFIGAN = pretrain.recipe("wav2vec2-nano"), pretrain.recipe("hifigan-nano")
+PRETRAINING = NANO.Settings(
     width=32, n_layers=2, n_heads=2, feed_forward=32, conv_widths=(32, 16), n_units=8, n_expression_units=3,
     unit_layer=1, acoustic_layer=1, expression_layer=2, batch_size=4, crop_s=0.6, steps=12, warmup=2,
     validate_every=3, checkpoint_every=3, validation_share=0.2,
@@ -39,7 +40,7 @@ MAPPING = mapper.Settings(
     width=16, context=3, slow_dilations=(1, 2), fast_dilations=(1,), batch_size=4, crop_frames=40, margin=4,
     steps=12, warmup=2, learning_rate=3e-3, validate_every=3, checkpoint_every=3, sample_every=6, patience=99,
 )  # fmt: skip
-VOCODING = pretrain.VocoderSettings(
+VOCODING = HIFIGAN.VocoderSettings(
     channels=32, rates=(16, 16), block_kernels=(3,), dilations=(1, 3), batch_size=2,
     segment_frames=24, stft_sizes=(256, 1024), steps=6, warmup=2, refine=2,
     validate_every=3, checkpoint_every=2, validation_clips=2,

@@ -9,8 +9,8 @@ import tokenize
 from collections import Counter
 from pathlib import Path
 
-#: The goal: most files and most lines of code.
-GOAL = {"emolib": (95, 11_000), "tests": (60, 8_000)}
+#: The goal, most files and most lines of code; recipes beside shipped models have none.
+GOAL = {"emolib": ", the goal is 11,000 in 95", "tests": ", the goal is 8,000 in 60", "models": ""}
 _LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -44,13 +44,12 @@ def parts(folder: Path) -> Counter[str]:
 
 def main() -> None:
     """Print the table."""
-    for name, (most_files, most_lines) in GOAL.items():
+    for name, goal in GOAL.items():
         folder = Path(__file__).parents[1] / name
         found, files = parts(folder), len(list(folder.rglob("*.py")))
         for part, lines in found.most_common():
             print(f"{lines:7,}  {name}/{part}")
-        total = found.total()
-        print(f"{total:7,}  lines in {files} files of {name}; the goal is {most_lines:,} in {most_files}\n")
+        print(f"{found.total():7,}  lines in {files} files of {name}{goal}\n")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
-from samples import VOCODING, speech
+from samples import HIFIGAN, VOCODING, speech
 from samples import write_corpus as write_speech
 from test_cli import answer, call, complaint, home, write_corpus
 from test_generate import TINY
 
-from emolib import audio, corpora, demo, generate, mapper, paths, pretrain, prosody, steering, tts, vocoder
+from emolib import audio, corpora, demo, generate, mapper, paths, prosody, steering, tts, vocoder
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak
 from emolib.steering import shipped
@@ -77,7 +77,7 @@ def test_a_vocoder_is_trained_and_taken_up(tmp_path, monkeypatch):
     rows = ["path,speaker,emotion", *(f"{n}.wav,s{n // 2},sad" for n in range(4))]
     (tmp_path / "my.csv").write_text("\n".join(rows) + "\n")
     tiny = dataclasses.replace(VOCODING, validation_clips=1, refine=1)
-    monkeypatch.setattr(pretrain, "VocoderSettings", lambda: tiny)
+    monkeypatch.setattr(HIFIGAN, "VocoderSettings", lambda: tiny)
     words = ["train-vocoder", "--manifest", "my.csv", "--out", "own", "--device", "cpu", "--steps"]
     found = answer(*words, 2, "--hold-out", "folder-s1")
     assert set(found) == {

@@ -120,7 +120,7 @@ def test_equal_codes_of_two_corpora_are_two_people(tmp_path):
     assert sorted(chain(*mapper.training.hold_out(manifest, mapper.Settings()))) == people
     done = finetune.finetune(manifest, tmp_path / "out", finetune.Settings(n_epochs=1))
     assert set(done.held_out) < set(people)
-    assert set(pretrain.batches.load_speech(manifest).speakers) == set(people)
+    assert set(pretrain.load_speech(manifest, RATE).speakers) == set(people)
 
 
 # ----------------------------------------------------------------------------------------- speakers

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import test_training
 import torch
-from samples import MAPPING, PRETRAINING, VOCODING, speech, write_corpus
+from samples import HIFIGAN, MAPPING, NANO, PRETRAINING, VOCODING, speech, write_corpus
 from test_axis_hooks import RATE, SPEECH_MODELS, WAVES, axis_of, folders  # noqa: F401
 from test_encoders import mean_cosine, relative_error
 from test_generate import TINY as GENERATING
@@ -21,7 +21,7 @@ from test_generate import some_mels
 from test_mapper import made  # noqa: F401
 from test_vocoder import SMALL, converted, original
 
-from emolib import encoders, finetune, generate, mapper, pretrain, ser, vocoder
+from emolib import encoders, finetune, generate, mapper, ser, vocoder
 from emolib.axis import OPERATORS, apply_axes
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA here")
@@ -110,7 +110,7 @@ def test_a_mappers_training(made, tmp_path):  # noqa: F811
     np.testing.assert_allclose(*curves, rtol=0.01)
 
 
-TRAININGS = {"encoder": (pretrain.pretrain, PRETRAINING), "vocoder": (pretrain.train_vocoder, VOCODING)}
+TRAININGS = {"encoder": (NANO.pretrain, PRETRAINING), "vocoder": (HIFIGAN.train_vocoder, VOCODING)}
 
 
 @pytest.mark.parametrize("kind", TRAININGS)

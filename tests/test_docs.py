@@ -87,6 +87,7 @@ def test_an_installed_package_has_what_is_shipped(unpacked, tmp_path):
     module, model = map(Path, found.stdout.split())
     assert module.is_relative_to(unpacked) and model.is_relative_to(unpacked)
     assert (model / "model.safetensors").is_file()
+    run("from emolib.pretrain import recipe as r; r('wav2vec2-nano').Settings, r('hifigan-nano').MEL")
     done = run(blocks(README, "python")[0])
     check_printed(done.stdout)
     assert "emolib fetch ravdess" in done.stderr

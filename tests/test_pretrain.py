@@ -4,6 +4,7 @@ What a kill or a bad loss does to a training is in test_training.py and faults/.
 """
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,17 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import PRETRAINING, VOCODING, refused, speech
+from samples import HIFIGAN, NANO, PRETRAINING, VOCODING, refused, speech
 from transformers import AutoFeatureExtractor, SpeechT5HifiGan, Wav2Vec2Model
 
 from emolib import audio, encoders, pretrain, vocoder
 from emolib.audio import HIFIGAN_MEL
-from emolib.pretrain import batches, encoder, hifigan, targets
 from emolib.training import CHECKPOINT
 
 SR = 16_000
+targets, batches = NANO.measures, importlib.import_module(".batches", NANO.__package__)
 TINY = dataclasses.replace(PRETRAINING, steps=6, validate_every=2, checkpoint_every=2)
-TRAININGS = {"encoder": (pretrain.pretrain, TINY), "vocoder": (pretrain.train_vocoder, VOCODING)}
+TRAININGS = {"encoder": (NANO.pretrain, TINY), "vocoder": (HIFIGAN.train_vocoder, VOCODING)}
 
 
 def voice(f0_hz: float, seconds: float = 0.8, seed: int = 0) -> audio.Wave:
@@ -46,13 +47,13 @@ def manifest(tmp_path_factory) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def loaded(manifest) -> batches.Speech:
-    return batches.load_speech(manifest)
+def loaded(manifest) -> pretrain.Speech:
+    return pretrain.load_speech(manifest, SR)
 
 
 @pytest.fixture(scope="module")
 def made(loaded) -> targets.Targets:
-    return encoder.measure(loaded, TINY)
+    return NANO.measure(loaded, TINY)
 
 
 def train(kind: str, manifest: pd.DataFrame, out: Path, **changes: object) -> pretrain.Pretraining:
@@ -130,39 +131,39 @@ def test_perturbation_is_seeded_bounded_and_off_at_zero():
 
 def test_segments_of_the_vocoder_are_pieces_with_their_own_frames_at_spread_levels(loaded):
     waves_22k = [np.repeat(wave, 2) for wave in loaded.waves]
-    speech_22k = batches.Speech(waves_22k, 2 * loaded.spans, loaded.speakers, 22_050, [])
+    speech_22k = pretrain.Speech(waves_22k, 2 * loaded.spans, loaded.speakers, 22_050, [])
     settings = dataclasses.replace(VOCODING, batch_size=16)
-    waves, again, other = (hifigan.draw(speech_22k, np.arange(8), settings, step) for step in (3, 3, 4))
-    assert hifigan.log_mel(waves).shape == (16, 24, 80)
+    waves, again, other = (HIFIGAN.draw(speech_22k, np.arange(8), settings, step) for step in (3, 3, 4))
+    assert HIFIGAN.log_mel(waves).shape == (16, 24, 80)
     assert torch.equal(waves, again) and not torch.equal(waves, other)
     levels = [audio.rms_dbfs(wave) for wave in waves.numpy()]
     assert -50 < min(levels) < -33 and -27 < max(levels) < -15
     wave = speech(1.0, sample_rate=22_050)
     padded = np.pad(wave, (1024 - 256) // 2, mode="reflect")
-    found = hifigan.log_mel(torch.from_numpy(padded)[None])[0].numpy()
+    found = HIFIGAN.log_mel(torch.from_numpy(padded)[None])[0].numpy()
     np.testing.assert_allclose(found, audio.log_mel(wave, 22_050), atol=1e-4)
 
 
 def test_a_clip_shorter_than_a_segment_is_followed_by_silence(loaded):
-    short = batches.Speech([loaded.waves[0][:3_000]], np.array([[0, 3_000]]), ["low"], 22_050, [])
-    waves = hifigan.draw(short, np.array([0]), VOCODING, 0)
-    assert torch.isfinite(hifigan.log_mel(waves)).all() and waves[:, -1000:].abs().max() == 0
+    short = pretrain.Speech([loaded.waves[0][:3_000]], np.array([[0, 3_000]]), ["low"], 22_050, [])
+    waves = HIFIGAN.draw(short, np.array([0]), VOCODING, 0)
+    assert torch.isfinite(HIFIGAN.log_mel(waves)).all() and waves[:, -1000:].abs().max() == 0
 
 
 def test_held_out_speakers_are_for_validation_alone(loaded):
-    training, validation = hifigan.split(loaded, ["low"], VOCODING)
+    training, validation = HIFIGAN.split(loaded, ["low"], VOCODING)
     assert list(training) == [4, 5, 6, 7] and set(validation) < {0, 1, 2, 3}
-    training, validation = hifigan.split(loaded, [], VOCODING)
+    training, validation = HIFIGAN.split(loaded, [], VOCODING)
     assert sorted([*training, *validation]) == list(range(8)) and len(validation) == 2
-    refused("held-out speaker 's9' is not in the manifest", hifigan.split, loaded, ["s9"], VOCODING)
-    refused("0 clips to train on", hifigan.split, loaded, ["low", "high"], VOCODING)
+    refused("held-out speaker 's9' is not in the manifest", HIFIGAN.split, loaded, ["s9"], VOCODING)
+    refused("0 clips to train on", HIFIGAN.split, loaded, ["low", "high"], VOCODING)
 
 
 # ------------------------------------------------------------------------------------- networks, losses
 
 
 def test_the_first_layer_starts_as_a_spectrogram():
-    bank, at_500 = encoder.filter_bank(768, 400), round(96 * (500 - 50) / 950)
+    bank, at_500 = NANO.filter_bank(768, 400), round(96 * (500 - 50) / 950)
     own, far = slice(4 * at_500, 4 * at_500 + 4), slice(4 * 80, 4 * 80 + 4)  # 96 frequencies up to 1 kHz
     phases = np.linspace(0, 2 * np.pi, 8)[:, None]
     tones = np.sin(2 * np.pi * 500 * np.arange(400) / SR + phases).astype(np.float32)
@@ -174,8 +175,8 @@ def test_the_first_layer_starts_as_a_spectrogram():
 
 def test_an_untrained_generator_lets_its_input_through():
     torch.manual_seed(0)
-    config = hifigan.generator_config(pretrain.VocoderSettings())
-    network = hifigan.untrained(config, torch.zeros(80), torch.ones(80))
+    config = HIFIGAN.generator_config(HIFIGAN.VocoderSettings())
+    network = HIFIGAN.untrained(config, torch.zeros(80), torch.ones(80))
     with torch.inference_mode():
         waves = network(torch.randn(2, 20, 80))
     assert 0.05 < waves.std() < 0.8 and waves.shape == (2, 20 * 256)
@@ -185,7 +186,7 @@ def test_the_vocoders_loss_is_least_for_the_same_wave():
     wave = torch.from_numpy(speech(0.5, sample_rate=22_050))[None]
     noisy = wave + 0.01 * torch.randn(wave.shape, generator=torch.Generator().manual_seed(0))
     waves = wave, -wave, noisy, 0 * wave
-    zero, turned, some, more = (float(hifigan.loss_of(given, wave, VOCODING)) for given in waves)
+    zero, turned, some, more = (float(HIFIGAN.loss_of(given, wave, VOCODING)) for given in waves)
     assert zero == turned == 0 < some < more  # the sign of a wave can't be known
 
 
@@ -195,7 +196,7 @@ def test_the_vocoders_loss_is_least_for_the_same_wave():
 def test_both_networks_are_ordinary_ones(trained):
     for kind, steps in (("encoder", [2, 4, 6]), ("vocoder", [3, 6])):
         weights = load_file(trained[kind].folder / "model.safetensors").values()
-        curve = pd.read_csv(trained[kind].folder / batches.CURVE)
+        curve = pd.read_csv(trained[kind].folder / pretrain.CURVE)
         assert {tensor.dtype for tensor in weights} == {torch.float16}
         assert list(curve["step"]) == steps and np.isfinite(curve).all(axis=None)
     folder = trained["encoder"].folder
@@ -209,7 +210,7 @@ def test_both_networks_are_ordinary_ones(trained):
     network = vocoder.load(str(folder))
     assert isinstance(network, vocoder.HiFiGAN) and network.refine == 2 and network.spec == HIFIGAN_MEL
     assert network.vocode(audio.log_mel(speech(0.5), SR)).shape == (43 * 256,)
-    samples = sorted(path.name for path in (folder / hifigan.SAMPLES).iterdir())
+    samples = sorted(path.name for path in (folder / HIFIGAN.SAMPLES).iterdir())
     assert samples == [f"{n}-step-{step:06d}.flac" for n in (0, 1) for step in (3, 6)]
 
 
@@ -237,7 +238,7 @@ def test_a_clip_that_pesq_cannot_rate_is_counted_and_ends_nothing(tmp_path):
         path = audio.write(tmp_path / f"{n}.wav", speech(seconds, seed=n), SR)
         rows.append({"path": str(path), "speaker": "out" if n < 2 else "in"})
     settings, options = dataclasses.replace(VOCODING, steps=1), {"device": "cpu", "progress": False}
-    done = pretrain.train_vocoder(pd.DataFrame(rows), tmp_path / "v", settings, hold_out=["out"], **options)
+    done = HIFIGAN.train_vocoder(pd.DataFrame(rows), tmp_path / "v", settings, hold_out=["out"], **options)
     last = done.validation.iloc[-1]
     assert last["n_pesq"] == 1 and last[["loss", "log_mel_l1", "pesq", "pesq_refined"]].notna().all()
 

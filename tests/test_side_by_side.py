@@ -21,10 +21,10 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from samples import MAPPING, PRETRAINING, VOCODING, save_model, write_corpus
+from samples import HIFIGAN, MAPPING, NANO, PRETRAINING, VOCODING, save_model, write_corpus
 from typer.testing import CliRunner
 
-from emolib import features, finetune, generate, mapper, paths, pretrain, ser, steering, store
+from emolib import features, finetune, generate, mapper, paths, ser, steering, store
 from emolib.cli import app
 from emolib.cli.app import default_folder
 from emolib.files import write_file
@@ -93,13 +93,13 @@ def train_generator(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.nda
 def pretrain_encoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     settings = replace(PRETRAIN, seed=seed)
     folder = default_folder("pretrained", clips, settings)
-    return saved(pretrain.pretrain(clips, folder, settings, device="cpu", progress=False).folder)
+    return saved(NANO.pretrain(clips, folder, settings, device="cpu", progress=False).folder)
 
 
 def train_vocoder(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:
     settings = replace(VOCODER, seed=seed)
     folder = default_folder("vocoder", clips, [], settings)
-    return saved(pretrain.train_vocoder(clips, folder, settings, device="cpu", progress=False).folder)
+    return saved(HIFIGAN.train_vocoder(clips, folder, settings, device="cpu", progress=False).folder)
 
 
 def tune(clips: pd.DataFrame, encoder: str, seed: int) -> list[np.ndarray]:

@@ -71,8 +71,9 @@ def pretrain(
     seed
         Seed of weights, crops and masks.
     """
-    from emolib import pretrain as recipes
+    from emolib.pretrain import recipe
 
+    recipes = recipe("wav2vec2-nano")
     clips, settings = _joined(corpora_names, table), _changed(recipes.Settings(), seed=seed, steps=steps)
     done = recipes.pretrain(
         clips, out or default_folder("pretrained", clips, settings), settings, device=device, resume=resume,
@@ -113,9 +114,9 @@ def train_vocoder(
     seed
         Seed of weights and segments.
     """
-    from emolib import pretrain as recipes
+    from emolib.pretrain import recipe
 
-    clips = _joined(corpora_names, table)
+    recipes, clips = recipe("hifigan-nano"), _joined(corpora_names, table)
     settings = _changed(recipes.VocoderSettings(), seed=seed, steps=steps)
     folder = out or default_folder("vocoder", clips, sorted(hold_out or []), settings)
     done = recipes.train_vocoder(
@@ -432,7 +433,7 @@ def steer(
         Clearer or breathier, -1 to 1.
     """
     from emolib import audio, encoders, prosody, steering
-    from emolib.steering import shipped
+    from emolib.steering import preparation, shipped
 
     knobs = prosody.check_knobs(
         {"pitch": pitch, "range": pitch_range, "tempo": tempo, "effort": effort, "breathiness": breathiness}
@@ -443,7 +444,7 @@ def steer(
     steering.check_delta(delta * sum(map(abs, weights.values())), allow_extrapolation=allow_extrapolation)
     wave, sample_rate = audio.load(recording)
     make: Callable[[str], steering.Steerer]
-    as_shipped = method == "prosody" or (encoder, layer) == (SHIPPED_ENCODER, shipped.LAYER)
+    as_shipped = method == "prosody" or (encoder, layer) == (SHIPPED_ENCODER, preparation.LAYER)
     if not corpus.is_named and as_shipped and shipped.available():
         network = None if method == "prosody" else encoders.load(encoder, layers=[layer], device=device)
         make = functools.partial(

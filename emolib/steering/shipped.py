@@ -2,7 +2,8 @@
 
 The transforms move speech from neutral and calm to each strong emotion. They and the mapper of latent
 steering were learned from two thirds of the actors, and the judge from the rest. The axes of latent steering
-are computed from the shipped embeddings of the same two thirds. `make` wrote what is shipped.
+are computed from the shipped embeddings of the same two thirds. ``models/prosody-ravdess/recipe.py`` made
+what is shipped.
 """
 
 import re
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib import corpora, encoders, features, files, mapper, paths, prosody, ser
+from emolib import corpora, encoders, files, mapper, paths, prosody, ser
 from emolib.steering import preparation
 from emolib.steering.base import Steerer
 from emolib.steering.latent import LatentSteerer
-from emolib.steering.preparation import LAYER, Method, anchors_of, at_full_strength, blended, linear_mapper
+from emolib.steering.preparation import Method, anchors_of, blended
 from emolib.steering.prosodic import ProsodySteerer
 
 #: The name of the folder in ``models/``.
@@ -106,28 +107,3 @@ def speaker(path: Path) -> str | None:
     """Return the actor of a file with a name of RAVDESS, as the judge calls them; None for any other file."""
     match = re.fullmatch(r"(?:[0-9]{2}-){6}([0-9]{2})", path.stem)
     return f"{CORPUS}-{match[1]}" if match else None
-
-
-def make(manifest: pd.DataFrame, folder: Path | None = None, *, progress: bool = False) -> Path:
-    """Learn all parts from RAVDESS and write them: one transform a folder, the mapper, and the judge.
-
-    Parameters
-    ----------
-    manifest : DataFrame; the corpus
-    folder : Path, optional; where they are shipped by default
-    progress : bool
-    """
-    folder = folder or paths.models() / FOLDER
-    [first, *_] = preparation.rotations(manifest, 3)
-    taught = manifest[manifest["speaker"].isin([*first.makers, *first.heard])].reset_index(drop=True)
-    parts = {source: at_full_strength(taught, source, TARGETS) for source in SOURCES}
-    wanted = pd.concat(parts.values()).drop_duplicates("clip")
-    analysed = prosody.renditions(wanted, progress=progress)
-    for source, acted in parts.items():
-        for target in TARGETS:
-            found = prosody.pairs(acted, source, target, analysed=analysed).pairs
-            prosody.ProsodyTransform(source, target).fit(found).save(folder / f"{source}-{target}")
-    store = features.extract(taught, paths.SHIPPED_ENCODER, layers=[LAYER], frames=True).store
-    linear_mapper(taught, store, LAYER, progress=progress).save(folder / _MAPPER)
-    ser.train(manifest, folder / _JUDGE, without=sorted(set(taught["speaker"])))
-    return folder

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from samples import MAPPING, PRETRAINING, VOCODING, speech, write_corpus, write_notebook
+from samples import HIFIGAN, MAPPING, NANO, PRETRAINING, VOCODING, speech, write_corpus, write_notebook
 from test_features import Fake
 
-from emolib import audio, corpora, features, files, mapper, pretrain, store, sweep
+from emolib import audio, corpora, features, files, mapper, store, sweep
 from emolib.axis import EmotionAxis
 from emolib.corpora import fetch as fetching
 from emolib.store import FeatureStore, StoreConfig
@@ -68,7 +68,7 @@ def extract(inputs: Path, out: Path) -> None:
 def train_encoder(inputs: Path, out: Path) -> None:
     """Pretrain a tiny network for twelve steps."""
     manifest = pd.read_csv(inputs / "voices.csv")
-    pretrain.pretrain(manifest, out / "encoder", PRETRAINING, device="cpu", progress=False)
+    NANO.pretrain(manifest, out / "encoder", PRETRAINING, device="cpu", progress=False)
 
 
 def train_mapper(inputs: Path, out: Path) -> None:
@@ -88,7 +88,7 @@ def train_mapper(inputs: Path, out: Path) -> None:
 def train_vocoder(inputs: Path, out: Path) -> None:
     """Train a tiny vocoder for six steps, the last two against its judges."""
     manifest = pd.read_csv(inputs / "voices.csv").assign(emotion="sad")
-    pretrain.train_vocoder(manifest, out / "vocoder", VOCODING, device="cpu", progress=False)
+    HIFIGAN.train_vocoder(manifest, out / "vocoder", VOCODING, device="cpu", progress=False)
 
 
 def made_axis(number: int) -> EmotionAxis:

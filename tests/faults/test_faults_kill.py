@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from fault_server import archive, serving
 from fault_tally import moments, tried
+from samples import HIFIGAN, NANO
 
-from emolib import mapper, pretrain, sweep
+from emolib import mapper, sweep
 from emolib.axis import EmotionAxis
 from emolib.store import FeatureStore
 
@@ -52,9 +53,9 @@ def test_killed_work_goes_on_to_the_same_end(inputs, undisturbed, tmp_path, kind
 
 
 @pytest.mark.parametrize("kind, owner, name", [
-    ("the training of an encoder", pretrain.encoder, "export"),
+    ("the training of an encoder", NANO, "export"),
     ("the training of a mapper", mapper.Mapper, "save"),
-    ("the training of a vocoder", pretrain.hifigan, "export"),
+    ("the training of a vocoder", HIFIGAN, "export"),
 ])  # fmt: skip
 def test_training_stopped_between_its_last_checkpoint_and_its_model(
     inputs, undisturbed, tmp_path, monkeypatch, kind, owner, name

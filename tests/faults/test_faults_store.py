@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from fault_tally import repeats, tried
 from safetensors.numpy import load_file
+from samples import NANO
 
-from emolib import mapper, paths, pretrain, prosody, results, ser, vocoder
+from emolib import mapper, paths, prosody, results, ser, vocoder
 from emolib.av import AVLearner
 from emolib.axis import EmotionAxis
 from emolib.codebook import ResidualQuantizer
@@ -241,7 +242,7 @@ def test_a_damaged_checkpoint_is_named(inputs, tmp_path, job):
 def test_damaged_targets_are_made_again(inputs, tmp_path):
     jobs.train_encoder(inputs, tmp_path)
     expected = jobs.content(tmp_path)
-    jobs.spoil(tmp_path / "encoder" / pretrain.encoder.TARGETS, "empty")
+    jobs.spoil(tmp_path / "encoder" / NANO.TARGETS, "empty")
     jobs.spoil(tmp_path / "encoder" / CHECKPOINT, "gone")
     with tried("damaged targets of a training"):
         jobs.train_encoder(inputs, tmp_path)

@@ -41,7 +41,7 @@ from emolib.audio import MelSpec, Wave, mel_filters
 from emolib.world import pitch
 
 if TYPE_CHECKING:
-    from emolib.pretrain.encoder import Settings
+    from .recipe import Settings
 
 Array = NDArray[np.float32]
 

@@ -30,10 +30,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from emolib.pretrain import targets as measures
-from emolib.pretrain.batches import Batch, Batches, Pretraining, Speech, carry_out, load_speech
-from emolib.pretrain.targets import Frames, Targets
+from emolib.pretrain import Pretraining, Speech, carry_out, load_speech
 from emolib.training import Recipe, Training, identity, in_folder
+
+from . import targets as measures
+from .batches import Batch, Batches
+from .targets import Frames, Targets
 
 #: Settings that may change where a training is resumed: how long it is, and how often to look.
 FREE = ("steps", "decay_share", "validate_every", "checkpoint_every")
@@ -140,7 +142,7 @@ def pretrain(
         then stays.
     """
     started, out, settings = time.monotonic(), Path(out), settings or Settings()
-    speech = load_speech(manifest, progress=progress)
+    speech = load_speech(manifest, measures.SAMPLE_RATE, progress=progress)
     key = identity(settings, speech.speakers, *speech.waves, free=FREE)
 
     with in_folder(out, key, resume=resume):

@@ -21,7 +21,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from emolib import audio, quality, vocoder
 from emolib.audio import HIFIGAN_MEL as MEL
-from emolib.pretrain.batches import Clips, Pretraining, Speech, carry_out, load_speech
+from emolib.pretrain import Clips, Pretraining, Speech, carry_out, load_speech
 from emolib.training import Recipe, Training, identity, in_folder
 
 #: Settings that may change where a training is resumed: how long it is, how fast, and how often to look.
