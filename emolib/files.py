@@ -16,11 +16,13 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, ClassVar, Self
 
 import numpy as np
@@ -90,6 +92,22 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def optional(name: str, needed_for: str, install: str = "") -> ModuleType:
+    """Import a package that is not among the requirements, or say how to install it.
+
+    Raises
+    ------
+    ValueError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0].replace("_", "-")
+        told = install or f"pip install {package}"
+        raise ValueError(f"{needed_for} needs the package {package}: {told}") from error
 
 
 @contextlib.contextmanager

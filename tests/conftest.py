@@ -17,8 +17,7 @@ settings.load_profile("no deadline")
 
 #: Files that train networks, or start many processes.
 SLOW_FILES = re.compile(
-    "test_(attention|augment|cli_|dask|fetch|finetune|generate|grid|mapper|pretrain|recipe|s3|ser_resnet|"
-    "steering_trial|studies|sweep|training|tts_networks|vocoder_training)"
+    "test_(attention|cli_|dask|fetch|finetune|generate|mapper|pretrain|s3|side_by_side|studies|sweep|training)"
 )
 
 

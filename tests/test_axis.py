@@ -350,11 +350,8 @@ def test_scikit_learn_s_own_checks(estimator):
 
 
 def test_plots_name_what_they_draw():
-    curve, controls, steps = Figure().subplots(1, 3)
+    controls, steps = Figure().subplots(1, 2)
     held_out = axes.cross_project(X, MANIFEST, LOSO)
-    rows = [{"method": m, "layer": k, **held_out.auc._asdict()} for m in METHODS for k in (0, 1, 2)]
-    plots.plot_auc_by_layer(pd.DataFrame(rows), ax=curve)
-    assert [line.get_label() for line in curve.lines][: len(METHODS)] == list(METHODS)
     plots.plot_controls({"axis": held_out.auc}, {"random": axes.random_aucs(X, MANIFEST)}, ax=controls)
     assert [label.get_text() for label in controls.get_yticklabels()] == ["axis", "random"]
     plots.plot_ladder({"a": axes.ladder(held_out, MANIFEST)}, ax=steps)

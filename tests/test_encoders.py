@@ -527,5 +527,5 @@ def test_functionals_without_opensmile_say_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     for name in FUNCTIONALS:
         assert name in encoders.BASELINES
-        why = rf"'{name}' needs the package opensmile .*emolib\[functionals\].* research licence"
+        why = rf"'{name}' needs the package opensmile: .*emolib\[functionals\].* research licence"
         refused(why, name=name)

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 from samples import MAPPING, needs_audio, needs_whisper, refused, speech, write_corpus
 
-from emolib import audio, corpora, encoders, features, mapper, paths, plots
+from emolib import audio, corpora, encoders, features, mapper, paths
 from emolib.mapper import network, training
 from emolib.mapper.training import CURVE, SAMPLES, Crops
 from emolib.store import FeatureStore, StoreConfig
@@ -341,16 +340,3 @@ def test_what_can_not_be_trained_on_is_refused(made, tmp_path):
     )):  # fmt: skip
         store = corpus_of(tmp_path / str(i), found, **changes)[1]
         refused(message, mapper.load_pairs, rows, store, 1, mels=targets)
-
-
-# ------------------------------------------------------------------------------------- the drawing
-
-
-def test_a_measure_is_drawn_by_layer_for_each_series():
-    rows = [(kind, layer, 0.5 + 0.1 * layer) for kind in ("mapper", "linear") for layer in (0, 3)]
-    table = pd.DataFrame(rows, columns=["kind", "layer", "value"])
-    table, ax = table.assign(low=table["value"] - 0.1, high=table["value"] + 0.1), Figure().subplots()
-    plots.plot_by_layer(table, "log-mel L1", series="kind", levels={"ceiling": 0.2}, ax=ax)
-    curves = [line for line in ax.lines if line.get_label() in ("mapper", "linear")]
-    np.testing.assert_allclose([c.get_xydata() for c in curves], [[[0, 0.5], [3, 0.8]]] * 2)
-    assert ax.get_xticks().tolist() == [0, 3] and [text.get_text() for text in ax.texts] == ["ceiling"]

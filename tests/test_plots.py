@@ -23,13 +23,12 @@ TABLE = pd.DataFrame(
 )
 CURVE = pd.DataFrame({"layer": [0, 1, 2], "value": [0.3, 0.5, 0.4]})
 CURVE = CURVE.assign(low=CURVE["value"] - 0.1, high=CURVE["value"] + 0.1)
+CURVES = pd.concat([CURVE.assign(who="nano"), CURVE.assign(who="random")])
 BARS = pd.DataFrame({"features": [*"aabb"], "split": [*"xyxy"], "value": [0.4, 0.5, 0.6, 0.2]})
 BARS = BARS.assign(low=BARS["value"] - 0.1, high=BARS["value"] + 0.05)
 SIMILARITY = pd.DataFrame([[1, -0.2], [-0.2, 1]], index=["sad", "angry"], columns=["sad", "angry"])
 RATES = pd.DataFrame({"emotion": ["sad", "sad", "angry", "angry"], "lam": [0.1, 1] * 2, "bits": [40, 10] * 2})
 RATES["value"] = [0.9, 0.6] * 2
-RESPONSE = pd.DataFrame({"name": ["axis"] * 3 + ["random 1"] * 3, "delta": [-1.0, 0.0, 1.0] * 2})
-RESPONSE = RESPONSE.assign(value=0.2 + 0.1 * RESPONSE["delta"], low=0.1, high=0.3)
 SCORES = pd.DataFrame({"condition": ["classical", "generated 25 %", "generated 100 %", "generated 400 %"]})
 SCORES = SCORES.assign(protocol=["disjoint"] * 3 + ["flattering"], ua=[0.1, 0.3, -0.1, 0.9])
 SCORES = SCORES.assign(ua_low=SCORES["ua"] - 0.1, ua_high=SCORES["ua"] + 0.05)
@@ -49,26 +48,21 @@ DRAWN = {
     "by_emotion": given(TABLE, "f0_hz", "F0 (Hz)", zero=True),
     "map": given(POINTS, WORDS),
     "map of speakers": given(POINTS, [f"{i % 14}" for i in range(60)]),
-    "layer_curve": given({"nano": CURVE, "random": CURVE}, baselines={"logmel": 0.35}, chance=0.14),
+    "series": given(CURVES, "layer", "value", "who", levels={"logmel": 0.35, "chance": 0.14}),
     "bars": given(BARS, "features", "split", chance=0.14),
     "similarity": given(SIMILARITY),
-    "auc_by_layer": given(CURVE.assign(method="lda")),
     "controls": given({"axis": Interval(0.9, 0.8, 0.95)}, {"random": RNG.uniform(0.3, 0.7, 40)}),
     "transfer": given(SIMILARITY.abs()),
     "ridges": given(POINTS[:, 0], WORDS),
     "ladder": given({"axis": CURVE.assign(step=["calm", "normal", "strong"])}),
     "rate_curves": given(RATES, "value", "cosine similarity"),
-    "ways": given(RATES, "bits", "value", series="emotion"),
     "matrix": given(SIMILARITY, "drift"),
     "plane": given(POINTS, WORDS),
     "moves": given(POINTS[:3], POINTS[3:6], WORDS[:3]),
-    "by_layer": given(CURVE, "mel L1 (nepers)"),
     "protocols": given(SCORES, chance=0.2),
     "mel_grid": given({"sad": [MEL.T, MEL.T], "angry": [MEL.T]}),
     "denoising": given([MEL.T - 3, MEL.T], ["0 %", "100 %"]),
-    "series": given(CURVE.assign(who="nano"), "layer", "value", "who", levels={"log-mel": 0.35}),
     "intervals": given(INTERVALS),
-    "response": given(RESPONSE, "P(angry)", controls=["random 1"]),
 }
 
 
@@ -92,7 +86,7 @@ def words(texts) -> list[str]:
 
 
 def test_each_draws_on_the_given_or_the_current_axes_and_changes_nothing_else():
-    tables = (TABLE, CURVE, BARS, SIMILARITY, RATES, RESPONSE, SCORES, INTERVALS)
+    tables = (TABLE, CURVES, BARS, SIMILARITY, RATES, SCORES, INTERVALS)
     settings, figures, before = dict(mpl.rcParams), plt.get_fignums(), [table.copy() for table in tables]
     assert {f"plot_{name.split()[0]}" for name in DRAWN} == {n for n in vars(plots) if n.startswith("plot_")}
     for name in DRAWN:
@@ -121,8 +115,7 @@ def without_interval(value: Any) -> Any:
 
 @pytest.mark.filterwarnings("error")
 def test_values_without_intervals_are_drawn_without_whiskers(monkeypatch):
-    with_intervals = ["layer_curve", "bars", "auc_by_layer", "ladder", "ways", "by_layer"]
-    for name in [*with_intervals, "protocols", "series", "response", "controls"]:
+    for name in ("bars", "ladder", "protocols", "series", "controls"):
         arguments, options = DRAWN[name]
         monkeypatch.setitem(DRAWN, name, (tuple(map(without_interval, arguments)), options))
         ax = draw(name, Figure(figsize=(8, 4)).subplots())
@@ -172,10 +165,11 @@ def test_a_mel_shows_a_tone_at_its_frequency_and_mels_share_limits(axes):
 
 
 def test_curves_levels_and_bars_are_where_the_numbers_are(axes):
-    ax = draw("layer_curve", axes[0])
-    curves = [line for line in ax.lines if line.get_marker() == "o"]
-    assert all(np.array_equal(line.get_ydata(), CURVE["value"]) for line in curves) and len(curves) == 2
-    assert {line.get_ydata()[0] for line in ax.lines if line.get_marker() != "o"} == {0.35, 0.14}
+    ax = draw("series", axes[0])
+    curves, levels = ax.lines[:2], ax.lines[2:]
+    assert all(np.array_equal(line.get_ydata(), CURVE["value"]) for line in curves)
+    assert len({(line.get_marker(), line.get_color()) for line in curves}) == 2
+    assert {line.get_ydata()[0] for line in levels} == {0.35, 0.14}
     assert {"logmel", "chance"} <= set(words(ax.texts))
     assert words(ax.get_legend().get_texts()) == ["nano", "random"]
     ax = draw("bars", axes[1])
@@ -198,9 +192,9 @@ def test_rates_too_far_apart_are_not_joined(axes):
         np.testing.assert_array_equal(lines[name].get_xdata(), [3, 4, np.nan, 16, 24, 32])
         np.testing.assert_allclose(lines[name].get_ydata(), [value, value, np.nan, value, value, value])
     far = pd.DataFrame({"way": "a", "x": [0.0, 0.8, 0.9, 1.0], "y": 1.0})
-    ax = plots.plot_ways(far, "x", "y", joined=0.25, labels=("bits", "UA"), ax=axes[1])
+    ax = plots.plot_series(far, "x", "y", "way", joined=0.25, ax=axes[1])
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0, np.nan, 0.8, 0.9, 1])
-    assert not ax.collections and (ax.get_xlabel(), ax.get_ylabel()) == ("bits", "UA")
+    assert not ax.collections and (ax.get_xlabel(), ax.get_ylabel()) == ("x", "y")
 
 
 def test_a_matrix_is_coloured_around_zero_and_its_gaps_stay_empty(axes):
@@ -217,7 +211,7 @@ def test_a_saved_figure_is_three_files_equal_to_the_byte_without_date_or_place(t
     settings, made = dict(mpl.rcParams), []
     for folder in (tmp_path / "one", tmp_path / "two"):
         figure = Figure(figsize=(4, 3))
-        draw("layer_curve", figure.subplots())
+        draw("series", figure.subplots())
         plots.save_figure(figure, "x", folder, CURVE)
         made.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert made[0] == made[1] and set(made[0]) == {"x.png", "x.svg", "x.csv"}

@@ -96,3 +96,9 @@ def test_a_kernel_has_one_thread_that_waits_passively_unless_the_user_wants_more
 def test_these_tests_have_what_a_kernel_has():
     assert threads.KERNEL.keys() <= os.environ.keys()
     assert blas_threads() == {int(os.environ.get("OPENBLAS_NUM_THREADS", os.environ["OMP_NUM_THREADS"]))}
+
+
+def test_the_tests_of_a_file_share_a_process(request):
+    """As pytest-xdist names it; under another pytest than that of the lock it may share single tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@test_threads.py")

@@ -9,7 +9,6 @@ References
 T. Vogel (2024), "repeng", github.com/vgel/repeng; G. Gerganov et al., "GGUF", github.com/ggml-org/ggml.
 """
 
-import importlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from emolib.axis.estimator import EmotionAxis
 
 _ARCHITECTURE, _OWN = "controlvector", "emolib.axes"
 _PREFIX = "direction."
+_NEEDED = "control vectors in GGUF", "pip install 'gguf>=0.10'"
 
 
 def write_gguf(path: str | Path, axes: Mapping[int, EmotionAxis]) -> Path:
@@ -41,7 +41,7 @@ def write_gguf(path: str | Path, axes: Mapping[int, EmotionAxis]) -> Path:
         If the package gguf isn't installed, there is no axis, one is of another layer than it is given for,
         or a layer is below 1.
     """
-    gguf = _package()
+    gguf = files.optional("gguf", *_NEEDED)
     if not axes or min(axes) < 1:
         raise ValueError(f"axes of layers {sorted(axes)}; expected at least one, each of layer 1 or above")
     told: dict[int, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ def read_gguf(path: str | Path, source: str = "negative", target: str = "positiv
     ValueError
         If the package gguf isn't installed, or the file holds no control vectors.
     """
-    gguf = _package()
+    gguf = files.optional("gguf", *_NEEDED)
     try:
         reader = gguf.GGUFReader(path)
     except ValueError as error:
@@ -108,10 +108,3 @@ def read_gguf(path: str | Path, source: str = "negative", target: str = "positiv
         arrays |= {"direction_": vector / size, "speaker_directions_": np.empty((0, len(vector)))}
         made[layer] = EmotionAxis._loaded(config, arrays)
     return dict(sorted(made.items()))
-
-
-def _package() -> Any:
-    try:
-        return importlib.import_module("gguf")
-    except ImportError:
-        raise ValueError("control vectors in GGUF need the package gguf: pip install 'gguf>=0.10'") from None

@@ -6,7 +6,6 @@ manifest; this module knows its columns.
 """
 
 import contextlib
-import importlib
 import io
 import math
 import re
@@ -14,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from csv import QUOTE_MINIMAL, QUOTE_NONE, QUOTE_NONNUMERIC
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import fsspec
 import pandas as pd
@@ -204,7 +202,7 @@ def read_parts(path: str | Path, clips: int) -> Iterator[pd.DataFrame]:
     parts: Iterable[pd.DataFrame]
     with _reading(path), fsspec.open(str(path), "rb") as file:
         if str(path).lower().endswith(".parquet"):
-            parquet = optional("pyarrow.parquet", f"{path}: Parquet").ParquetFile(file)
+            parquet = files.optional("pyarrow.parquet", f"{path}: Parquet").ParquetFile(file)
             # as text, through Python's own values: a whole number stays one beside a gap
             rows = (pd.DataFrame(rows.to_pylist(), dtype=object) for rows in parquet.iter_batches(clips))
             parts = (part.where(part.notna(), "").astype(str) for part in rows)
@@ -212,21 +210,6 @@ def read_parts(path: str | Path, clips: int) -> Iterator[pd.DataFrame]:
             parts = pd.read_csv(file, dtype=str, keep_default_na=False, chunksize=clips)
         for part in parts:
             yield _as_manifest(part.reset_index(drop=True), path)
-
-
-def optional(name: str, needed_for: str) -> ModuleType:
-    """Import a package that is not among the requirements, or say what to install.
-
-    Raises
-    ------
-    ValueError
-        If it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise ValueError(f"{needed_for} needs the package {package}: pip install {package}") from error
 
 
 def read_table(path: str | Path, *columns: str, quoted: bool = True) -> pd.DataFrame:

@@ -139,7 +139,7 @@ def _json(path: Path) -> Iterator[dict[str, Any]]:
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file, or of all in a folder; sound inside is written to files."""
-    parquet = manifest.optional("pyarrow.parquet", f"{path}: Parquet")
+    parquet = files.optional("pyarrow.parquet", f"{path}: Parquet")
     for part in sorted(path.rglob("*.parquet")) if path.is_dir() else [path]:
         try:
             file = parquet.ParquetFile(part)
@@ -184,7 +184,7 @@ def _audiofolder(folder: Path) -> pd.DataFrame:
 
 def _audformat(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield what an audformat database says of each file or segment that has an emotion."""
-    audformat = manifest.optional("audformat", f"{folder}: an audformat database")
+    audformat = files.optional("audformat", f"{folder}: an audformat database")
     db = audformat.Database.load(str(folder if folder.is_dir() else folder.parent))
     said: dict[Any, dict[str, str]] = {}  # by rater: the tables of splits repeat labels
     for table in db.tables.values():

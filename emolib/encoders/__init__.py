@@ -38,8 +38,8 @@ from emolib.training import torch_device
 
 __all__ = [
     "BASELINES", "DEFAULT", "FAMILIES", "DeferredEncoder", "Encoder", "Precision", "TransformerEncoder",
-    "inputs_of", "load", "load_deferred", "load_model", "locate", "quiet_transformers", "read_tensors",
-    "torch_device",
+    "embed", "inputs_of", "load", "load_deferred", "load_model", "locate", "quiet_transformers",
+    "read_tensors", "torch_device",
 ]  # fmt: skip
 
 DEFAULT = paths.DEFAULT_ENCODER
@@ -132,6 +132,14 @@ def load(
     family, dtype = FAMILIES[model.config.model_type], getattr(torch, precision)
     options = {"layers": layers, "device": torch_device(device), "dtype": dtype}
     return family(name, model, sample_rate, normalise, **options)
+
+
+def embed(
+    encoder: Encoder, wave: audio.Wave, sample_rate: int, layer: int, pooling: str = "mean"
+) -> NDArray[np.float64]:
+    """Return a wave's features pooled as a feature store pools them: mean, (D,), or mean+std, (2 D,)."""
+    frames = encoder.encode([wave], sample_rate)[0][encoder.layers.index(layer)].astype(np.float64)
+    return np.concatenate([frames.mean(axis=0)] + [frames.std(axis=0)] * pooling.endswith("std"))
 
 
 @dataclass

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emolib import audio, threads, world
 from emolib.encoders.transformer import fit_wave
+from emolib.files import optional
 
 #: openSMILE's feature set of each baseline of functionals.
 FEATURE_SETS = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
@@ -85,14 +86,11 @@ class Functionals:
     min_samples = 960  # 60 ms, openSMILE's longest window
 
     def __init__(self, name: str) -> None:
-        try:
-            import opensmile
-        except ImportError as error:
-            raise ValueError(
-                f"encoder {name!r} needs the package opensmile ({error}); install it with "
-                f"`pip install 'emolib[functionals]'`, if its licence suits you: audEERING's openSMILE "
-                f"research licence, no commercial products"
-            ) from error
+        opensmile = optional(
+            "opensmile", f"encoder {name!r}",
+            "`pip install 'emolib[functionals]'`, if its licence suits you: audEERING's openSMILE research "
+            "licence, no commercial products",
+        )  # fmt: skip
         self.name = name
         self.fingerprint = f"opensmile-{opensmile.__version__}-{FEATURE_SETS[name]}-1"
         feature_set = opensmile.FeatureSet[FEATURE_SETS[name]]

@@ -326,8 +326,7 @@ class Studio:
 
     def locate(self, wave: Wave, sample_rate: int) -> Point:
         """Return a clip's (valence, arousal) on the plane of the makers' clips, from this clip alone."""
-        [states] = self._network.encode([wave], sample_rate)
-        pooled = np.concatenate([states[0].mean(axis=0), states[0].std(axis=0)])
+        pooled = encoders.embed(self._network, wave, sample_rate, self.layer, "mean+std")
         valence, arousal = self._plane.transform(pooled[None])[0]
         return float(valence), float(arousal)
 

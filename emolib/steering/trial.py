@@ -99,9 +99,7 @@ class OutsideJudge:
 
     def pooled(self, wave: Wave, sample_rate: int) -> NDArray[np.float64]:
         """Return mean and deviation of a wave's frames, (2 D,)."""
-        [states] = self.encoder.encode([wave], sample_rate)
-        frames = states[0].astype(np.float64)
-        return np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+        return encoders.embed(self.encoder, wave, sample_rate, JUDGE_LAYER, "mean+std")
 
     def __str__(self) -> str:
         return (
