@@ -31,11 +31,19 @@ Clips = NDArray[np.int64]
 
 
 def recipe(model: str) -> ModuleType:
-    """Import the recipe of a model that is shipped, or of which only the card is: its ``recipe.py``."""
-    package = f"emolib_{model.replace('-', '_')}"
+    """Import the ``recipe.py`` beside a shipped model, or beside its card where no weights are shipped.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    folder, package = paths.CHECKOUT / "models" / model, f"emolib_{model.replace('-', '_')}"
+    if not (folder / "recipe.py").is_file():
+        raise ValueError(f"no recipe.py in {folder}; expected a checkout of emolib, or its wheel")
     if package not in sys.modules:  # a folder whose files import one another
         sys.modules[package] = ModuleType(package)
-        sys.modules[package].__path__ = [str(paths.CHECKOUT / "models" / model)]
+        sys.modules[package].__path__ = [str(folder)]
     return importlib.import_module(f"{package}.recipe")
 
 

@@ -244,6 +244,7 @@ def test_a_clip_that_pesq_cannot_rate_is_counted_and_ends_nothing(tmp_path):
 
 
 def test_what_can_not_be_trained_is_refused_and_skipped_clips_are_listed(manifest, tmp_path):
+    refused("no recipe.py in .*hifigan-micro; expected a checkout", pretrain.recipe, "hifigan-micro")
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     short = audio.write(tmp_path / "short.wav", voice(200.0, 0.04), SR)
     unfit = pd.DataFrame({"path": [str(tmp_path / "broken.wav"), str(short)]})
