@@ -373,7 +373,10 @@ def test_a_panel_needs_no_corpus_but_what_is_shipped(voice, monkeypatch):
         assert (moved.source, moved.target) == ("calm", "angry")
         assert np.isfinite(moved.steer(voice, RATE, 0.5)).all()
     assert set(studio.steerer("latent", "calm", "angry").axis.speakers_) == taught
-    assert np.isfinite(studio.blend("calm", -0.4, 0.7).steer(voice, RATE, 1.0)).all()
+    blend, seen = studio.blend("calm", -0.4, 0.7), prosody.contours(prosody.record(voice, RATE).speech)
+    assert np.isfinite(blend.steer(voice, RATE, 1.0)).all()
+    without_studio = shipped.blend("calm", -0.4, 0.7).transform
+    assert blend.transform.shift(seen) == pytest.approx(without_studio.shift(seen))
     assert np.isfinite(studio.locate(voice, RATE)).all()
     refused("'bored'", studio.steerer, "latent", "calm", "bored")
     refused("unknown method", studio.steerer, "magic", "calm", "angry")

@@ -51,7 +51,7 @@ def steerer(source: str, target: str) -> ProsodySteerer:
 
 def blend(source: str, valence: float, arousal: float) -> ProsodySteerer:
     """Return a shipped steerer whose delta 1 is a point of the plane; see `blended`."""
-    anchors = anchors_of((source, *TARGETS))
+    anchors = anchors_of((*SOURCES, *TARGETS))
     return blended(source, (valence, arousal), anchors, TARGETS, partial(steerer, source))
 
 
