@@ -7,6 +7,7 @@ it repeats.
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import time
@@ -186,9 +187,8 @@ def _measured(name: str, labels: list[Label], where: str | Path, trim_silence: b
     """Measure each clip, but for those of files that are as they were when they were measured before."""
     place = hashlib.sha256(os.fsencode(where) + bytes([trim_silence])).hexdigest()[:10]
     note = paths.data() / "manifests" / f"{paths.folder_name(name)}-{place}.json"
-    code = files.code_digest({"audio": Path(audio.__file__), "scan": Path(__file__)})
     told = files.read_json(note)
-    kept = told.get("sounds", {}) if told.get("code") == code else {}
+    kept = told["sounds"] if told.get("digest") == _digest(told.get("sounds")) else {}
     keys = list(map(_key, labels))
     todo = [label for label, key in zip(labels, keys, strict=True) if key not in kept]
     # No bar where the work is short, and none in a file or a notebook's stored output.
@@ -201,8 +201,14 @@ def _measured(name: str, labels: list[Label], where: str | Path, trim_silence: b
     keep = {key: astuple(sound) for key, sound in pairs if key and isinstance(sound, Sound)}
     if keep.keys() != kept.keys():
         with contextlib.suppress(OSError):  # a home that can't be written to
-            files.write_json(note, {"code": code, "sounds": keep})
+            files.write_json(note, {"digest": _digest(keep), "sounds": keep})
     return sounds
+
+
+def _digest(sounds: object) -> str:
+    """Tell what was measured, and by what code, from what was damaged or measured otherwise."""
+    code = files.code_digest({"audio": Path(audio.__file__), "scan": Path(__file__)})
+    return hashlib.sha256(f"{code} {json.dumps(sounds)}".encode()).hexdigest()
 
 
 def _key(label: Label) -> str:
