@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, saved models, and digests of code.
+"""Files and folders written whole or not at all, JSON, saved models, digests of code, optional packages.
 
 A folder that `build_folder` made carries a stamp: a small json file that says what it was made from, and is
 written last, by however many processes.
@@ -100,14 +100,17 @@ def optional(name: str, needed_for: str, install: str = "") -> ModuleType:
     Raises
     ------
     ValueError
-        If it is not installed.
+        If it is not installed, or is and can't be imported.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = name.partition(".")[0].replace("_", "-")
+        module = name.partition(".")[0]
+        package = module.replace("_", "-")
         told = install or f"pip install {package}"
-        raise ValueError(f"{needed_for} needs the package {package}: {told}") from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name in (name, module)
+        cause = "" if absent else f" ({error})"
+        raise ValueError(f"{needed_for} needs the package {package}{cause}: {told}") from error
 
 
 @contextlib.contextmanager

@@ -164,3 +164,12 @@ def test_the_package_and_the_demo_corpus_follow_their_code_alone(tmp_path, monke
     assert look() == before
     (tmp_path / "demo.py").write_text(CODE.replace("+ 1", "+ 2"))
     assert all(new != old for new, old in zip(look(), before, strict=True))
+
+
+def test_a_missing_package_is_told_from_a_broken_one(tmp_path, monkeypatch):
+    (tmp_path / "broken_one.py").write_text("raise ImportError('libsound.so is missing')\n")
+    (tmp_path / "in_need.py").write_text("import absent_one\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    refused(r"^This needs the package absent-one: pip install", files.optional, "absent_one.part", "This")
+    refused(r"broken-one \(libsound\.so is missing\): pip", files.optional, "broken_one", "This")
+    refused(r"in-need \(No module named 'absent_one'\): pip", files.optional, "in_need", "This")

@@ -99,6 +99,6 @@ def test_these_tests_have_what_a_kernel_has():
 
 
 def test_the_tests_of_a_file_share_a_process(request):
-    """As pytest-xdist names it; under another pytest than that of the lock it may share single tests."""
+    """Where pytest-xdist groups a file's tests, it adds the group to their names; else they are split up."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         assert request.node.nodeid.endswith("@test_threads.py")

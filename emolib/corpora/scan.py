@@ -184,7 +184,7 @@ def assemble(
 
 
 def _measured(name: str, labels: list[Label], where: str | Path, trim_silence: bool) -> list[Sound | Skipped]:
-    """Measure each clip, but for those of files that are as they were when they were measured before."""
+    """Measure the clips whose files are new or have changed; take the others' measures from what is kept."""
     place = hashlib.sha256(os.fsencode(where) + bytes([trim_silence])).hexdigest()[:10]
     note = paths.data() / "manifests" / f"{paths.folder_name(name)}-{place}.json"
     told = files.read_json(note)
@@ -206,7 +206,7 @@ def _measured(name: str, labels: list[Label], where: str | Path, trim_silence: b
 
 
 def _digest(sounds: object) -> str:
-    """Tell what was measured, and by what code, from what was damaged or measured otherwise."""
+    """Return a checksum of kept measures and of the code that took them."""
     code = files.code_digest({"audio": Path(audio.__file__), "scan": Path(__file__)})
     return hashlib.sha256(f"{code} {json.dumps(sounds)}".encode()).hexdigest()
 

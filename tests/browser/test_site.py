@@ -83,7 +83,7 @@ def test_every_player_has_a_name_and_every_picture_words(site):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_can_be_read_on_a_phone(site, address, browser, scheme):
     """No violation of axe's rules that is serious, nothing wider than the screen, no request elsewhere."""
-    # what is dark has the same structure, and other colours
+    # dark pages differ from light ones in their colours alone
     rules = {"runOnly": {"type": "rule", "values": ["color-contrast"]}} if scheme == "dark" else None
     context = browser.new_context(viewport=PHONE, color_scheme=scheme, reduced_motion="reduce")
     page, elsewhere, wrong = context.new_page(), [], []
