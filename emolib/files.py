@@ -277,18 +277,19 @@ def read_model(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, NDArr
     ValueError
         If the folder holds another kind of model, or arrays that were not saved with this config.
     """
-    digest = None
     while True:
         for name in (CONFIG, WEIGHTS):
             if not (folder / name).is_file() and not (name == CONFIG and (folder / _NEW).is_file()):
                 raise FileNotFoundError(f"no {kind} in {folder}: there is no {name}")
-        before, weights = digest, (folder / WEIGHTS).read_bytes()
-        digest = hashlib.sha256(weights).hexdigest()
-        for name in (CONFIG, _NEW):
-            config = read_json(folder / name)
-            if (config.get("sha256"), config.get("kind")) == (digest, kind):
-                return config, load(weights)
-        if digest == before:  # else a new model came between the reading of weights and of config
+        with (folder / WEIGHTS).open("rb") as file:
+            weights = file.read()
+            digest = hashlib.sha256(weights).hexdigest()
+            for name in (_NEW, CONFIG):  # a config moves from the first to the second, never to be missed
+                config = read_json(folder / name)
+                if (config.get("sha256"), config.get("kind")) == (digest, kind):
+                    return config, load(weights)
+            replaced = not os.path.samestat(os.fstat(file.fileno()), (folder / WEIGHTS).stat())
+        if not replaced:  # else a new model came between the reading of weights and of config
             read_config(folder, kind)
             raise ValueError(
                 f"{folder / WEIGHTS} is damaged, or does not belong to the {CONFIG} beside it; save it again"

@@ -122,6 +122,27 @@ def test_readers_beside_writers_see_whole_models(tmp_path):
     assert len(set(seen)) > 2 and [writer.result() for writer in writers] == [None, None]
 
 
+@pytest.mark.parametrize("moments", itertools.combinations_with_replacement(range(4), 2))
+def test_a_writer_between_any_two_reads_is_no_damage(tmp_path, monkeypatch, moments):
+    """One save ends, and another follows whole, each before the reader's config number `moments`."""
+    save(tmp_path, 1)
+    unfinished = save(tmp_path / "other", 2)
+    (unfinished / files.CONFIG).replace(tmp_path / f"{files.CONFIG}.new")
+    (unfinished / files.WEIGHTS).replace(tmp_path / files.WEIGHTS)
+    read, numbers = files.read_json, itertools.count()
+
+    def interrupted(path: Path) -> dict[str, object]:
+        number = next(numbers)
+        if number == moments[0]:
+            (tmp_path / f"{files.CONFIG}.new").replace(tmp_path / files.CONFIG)
+        if number == moments[1]:
+            save(tmp_path, 3)
+        return read(path)
+
+    monkeypatch.setattr(files, "read_json", interrupted)
+    assert number_in(tmp_path) in (2, 3)
+
+
 def test_damage_and_foreign_kinds_are_told(tmp_path):
     save(tmp_path, 1)
     refused("not of a saved other", files.read_model, tmp_path, "other")
